@@ -144,7 +144,7 @@ def test_an_answer_that_was_cut_off_can_be_continued(seen):
         for length in (9, 12):
             expect(page.locator(".text")).to_have_text("Mara".ljust(length, "x"))
             if length < 12:
-                expect(page.locator(".notice.cut")).to_contain_text("Cut off at the limit")
+                expect(page.locator(".notice.cut")).to_contain_text("Cut off at the token limit")
                 more.click()
         expect(more).to_have_count(0)
         done(page)

@@ -1,6 +1,7 @@
-"""The cascade: who speaks next, the small model or a source, and what came of it.
+"""The cascade: a small model generates a text and calls sources for facts.
 
-``Engine`` decodes; a policy says when to call; every piece of an answer is a span with provenance.
+``Engine`` decodes, a policy decides when to call, and every part of an answer is a span with its
+provenance.
 """
 
 import lazy_loader

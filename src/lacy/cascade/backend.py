@@ -1,4 +1,4 @@
-"""What the decode loop needs from a model, in this process or behind a server."""
+"""The interface between the decode loop and a model, in this process or behind a server."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lacy.cascade.sequence import TextSequence
 
 
 class NextScores(Protocol):
-    """Scores of the next token of several sequences, each named by its place among them."""
+    """Next-token scores of several sequences; ``place`` is the index of a sequence among them."""
 
     @property
     def logits_RV(self) -> Tensor | None:
-        """The logits, ``<CALL>`` among them; None if a server holds the model."""
+        """The logits, including ``<CALL>``; None if the model runs behind a server."""
         ...
 
     def can_call(self, place: int) -> bool:
-        """True unless it is already known that no call is made here."""
+        """True unless it is already known that the sequence does not call at this token."""
         ...
 
     def own_bytes(self, place: int) -> bytes:
@@ -28,15 +28,15 @@ class NextScores(Protocol):
         ...
 
     def signals(self, places: Sequence[int]) -> SignalBatch:
-        """Return the signals that policies read."""
+        """Return the signals of some sequences, for policies."""
         ...
 
 
 class Backend(Protocol):
-    """Computes next-token scores for sequences and scores candidates.
+    """Computes next-token scores for sequences, and likelihoods of candidates.
 
-    It holds the active sequences. Before a sequence becomes ready, its ``next_token`` is set to the
-    model's own next token; a server may leave that to ``find_own_tokens``.
+    A backend keeps the active sequences. When a sequence becomes ready, its ``next_token`` is the
+    model's own next token; a backend for a server may leave that to ``find_own_tokens``.
     """
 
     @property
@@ -50,11 +50,11 @@ class Backend(Protocol):
 
     @property
     def idle(self) -> bool:
-        """True if nothing can be done now: there are no sequences, or a server is computing."""
+        """True if a step could do nothing: there are no sequences, or all wait for a server."""
         ...
 
     def add(self, sequences: Sequence[TextSequence]) -> None:
-        """Take new sequences."""
+        """Add new sequences."""
         ...
 
     def ready(self) -> tuple[list[TextSequence], NextScores]:
@@ -62,7 +62,7 @@ class Backend(Protocol):
         ...
 
     async def find_own_tokens(self, sequences: Sequence[TextSequence]) -> None:
-        """Set ``next_token`` where it is not known yet."""
+        """Set the ``next_token`` of sequences for which it is not known yet."""
         ...
 
     async def score(
@@ -71,29 +71,29 @@ class Backend(Protocol):
         candidates: Sequence[Sequence[Sequence[int]]],
         ends: Sequence[int] | None,
     ) -> list[list[float]]:
-        """Return log p(candidate, and its end | sequence, no ``<CALL>``) in nats.
+        """Return the log-likelihood (nats, without ``<CALL>``) of each candidate and its end.
 
         Args:
             sequences: active sequences.
-            candidates: the tokens of each sequence's candidates.
-            ends: tokens that may follow a whole candidate; None for all but ``<CALL>``.
+            candidates: for each sequence, the tokens of its candidates.
+            ends: tokens that count as the end of a candidate; None for all but ``<CALL>``.
         """
         ...
 
     def applied(self, sequence: TextSequence, answered: bool) -> None:
-        """Note that a sequence has grown by its own token, or (``answered``) by an answer."""
+        """Handle that a sequence has grown: by an answer if ``answered``, else by its own token."""
         ...
 
     def advance(self) -> None:
-        """Remove the sequences that are done and compute the scores of the others."""
+        """Remove sequences that are done, and compute the next scores of the others."""
         ...
 
     def park(self, sequences: Sequence[TextSequence]) -> Any:
-        """Set active sequences aside; returns what ``unpark`` needs."""
+        """Set active sequences aside, and return a handle for ``unpark``."""
         ...
 
     def unpark(self, parked: Sequence[Any]) -> None:
-        """Make parked sequences active again, without those that have ended meanwhile."""
+        """Make parked sequences active again, except those that have ended meanwhile."""
         ...
 
     def clear(self) -> list[TextSequence]:
@@ -101,9 +101,9 @@ class Backend(Protocol):
         ...
 
     def wait(self) -> None:
-        """Wait until the server has computed all it was asked for."""
+        """Wait until the server has answered all requests."""
         ...
 
     def close(self) -> None:
-        """Release what the backend holds."""
+        """Release all resources."""
         ...

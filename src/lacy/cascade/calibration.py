@@ -1,9 +1,9 @@
-"""Statistics of one model on true texts, read once, so that a cascade starts well.
+"""Calibration: statistics of one model on true texts, which policies and rankings start from.
 
 Two things are measured on texts with marks. First, how likely values are *where their kind is due*:
-reference texts for the reference log-likelihood, and how far a right value may be below it. Second,
-the signals at every position where the model would decide: a running quantile starts with them
-instead of an empty window (``policy.Budget.initial_signals``).
+this gives reference texts for the reference log-likelihood, and how far below it a right value may
+be. Second, the signals at every position where the model would decide: a budget's running quantile
+starts from them instead of an empty window (``policy.Budget.initial_signals``).
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from lacy.run import write_atomic
 from lacy.types import Document, MarkFlag
 
 MAX_SIGNALS = 1000
-"""Most signals kept."""
+"""Maximum number of values kept of each signal."""
 
 MIN_VALUES = 5
-"""A kind with fewer values is not calibrated."""
+"""Minimum number of values of a kind; kinds with fewer values are not calibrated."""
 
 REFERENCE_TEXTS = 3
-"""Reference texts per kind, of middle length: at the very beginning of a text the model may expect
-other values than later."""
+"""Number of reference texts per kind. Those of middle length are taken, because at the very
+beginning of a text the model may expect other values than later."""
 
 MAX_VALUES = 25
-"""Values of a kind that are compared with their reference log-likelihood."""
+"""Maximum number of values per kind that are compared with their reference log-likelihood."""
 
 LOW_QUANTILE = 0.04
-"""The quantile of the differences that counts as the lowest score that still fits."""
+"""This quantile of the differences is taken as the lowest score that still fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class KindFit:
     """The calibration of one kind of value."""
 
     references: tuple[ReferenceText, ...]
-    """Texts that stop where a value of the kind is due, with their subjects."""
+    """Texts that end right before a value of the kind, with their subjects."""
     low: float
-    """``LOW_QUANTILE`` of log p(value in its true place) - its reference log-likelihood (nats)."""
+    """``LOW_QUANTILE`` of log p(value at its true place) minus its reference log-likelihood."""
     n: int
     """Number of values measured."""
 
@@ -58,21 +58,21 @@ class Calibration:
     """The result of ``calibrate``, for ``Engine(calibration=...)``."""
 
     kinds: Mapping[str, KindFit] = field(default_factory=dict)
-    """Fits by relation (or by reason, for marks without a relation)."""
+    """Fits by kind: a relation or, for marks without a relation, a reason."""
     signals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """At most ``MAX_SIGNALS`` of each signal, drawn evenly from where the model decides."""
+    """At most ``MAX_SIGNALS`` values of each signal, evenly spaced over the texts."""
     ends: tuple[int, ...] = ()
-    """Tokens that followed a value."""
+    """Tokens that followed a value in the texts."""
     _reference: dict[int, ReferenceLikelihoods] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     def reference(self, loaded: Any) -> ReferenceLikelihoods:
-        """Return the reference log-likelihoods under a model (the one that was calibrated).
+        """Return the reference log-likelihoods under the model that was calibrated.
 
-        All engines with the same model and calibration share them.
+        They are cached, so all engines with this model and calibration share them.
         """
-        key = id(loaded.model)  # unique while the value refers to the model
+        key = id(loaded.model)  # unique, as the cached value keeps the model alive
         if key not in self._reference:
             references = {kind: fit.references for kind, fit in self.kinds.items()}
             self._reference[key] = ReferenceLikelihoods(
@@ -81,7 +81,7 @@ class Calibration:
         return self._reference[key]
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON, atomically."""
+        """Write the calibration to a JSON file, atomically."""
         data = {
             "kinds": {k: [fit.references, fit.low, fit.n] for k, fit in self.kinds.items()},
             "signals": {name: list(values) for name, values in self.signals.items()},
@@ -94,7 +94,7 @@ class Calibration:
         """Read a file written by ``save``.
 
         Raises:
-            LacyError: E64, the file is no calibration.
+            LacyError: E64, the file is not a calibration.
         """
         try:
             data: Any = parse_json(Path(path).read_text(encoding="utf-8"))
@@ -110,50 +110,56 @@ class Calibration:
 
 
 def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
-    """Measure a model on true texts.
+    """Calibrate a model on true texts.
 
     Args:
         loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.
-        documents: about a hundred texts with marks, preferably none that are evaluated later. A
-            mark's kind is its relation, or its reason if it has no relation.
-
-    Returns:
-        Fits of the kinds with at least ``MIN_VALUES`` values, and the signals.
+        documents: about a hundred texts with marks, preferably not used for evaluation later. The
+            kind of a mark is its relation or, without one, its reason.
     """
     texts = {document.id: document for document in documents}
-    found: dict[str, list[tuple[ReferenceText, str]]] = {}
+    values_of_kind: dict[str, list[tuple[ReferenceText, str]]] = {}
     ends: set[int] = set()
-    pooled: dict[str, list[np.ndarray]] = {"margin": [], "p_call": [], "entropy": [], "top2": []}
+    signal_parts: dict[str, list[np.ndarray]] = {
+        "margin": [],
+        "p_call": [],
+        "entropy": [],
+        "top2": [],
+    }
     for signals in teacher_forced_signals(loaded, texts.values()):
         fact = (signals.marks & MarkFlag.FACT) > 0
         start = (signals.marks & MarkFlag.START) > 0
-        for name, parts in pooled.items():
+        for name, parts in signal_parts.items():
             parts.append(getattr(signals, name)[start | ~fact])
         after = fact[:-1] & (~fact[1:] | start[1:])
         ends.update(signals.targets[1:][after].tolist())
         if not signals.truncated:
             for kind, text, value in _values(texts[signals.id]):
-                found.setdefault(kind, []).append((text, value))
+                values_of_kind.setdefault(kind, []).append((text, value))
     references = {
-        kind: _middle_length([r for r, _ in seen])
-        for kind, seen in found.items()
-        if len(seen) >= MIN_VALUES
+        kind: _middle_length([r for r, _ in values])
+        for kind, values in values_of_kind.items()
+        if len(values) >= MIN_VALUES
     }
-    follow = tuple(sorted(ends))
+    end_tokens = tuple(sorted(ends))
     reference = ReferenceLikelihoods(
-        loaded.model, loaded.tokenizer, references, call_id_of(loaded), follow
+        loaded.model, loaded.tokenizer, references, call_id_of(loaded), end_tokens
     )
     kinds = {}
-    for kind, stops in references.items():
-        seen = [s for s in found[kind] if s[0] not in stops] or found[kind]
-        seen = seen[:: math.ceil(len(seen) / MAX_VALUES)]
-        keys = [ValueKey(r.subject, kind, value) for r, value in seen]
-        due = reference.look_up(keys)
-        here = reference.after([(r.text, value) for r, value in seen])
-        below = [logp - due[key] for logp, key in zip(here, keys, strict=True)]
-        kinds[kind] = KindFit(stops, float(np.quantile(below, LOW_QUANTILE)), len(below))
-    signals_kept = {name: _evenly(parts) for name, parts in pooled.items() if parts}
-    return Calibration(kinds, signals_kept, follow)
+    for kind, reference_texts in references.items():
+        values = [s for s in values_of_kind[kind] if s[0] not in reference_texts] or values_of_kind[
+            kind
+        ]
+        values = values[:: math.ceil(len(values) / MAX_VALUES)]
+        keys = [ValueKey(r.subject, kind, value) for r, value in values]
+        reference_logp = reference.look_up(keys)
+        logps = reference.after([(r.text, value) for r, value in values])
+        differences = [logp - reference_logp[key] for logp, key in zip(logps, keys, strict=True)]
+        kinds[kind] = KindFit(
+            reference_texts, float(np.quantile(differences, LOW_QUANTILE)), len(differences)
+        )
+    spaced_signals = {name: _evenly(parts) for name, parts in signal_parts.items() if parts}
+    return Calibration(kinds, spaced_signals, end_tokens)
 
 
 def truncate_document(document: Document, tokenizer: Any, length: int) -> Document:
@@ -162,16 +168,16 @@ def truncate_document(document: Document, tokenizer: Any, length: int) -> Docume
     Args:
         document: a text with marks.
         tokenizer: a fast tokenizer.
-        length: maximum number of tokens, including those that begin and end a text.
+        length: maximum number of tokens, including the begin and end tokens.
     """
     tokens = tokenizer(
         document.text, add_special_tokens=False, return_offsets_mapping=True,
         split_special_tokens=True,
     )  # fmt: skip
-    places = tokens["offset_mapping"]
-    if len(places) + 2 <= length:
+    offsets = tokens["offset_mapping"]
+    if len(offsets) + 2 <= length:
         return document
-    end = places[length - 2][0]
+    end = offsets[length - 2][0]
     crossing = [mark.start for mark in document.marks if mark.start < end < mark.end]
     end = min([end, *crossing])
     marks = tuple(mark for mark in document.marks if mark.end <= end)
@@ -179,26 +185,26 @@ def truncate_document(document: Document, tokenizer: Any, length: int) -> Docume
 
 
 def _middle_length(references: list[ReferenceText]) -> tuple[ReferenceText, ...]:
-    """Return the references of middle length, ordered by length."""
+    """Return ``REFERENCE_TEXTS`` texts of middle length, ordered by length."""
     ordered = sorted(set(references), key=lambda reference: (len(reference.text), reference))
     first = max(0, (len(ordered) - REFERENCE_TEXTS) // 2)
     return tuple(ordered[first : first + REFERENCE_TEXTS])
 
 
 def _values(document: Document) -> Iterable[tuple[str, ReferenceText, str]]:
-    """Yield kind, text before (with its subject, if named in it), and value of each mark."""
-    named = document.meta.get("person") or document.meta.get("title")
-    subject = named if isinstance(named, str) and named in document.text else ""
+    """Yield for each mark its kind, the text before it, and its value."""
+    title = document.meta.get("person") or document.meta.get("title")
+    subject = title if isinstance(title, str) and title in document.text else ""
     for mark in document.marks:
         before = document.text[: mark.start].rstrip(" ")
         value = document.text[mark.start : mark.end].strip()
         if before and value and mark.reason != "CONTENT":
-            about = subject if subject in before else ""
-            yield mark.relation or mark.reason, ReferenceText(before, about), value
+            subject_before = subject if subject in before else ""
+            yield mark.relation or mark.reason, ReferenceText(before, subject_before), value
 
 
 def _evenly(parts: list[np.ndarray]) -> tuple[float, ...]:
-    """Return at most ``MAX_SIGNALS`` finite values at equal distances."""
+    """Return at most ``MAX_SIGNALS`` of the finite values, evenly spaced."""
     values = np.concatenate(parts)
     values = values[np.isfinite(values)]
     if not len(values):

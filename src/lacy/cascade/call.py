@@ -1,4 +1,4 @@
-"""How a call ends: which candidate of a reply is appended, or why none is."""
+"""Decide how a call ends: which candidate of a reply is appended, or why none is."""
 
 from __future__ import annotations
 
@@ -22,27 +22,29 @@ if TYPE_CHECKING:
     from lacy.cascade.sequence import TextSequence
 
 NO_SOURCE = "no source is connected"
-"""The error of a reply if nobody was asked."""
+"""The error of a reply if the engine has no source."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """How a call ended: with a candidate to append, or only the reason (in ``span``) why not."""
+    """How a call ended: with a candidate to append, or with a reason why there is none."""
 
     option: TokenizedCandidate | None
+    """The candidate to append, if any."""
     span: Span
+    """The span to append; it has the reason, evidence and cost."""
     stop: bool = False
-    """True if the text ends here, because the answer does not fit any more."""
+    """True if the text must end here, because the answer does not fit any more."""
     offered: tuple[TokenizedCandidate, ...] = ()
     """All candidates that could have been appended."""
     scores: tuple[float, ...] | None = None
-    """The score of each of them, if they were ranked."""
+    """The score of each candidate in ``offered``, if they were ranked."""
     limit: float | None = None
-    """The score that the best had to reach."""
+    """The minimum score for the best candidate."""
 
 
 def request_of(sequence: TextSequence) -> Request:
-    """Return what the source is asked for a sequence."""
+    """Return the request to the source for a sequence."""
     engine = sequence.engine
     tokens = engine.token_text.name if engine.unit == "token" else ""
     return Request(sequence.text, engine.unit, sequence.subject, sequence.stream, tokens)
@@ -59,8 +61,8 @@ async def call_outcomes(
     Args:
         backend: scores the candidates.
         sequences: the sequences that called, all of the same model and source.
-        replies: what the source replied to each.
-        spans: what is known of each call so far (reason, margin).
+        replies: the source's reply to each sequence.
+        spans: a span for each call, with its reason and margin.
     """
     engine = sequences[0].engine
     if engine.hosted is not None and (names := engine.hosted.special_names):
@@ -79,18 +81,18 @@ async def call_outcomes(
         span = replace(span, cost=reply.cost, seconds=reply.seconds, fault=reply.fault)
         scored = scores_of.get(n)
         outcome = _outcome(sequence, reply, groups[n], scored, span)
-        known = None if scored is None else tuple(scored)
-        outcomes.append(replace(outcome, offered=tuple(groups[n]), scores=known))
+        score_tuple = None if scored is None else tuple(scored)
+        outcomes.append(replace(outcome, offered=tuple(groups[n]), scores=score_tuple))
     return outcomes
 
 
 def _without_special_names(reply: Reply, names: Sequence[str]) -> Reply:
-    """Remove the candidates that a server would read as special tokens."""
-    kept = [c for c in reply.candidates if not any(name in c.text for name in names)]
-    if len(kept) == len(reply.candidates):
+    """Remove candidates with names of special tokens, which a server would not read as text."""
+    candidates = [c for c in reply.candidates if not any(name in c.text for name in names)]
+    if len(candidates) == len(reply.candidates):
         return reply
-    error = None if kept else "the answer holds the name of a special token"
-    return replace(reply, candidates=tuple(kept), error=error)
+    error = None if candidates else "the answer contains the name of a special token"
+    return replace(reply, candidates=tuple(candidates), error=error)
 
 
 def _outcome(
@@ -100,25 +102,33 @@ def _outcome(
     scores: list[float] | None,
     span: Span,
 ) -> CallOutcome:
-    """Decide how a call ends, from its reply."""
+    """Decide how one call ends.
+
+    Args:
+        sequence: the sequence that called.
+        reply: the source's reply.
+        options: the candidates that fit into the context.
+        scores: their scores if they were ranked.
+        span: the span of the call so far.
+    """
     if reply.error or not reply.candidates:
-        return _without(span, reply.error or "source had no answer")
+        return _unanswered(span, reply.error or "source had no answer")
     if not options:
-        return _without(span, "no room for the answer in the context", stop=True)
+        return _unanswered(span, "no room for the answer in the context", stop=True)
     engine, best, note, limit = sequence.engine, 0, "", None
     if scores is not None:
         best = best_index(scores)
         limit = min_score(options[best].candidate, engine.abstain, engine.kinds)
         if nan_as_lowest(scores[best]) < limit:
             why = f"{_none_fits(len(scores))} (best score {scores[best]:.1f} < {limit:.1f})"
-            return replace(_without(span, why), limit=limit)
+            return replace(_unanswered(span, why), limit=limit)
         note = f"; {_fits_best(len(scores))} (score {scores[best]:.1f})"
     option = options[best]
     if scores is not None and engine.unit != "value":
         option = _cut(option, engine.unit, engine.token_text)
     if sequence.generated + len(option.tokens) > sequence.limit:
-        # Half a value would be a wrong fact.
-        return replace(_without(span, "no room for the answer", stop=True), limit=limit)
+        # Do not cut the value: half of it would be a wrong fact.
+        return replace(_unanswered(span, "no room for the answer", stop=True), limit=limit)
     assert engine.source is not None  # it replied
     span = replace(
         span,
@@ -133,7 +143,8 @@ def _outcome(
 def _cut(option: TokenizedCandidate, unit: Unit, token_text: TokenText) -> TokenizedCandidate:
     """Return the first token or word of a ranked value.
 
-    Sources that answer token by token or word by word are not ranked, and so not cut.
+    Replies that already have the right unit (from sources that answer token by token) are not
+    ranked, so they do not get here.
     """
     text = option.candidate.text
     if unit == "token":
@@ -151,16 +162,16 @@ def _cut(option: TokenizedCandidate, unit: Unit, token_text: TokenText) -> Token
 
 
 def _fits_best(count: int) -> str:
-    """Say why this value was taken."""
+    """Return the reason why the best value was taken."""
     return f"of {count} values this one fits best" if count > 1 else "its one value fits"
 
 
 def _none_fits(count: int) -> str:
-    """Say why no value was taken."""
+    """Return the reason why no value was taken."""
     return f"none of {count} values fits" if count > 1 else "its one value does not fit"
 
 
-def _without(span: Span, why: str, *, stop: bool = False) -> CallOutcome:
+def _unanswered(span: Span, why: str, *, stop: bool = False) -> CallOutcome:
     """Return the outcome of a call without an answer."""
     reason = f"{span.reason}; {why}" if span.reason else why
     return CallOutcome(None, replace(span, reason=reason), stop)

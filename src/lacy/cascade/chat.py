@@ -1,10 +1,10 @@
-"""Renders a chat with the tokenizer's template, and tokenizes it safely.
+"""Render a chat with the tokenizer's template, and tokenize it safely.
 
-Two things must not happen: a message must not be dropped because the template does not know its
-role, and text in a message must not become a control token. To detect both, the chat is rendered a
-second time with placeholders instead of everything that the caller wrote. If a placeholder is
-missing, the template dropped that message. A control token that is not in the second rendering
-comes from the caller's text, which is then encoded as ordinary text.
+Two things must not happen: the template must not drop a message because it does not know the role,
+and text in a message must not become a control token. To detect both, the chat is rendered a second
+time with placeholders for everything that the caller wrote. If a placeholder is missing, the
+template dropped that message. If a control token is missing, it came from the caller's text, which
+is then encoded as ordinary text.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from weakref import WeakKeyDictionary
 from lacy.corpus import TokenText
 
 NONCE = secrets.token_hex(6)
-"""Random, so that no message can contain a marker or a placeholder."""
+"""Part of markers and placeholders; random, so that no message can contain one."""
 
 MAX_MARKERS = 64
-"""Most different control tokens in the text of one chat's messages."""
+"""Maximum number of different control tokens in the messages of a chat."""
 
 _CONTROL_PATTERN = re.compile(r"[<\[{(|｜].*[>\])}|｜]", re.DOTALL)
-"""Pattern of control tokens that a tokenizer does not list as special."""
+"""What a control token looks like that the tokenizer does not list as special."""
 
-_FORBIDDEN = "messages may not hold the model's control token {!r}"
+_FORBIDDEN = "messages must not contain the model's control token {!r}"
 
 Message = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ class ChatRefused(Exception):
     Args:
         why: a message for the caller.
         code: a code for programs: ``chat_template``, ``role_not_supported``, ``control_token``.
-        place: the index of the message at fault, if it is a single one.
+        place: the index of the message at fault, if there is a single one.
     """
 
     def __init__(self, why: str, code: str, place: int | None = None) -> None:
@@ -75,20 +75,20 @@ class ControlTokens:
         return ids
 
     def first(self, text: str) -> int | None:
-        """Return the special token with whose name a text begins."""
-        found = [name for name in self.special if text.startswith(name)]
-        return self.special[max(found, key=len)] if found else None
+        """Return the id of the special token that a text begins with; None if there is none."""
+        names = [name for name in self.special if text.startswith(name)]
+        return self.special[max(names, key=len)] if names else None
 
     def within(self, ids: Sequence[int]) -> list[int]:
-        """Return the control tokens among some tokens, in order."""
+        """Return those of the token ids that are control tokens, in order."""
         return [token for token in ids if token in self.ids]
 
     def spelled(self, text: str) -> list[str]:
         """Return the parts of a text that would become control tokens, if it were encoded alone.
 
         Raises:
-            ChatRefused: there are some, and this tokenizer (one without a ``tokenizers`` backend)
-                does not report their positions.
+            ChatRefused: there are some, and this tokenizer does not report their positions (it has
+                no ``tokenizers`` backend).
         """
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None and self.within(self.encode(text)):
@@ -96,16 +96,16 @@ class ControlTokens:
         if backend is None:
             return []
         backend.encode_special_tokens = False
-        made = backend.encode(text, add_special_tokens=False)
-        places = zip(made.ids, made.offsets, strict=True)
-        return [text[begin:end] for token, (begin, end) in places if token in self.ids]
+        encoding = backend.encode(text, add_special_tokens=False)
+        tokens = zip(encoding.ids, encoding.offsets, strict=True)
+        return [text[begin:end] for token, (begin, end) in tokens if token in self.ids]
 
     def encode_marked(self, text: str, markers: Mapping[str, str]) -> list[int]:
-        """Encode a text in which markers stand for parts that are ordinary text.
+        """Encode a text in which markers stand for parts that must be encoded as ordinary text.
 
         Args:
             text: the text; control tokens in it are recognised.
-            markers: the markers and the text that they stand for.
+            markers: for each marker, the text that it stands for.
 
         Raises:
             ChatRefused: the tokenizer cannot encode a part as ordinary text.
@@ -126,7 +126,7 @@ class ControlTokens:
         return encoded
 
     def _prepare(self) -> None:
-        """Build two encoders that are rarely needed; this takes seconds for a large vocabulary."""
+        """Build two encoders on first use, as this takes seconds for a large vocabulary."""
         if self._plain is not None:
             return
         backend = self.tokenizer.backend_tokenizer
@@ -145,7 +145,7 @@ class ControlTokens:
 
 
 class _PlainText(TokenText):
-    """A ``TokenText`` without control tokens, neither special nor other ones."""
+    """A ``TokenText`` that encodes names of control tokens as ordinary text."""
 
     def __init__(self, tokenizer: Any, plain: Any) -> None:
         super().__init__(tokenizer)
@@ -168,11 +168,11 @@ def control_tokens(tokenizer: Any) -> ControlTokens:
 
 @dataclass
 class RenderedChat:
-    """A rendered chat, ready for the model's answer."""
+    """A rendered chat; the model's answer continues its text."""
 
     tokenizer: Any
     messages: list[dict[str, Any]]
-    """The messages as rendered; roles that the template does not know have been mapped."""
+    """The messages as rendered, with roles that the template knows."""
     text: str
     neutral: str | None
     """The rendering with placeholders; None if the template rejects them."""
@@ -182,58 +182,58 @@ class RenderedChat:
         """Return the tokens of the chat. Call this only in the thread that uses the tokenizer.
 
         Raises:
-            ChatRefused: text of a message would become a control token, and cannot be encoded
-                otherwise.
+            ChatRefused: text of a message would become a control token, and it cannot be encoded as
+                ordinary text.
         """
         if self._ids is None:
             self._ids = self._encode()
         return self._ids
 
     def _encode(self) -> list[int]:
-        controls = control_tokens(self.tokenizer)
-        ids = controls.encode(self.text)
-        wanted = None if self.neutral is None else controls.within(controls.encode(self.neutral))
-        if controls.within(ids) == wanted:
+        control = control_tokens(self.tokenizer)
+        ids = control.encode(self.text)
+        expected = None if self.neutral is None else control.within(control.encode(self.neutral))
+        if control.within(ids) == expected:
             return ids
         texts = _strings(self.messages)
-        parts = list(dict.fromkeys(part for text in texts for part in controls.spelled(text)))
-        if wanted is None and not parts:
+        parts = list(dict.fromkeys(part for text in texts for part in control.spelled(text)))
+        if expected is None and not parts:
             return ids
         # Some tokenizers find a control token only next to other text (Llama 2's normalizer adds
         # "▁" in front), so in a second attempt all names of control tokens are ordinary text.
-        names = [name for name in controls.names if name and any(name in t for t in texts)]
+        names = [name for name in control.names if name and any(name in t for t in texts)]
         for attempt in (parts, list(dict.fromkeys(parts + names))):
             encoded = self._encode_as_text(attempt) if 0 < len(attempt) <= MAX_MARKERS else None
-            if encoded is not None and wanted in (None, controls.within(encoded)):
+            if encoded is not None and expected in (None, control.within(encoded)):
                 return encoded
         part = max(parts, key=len, default="...")
         raise ChatRefused(_FORBIDDEN.format(part), "control_token")
 
     def _encode_as_text(self, parts: Sequence[str]) -> list[int] | None:
-        """Encode the chat with some parts of messages as ordinary text; None if that fails."""
+        """Encode the chat with these parts of messages as ordinary text; None if that fails."""
         markers = {part: _marker(n) for n, part in enumerate(parts)}
         pattern = re.compile("|".join(map(re.escape, sorted(parts, key=len, reverse=True))))
         marked = _render(
             _changed(self.messages, lambda text: pattern.sub(lambda m: markers[m[0]], text)),
             self.tokenizer,
         )
-        found = {marker: part for part, marker in markers.items()}
-        restored = re.sub("|".join(map(re.escape, found)), lambda m: found[m[0]], marked)
+        part_of = {marker: part for part, marker in markers.items()}
+        restored = re.sub("|".join(map(re.escape, part_of)), lambda m: part_of[m[0]], marked)
         if restored != self.text:
             return None
-        return control_tokens(self.tokenizer).encode_marked(marked, found)
+        return control_tokens(self.tokenizer).encode_marked(marked, part_of)
 
 
 def render_chat(messages: Sequence[Message], tokenizer: Any) -> RenderedChat:
     """Render messages with the tokenizer's template.
 
     If the template does not know the role ``developer``, such a message is rendered as ``system``.
-    If it drops results of tools, these are rendered as ``user`` messages.
-    Where roles must alternate, neighbours that get the same role this way become one message.
+    If it drops tool results, they are rendered as ``user`` messages. If roles must alternate,
+    neighbouring messages that get the same role in this way are joined.
 
     Args:
-        messages: as for ``apply_chat_template``: ``role``, ``content`` (a text) and optionally
-            ``name``, ``tool_calls``, ``tool_call_id``.
+        messages: messages as ``apply_chat_template`` takes them: ``role``, ``content`` (a text) and
+            optionally ``name``, ``tool_calls``, ``tool_call_id``.
         tokenizer: a tokenizer with a chat template.
 
     Raises:
@@ -249,7 +249,7 @@ def render_chat(messages: Sequence[Message], tokenizer: Any) -> RenderedChat:
             continue
         placeholders = [_Placeholders(place) for place in range(len(mapped))]
         neutral = None
-        with suppress(ChatRefused):  # a template that examines the content of messages
+        with suppress(ChatRefused):  # a template that checks contents may reject placeholders
             neutral = _render(
                 [_changed(m, words) for m, words in zip(mapped, placeholders, strict=True)],
                 tokenizer,
@@ -260,14 +260,14 @@ def render_chat(messages: Sequence[Message], tokenizer: Any) -> RenderedChat:
         if failure is not None and len(mapped) < len(messages):
             continue  # messages were joined, so the index is not the caller's
         role = messages[dropped]["role"]
-        why = f"the model's chat template drops a message of the role {role!r} at this place"
+        why = f"the model's chat template drops a message with the role {role!r} here"
         failure = ChatRefused(why, "role_not_supported", dropped)
     assert failure is not None
     raise failure
 
 
 def _role_mappings(messages: list[dict[str, Any]], knows: bool) -> Iterator[list[dict[str, Any]]]:
-    """Yield the messages with possible roles; ``knows``: the template mentions ``developer``."""
+    """Yield mappings of roles to try; ``knows`` is True if the template mentions ``developer``."""
     roles = {str(message["role"]) for message in messages}
     as_system = [m | {"role": "system"} if m["role"] == "developer" else m for m in messages]
     yield messages if knows else as_system
@@ -276,26 +276,26 @@ def _role_mappings(messages: list[dict[str, Any]], knows: bool) -> Iterator[list
     if "tool" in roles or any(message.get("tool_calls") for message in messages):
         for mapped in (messages, as_system) if knows else (as_system, messages):
             yield [_without_tools(message) for message in mapped]
-        # results of several tools, or one and the user's next message, now have the same role
+        # Tool results and the user's next message may now be neighbours of the same role.
         yield _joined([_without_tools(message) for message in as_system])
     elif "developer" in roles:
         yield _joined(as_system)
 
 
 def _joined(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Join neighbours of one role, for templates in which roles must alternate."""
-    found: list[dict[str, Any]] = []
+    """Join neighbouring messages of the same role, for templates whose roles must alternate."""
+    joined: list[dict[str, Any]] = []
     for message in messages:
-        if found and found[-1]["role"] == message["role"]:
-            contents = [str(found[-1]["content"]), str(message["content"])]
-            found[-1] = found[-1] | {"content": "\n\n".join(filter(str.strip, contents))}
+        if joined and joined[-1]["role"] == message["role"]:
+            contents = [str(joined[-1]["content"]), str(message["content"])]
+            joined[-1] = joined[-1] | {"content": "\n\n".join(filter(str.strip, contents))}
         else:
-            found.append(message)
-    return found
+            joined.append(message)
+    return joined
 
 
 def _without_tools(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message of a chat with tools for a template without tools."""
+    """Convert a tool call or tool result to plain text, for a template without tools."""
     content = str(message["content"])
     if message["role"] == "tool":
         return {"role": "user", "content": content}
@@ -313,21 +313,21 @@ def _first_dropped(
     neutral: str | None,
     text: str,
 ) -> int | None:
-    """Return the first message that is not completely contained in the prompt."""
+    """Return the index of the first message that the rendering does not fully contain."""
     for place, message in enumerate(messages):
         parts = [str(message["content"])]
         parts += [str(call["function"]["name"]) for call in message.get("tool_calls") or ()]
         for part in filter(str.strip, parts):
-            found = (
+            is_rendered = (
                 part.strip() in text if neutral is None else placeholders[place](part) in neutral
             )
-            if not found:
+            if not is_rendered:
                 return place
     return None
 
 
 class _Placeholders:
-    """Placeholders for the texts of one message: equal ones for equal texts, blank for blank."""
+    """Replaces the texts of one message: equal texts by equal placeholders, blank ones by none."""
 
     def __init__(self, place: int) -> None:
         self._place = place
@@ -348,11 +348,11 @@ def _render(messages: Sequence[Message], tokenizer: Any) -> str:
             )
         )
     except Exception as error:  # a template may raise anything
-        raise ChatRefused(f"the chat template refuses: {error}", "chat_template") from error
+        raise ChatRefused(f"the chat template rejects them: {error}", "chat_template") from error
 
 
 def _changed(value: Any, change: Callable[[str], str], key: str = "") -> Any:
-    """Copy messages with every text of the caller changed; roles and types stay."""
+    """Copy messages, applying ``change`` to all texts of the caller, but not to roles and types."""
     if isinstance(value, str):
         return value if key in ("role", "type") else change(value)
     if isinstance(value, Mapping):
@@ -367,18 +367,19 @@ def _changed(value: Any, change: Callable[[str], str], key: str = "") -> Any:
 
 
 def _strings(messages: Any) -> list[str]:
-    """Return every text of the caller in messages."""
-    found: list[str] = []
+    """Return all texts of the caller in messages."""
+    texts: list[str] = []
 
-    def note(text: str) -> str:
-        found.append(text)
+    def collect(text: str) -> str:
+        texts.append(text)
         return text
 
-    _changed(messages, note)
-    return found
+    _changed(messages, collect)
+    return texts
 
 
 def _marker(number: int) -> str:
+    """Return a marker between private-use characters, which texts do not contain."""
     return f"\ue000{NONCE}.{number}\ue001"
 
 
@@ -392,7 +393,7 @@ def _control_ids(tokenizer: Any) -> set[int]:
     ids = set(tokenizer.all_special_ids)
     added = getattr(tokenizer, "added_tokens_decoder", {})
     ids |= {n for n, t in added.items() if t.special or _CONTROL_PATTERN.fullmatch(str(t).strip())}
-    # Unknown characters become this token, which is not a control token unless it ends texts.
+    # This token stands for unknown characters; it is no control token unless it has such a role.
     unknown = getattr(tokenizer, "unk_token_id", None)
     steering = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     return ids - {unknown} if unknown not in steering else ids

@@ -1,7 +1,8 @@
-"""A small model that calls a source where a fact is due; every span says who wrote it (§5.1).
+"""The engine: a small model that calls a source where a fact is due (paper §5.1).
 
-``Engine`` holds the settings; ``DecodeLoop`` generates. The policy decides which sequences call; an
-answer is appended as tokens, and without one the SLM continues in its own words.
+``Engine`` has the settings; ``DecodeLoop`` generates. The policy decides which sequences call. An
+answer is appended as tokens; without one, the SLM continues in its own words. Every span of the
+result says who wrote it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from lacy._require import require_at_least, require_one_of
 from lacy.cascade.calibration import Calibration
 from lacy.cascade.event_loop import outside_loops, submit_to
 from lacy.cascade.hosted_model import Hosted
@@ -38,8 +40,8 @@ At = Literal["any", "word"]
 """Where a text may call: at any token, or only where a word or number begins."""
 
 CALLS_IN_ROW: dict[Unit, int | None] = {"token": None, "word": None, "value": 2}
-"""Answers allowed directly after one another. A source that keeps naming values at one place would
-fill the text with them; token by token, long answers are the normal case."""
+"""Maximum number of answers directly after one another. Without it, a source that always has a
+value could fill the text. For tokens and words, many answers in a row are normal."""
 
 
 class Engine:
@@ -47,28 +49,29 @@ class Engine:
 
     Args:
         loaded: a model from ``lacy.model.load_model``, or one behind a server from ``connect``.
-        source: answers calls; without one, calls are counted but get no answer.
-        policy: when to call, as a value or its text (``"budget=0.22"``); by default never.
-        unit: how much one call returns: ``"token"`` (the paper), ``"word"`` or ``"value"``.
-        max_new_tokens: maximum number of generated tokens per text, those of sources included.
-        temperature: sampling temperature; 0 is greedy (the paper).
+        source: the source that answers calls; without one, calls are counted but not answered.
+        policy: when to call, as a value or a text such as ``"budget=0.22"``; by default never.
+        unit: how much one call returns: ``"token"`` (as in the paper), ``"word"`` or ``"value"``.
+        max_new_tokens: maximum number of generated tokens per text, including those of sources.
+        temperature: sampling temperature; 0 for greedy decoding (as in the paper).
         top_p: sample from the smallest set of tokens with this probability.
-        seed: seed of sampling; what is drawn depends only on it and on the text's number.
-        abstain: score that a ranked candidate must reach; see ``rank.Abstain``.
+        seed: seed of sampling. The sample of a text depends only on this and the text's number.
+        abstain: the score that a ranked candidate must reach; see ``rank.Abstain``.
         at: where a text may call: at ``"any"`` token, or only where a ``"word"`` or number begins
-            (a value put into the middle of one breaks both).
-        calls_in_row: answers allowed directly after one another; by default it depends on ``unit``.
-        timeout: seconds to wait for the source at each step; None waits forever.
-        batch_size: texts generated together.
-        remember: keep the policy's state from one ``generate`` to the next; by default each starts
-            afresh, so that its result depends on nothing before.
-        calibration: of this model (``calibrate``): reference log-likelihoods for ranking, and
-            signals that a budget starts from.
+            (a value in the middle of a word would break both).
+        calls_in_row: maximum number of answers directly after one another; by default it depends on
+            ``unit``.
+        timeout: seconds to wait for the source at each step; None for no limit.
+        batch_size: number of texts that are generated together.
+        remember: keep the policy's state from one ``generate`` to the next. By default each call
+            starts afresh, so that its result does not depend on earlier ones.
+        calibration: the calibration of this model (``calibrate``), with reference log-likelihoods
+            for ranking and signals that a budget starts from.
 
     Attributes:
         notes: sentences that explain what ``open_engine`` chose.
-        observer: is notified of every step.
-        hosted: the model's server; None for a model in this process.
+        observer: is notified of every step, if set.
+        hosted: the model if it runs behind a server; None for a model in this process.
 
     Raises:
         LacyError: E12 for an invalid setting, E61 for an invalid policy, E62 for a policy that
@@ -101,14 +104,14 @@ class Engine:
         self.source = source
         self.policy: Policy = parse_policy(policy) if isinstance(policy, str) else policy or Never()
         self.unit: Unit = unit
-        self.at: At = _one_of("at", at, get_args(At))
-        self.max_new_tokens = _at_least("max_new_tokens", max_new_tokens, 1)
+        self.at: At = require_one_of("at", at, get_args(At))
+        self.max_new_tokens = require_at_least("max_new_tokens", max_new_tokens, 1, finite=True)
         self.min_new_tokens = 0
-        self.temperature = _at_least("temperature", temperature, 0.0)
-        self.top_p = _at_least("top_p", top_p, 0.0)
+        self.temperature = require_at_least("temperature", temperature, 0.0, finite=True)
+        self.top_p = require_at_least("top_p", top_p, 0.0, finite=True)
         self.seed = seed
         self._calls_in_row = calls_in_row
-        self.batch_size = int(_at_least("batch_size", batch_size, 1))
+        self.batch_size = int(require_at_least("batch_size", batch_size, 1, finite=True))
         self.remember = remember
         self.token_text = TokenText(self.tokenizer)
         self.begin_id = begin_end(self.tokenizer)[0]
@@ -124,7 +127,7 @@ class Engine:
         self._streams = itertools.count()
 
     def _read_model(self, loaded: Any) -> None:
-        """Note what decoding needs to know of the model."""
+        """Set the attributes that decoding needs to know about the model."""
         if self.hosted is None:
             self.model = loaded.model.eval()
             self._rows = int(self.model.config.vocab_size)
@@ -145,7 +148,7 @@ class Engine:
 
     @property
     def calls_in_row(self) -> int | None:
-        """Answers allowed directly after one another; None: any number."""
+        """Maximum number of answers directly after one another; None for any number."""
         return CALLS_IN_ROW[self.unit] if self._calls_in_row is None else self._calls_in_row
 
     def variant(
@@ -158,28 +161,28 @@ class Engine:
         seed: int | None = None,
         min_new_tokens: int | None = None,
     ) -> Engine:
-        """Return an engine with other settings that shares model, source and calibration.
+        """Return an engine with changed settings that shares model, source and calibration.
 
         No text ends before ``min_new_tokens``, even if the model or the source would end it.
 
         Raises:
-            LacyError: as the class does.
+            LacyError: for the same reasons as ``Engine``.
         """
-        made = copy.copy(self)
-        made._controller = None
+        engine = copy.copy(self)
+        engine._controller = None
         if unit is not None:
-            made.unit = _one_of("unit", unit, get_args(Unit))
+            engine.unit = require_one_of("unit", unit, get_args(Unit))
         if temperature is not None:
-            made.temperature = _at_least("temperature", temperature, 0.0)
+            engine.temperature = require_at_least("temperature", temperature, 0.0, finite=True)
         if top_p is not None:
-            made.top_p = _at_least("top_p", top_p, 0.0)
+            engine.top_p = require_at_least("top_p", top_p, 0.0, finite=True)
         if seed is not None:
-            made.seed = seed
+            engine.seed = seed
         if min_new_tokens is not None:
-            made.min_new_tokens = min_new_tokens
+            engine.min_new_tokens = min_new_tokens
         if policy is not None:
-            made._set_policy(parse_policy(policy) if isinstance(policy, str) else policy)
-        return made
+            engine._set_policy(parse_policy(policy) if isinstance(policy, str) else policy)
+        return engine
 
     def _set_policy(self, policy: Policy) -> None:
         """Use a policy, started from the calibration's signals, if the model supports it."""
@@ -201,20 +204,20 @@ class Engine:
 
         Args:
             prompts: the texts to continue.
-            subjects: whom or what each is about, if known; otherwise the source finds it itself.
-            max_new_tokens: overrides the engine's.
+            subjects: who or what each text is about, or None to let the source find out.
+            max_new_tokens: overrides the engine's setting.
 
         Returns:
-            One answer per prompt, in order. A text that reaches the model's context or the limit
-            ends there with ``finished=False``.
+            One answer per prompt, in order. A text that reaches the limit or the model's context
+            ends there and has ``finished=False``.
 
         Raises:
-            LacyError: E60 for a prompt that leaves no room in the context, E63 if ``subjects`` has
-                another length than ``prompts``, E93 if the model's server does not answer. If the
-                source fails, the SLM continues in its own words and the span says why.
+            LacyError: E60 for a prompt that leaves no room in the context, E63 if ``subjects`` and
+                ``prompts`` differ in length, E93 if the model's server does not answer. A failing
+                source raises nothing: the SLM continues in its own words and the span says why.
         """
         if isinstance(prompts, str):
-            raise TypeError("prompts is a list of texts, not one text")
+            raise TypeError("prompts must be a list of texts, not one text")
         subjects = list(subjects) if subjects is not None else [None] * len(prompts)
         if len(subjects) != len(prompts):
             raise LacyError(
@@ -222,7 +225,7 @@ class Engine:
                 do="give one subject (or None) per prompt",
             )  # fmt: skip
         limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
-        limit = int(_at_least("max_new_tokens", limit, 1))
+        limit = int(require_at_least("max_new_tokens", limit, 1, finite=True))
         sequences = [
             self.sequence(number, prompt, subject, limit)
             for number, (prompt, subject) in enumerate(zip(prompts, subjects, strict=True))
@@ -240,7 +243,7 @@ class Engine:
         Raises:
             LacyError: for the same reasons as ``generate``.
         """
-        if self.hosted is None:  # sources run in this thread, in an event loop of their own
+        if self.hosted is None:  # run sources in this thread, in a separate event loop
             outside_loops(lambda loop: self._run(sequences, submit_to(loop)))
         else:
             with LoopThread() as thread:
@@ -249,18 +252,18 @@ class Engine:
     def sequence(
         self, number: int, prompt: str, subject: str | None, limit: int, given: Sequence[int] = ()
     ) -> TextSequence:
-        """Make a sequence that continues a prompt, for ``DecodeLoop.add``.
+        """Return a sequence that continues a prompt, for ``DecodeLoop.add``.
 
         Args:
-            number: selects the random numbers of sampling, together with the seed.
+            number: determines the random numbers of sampling, together with the seed.
             prompt: the text to continue.
-            subject: whom or what it is about, if known.
+            subject: who or what the text is about, if known.
             limit: maximum number of generated tokens.
-            given: the prompt's tokens, if a chat template made them.
+            given: the prompt's token ids, if a chat template produced them.
 
         Raises:
-            LacyError: E63 for an empty prompt that a model cannot continue, E91 for a prompt that
-                a server would read as special tokens.
+            LacyError: E63 for an empty prompt if the tokenizer has no begin token, E91 for a prompt
+                with names of special tokens, which a server would not read as text.
         """
         if self.hosted is not None:
             self.hosted.check_prompt(prompt)
@@ -286,13 +289,13 @@ class Engine:
         *,
         live: bool = True,
     ) -> DecodeLoop:
-        """Return a loop that generates texts of this engine and its variants; to be closed.
+        """Return a loop that generates texts of this engine and its variants. The caller closes it.
 
         Args:
             submit: starts a coroutine that asks a source (``LoopThread.submit``).
-            wake: called, in another thread, when a source or a server has answered.
-            live: texts come and go and are watched while they grow: long prompts are read in parts,
-                and servers stream.
+            wake: called in another thread when a source or a server has answered.
+            live: True if texts are added at any time and shown while they grow. Then long prompts
+                are read in parts, and servers stream.
         """
         if self.hosted is None:
             return DecodeLoop(LocalBackend(self, PREFILL if live else None), submit, wake)
@@ -307,19 +310,3 @@ class Engine:
                 batch = sequences[start : start + self.batch_size]
                 loop.add(batch)
                 loop.drain(batch)
-
-
-def _one_of(name: str, value: Any, known: Sequence[str]) -> Any:
-    if value not in known:
-        raise LacyError(
-            "E12", key=name, value=value, why="there is no such choice",
-            do=f"choose one of: {', '.join(known)}",
-        )  # fmt: skip
-    return value
-
-
-def _at_least(name: str, value: float, minimum: float) -> Any:
-    if not minimum <= value < float("inf"):  # false for NaN too
-        why = f"less than {minimum:g}" if value < minimum else "not a finite number"
-        raise LacyError("E12", key=name, value=value, why=why, do=f"give {minimum:g} or more")
-    return value

@@ -1,4 +1,4 @@
-"""Run coroutines in a new event loop of this thread, even inside a running one (a notebook)."""
+"""Run coroutines in a new event loop, even if one is already running (as in a notebook)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def outside_loops(work: Callable[[asyncio.AbstractEventLoop], None]) -> None:
-    """Call ``work`` with a new event loop, in another thread if this one runs a loop already."""
+    """Call ``work`` with a new event loop, in another thread if this one already runs a loop."""
 
     def run() -> None:
         with asyncio.Runner() as runner:

@@ -1,8 +1,8 @@
-"""Finds guesses: text that the model wrote after a call that found nothing.
+"""Find guesses: text that the model wrote after a call that found nothing.
 
 The model asked for a fact, no source had it, and the model continued alone. Its words up to the end
-of the clause are a guess, so they are the least reliable ones. Pages and terminals mark them
-(``page/guesses.js`` applies the same rule in the browser).
+of the clause are a guess and thus the least reliable part of a text, so pages and terminals mark
+them (``page/guesses.js`` applies the same rule in the browser).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _TAIL = 4
 
 
 class GuessTracker:
-    """Finds guesses in one text, span by span; spans may arrive in parts during generation."""
+    """Finds the guesses in one text, span by span; a span may arrive in several parts."""
 
     def __init__(self) -> None:
         self._open = False
         self._tail = ""
 
     def split(self, span: Span) -> list[tuple[str, bool]]:
-        """Split the text of the next span (or part of one); True marks a guess."""
+        """Split the next span, or the next part of one, into pairs (text, True if a guess)."""
         if span.speaker != "slm":
             self._open = False
         elif span.asked:
@@ -43,13 +43,13 @@ class GuessTracker:
 
 
 def guessed_ranges(answer: Answer) -> list[tuple[int, int]]:
-    """Return the guesses in an answer's text, as [start, end) in characters."""
-    tracker, found, place = GuessTracker(), list[tuple[int, int]](), 0
+    """Return the ranges [start, end) of the guesses in an answer's text, in characters."""
+    tracker, ranges, position = GuessTracker(), list[tuple[int, int]](), 0
     for span in answer.spans:
         for text, guessed in tracker.split(span):
-            if guessed and found and found[-1][1] == place and not span.asked:
-                found[-1] = (found[-1][0], place + len(text))
+            if guessed and ranges and ranges[-1][1] == position and not span.asked:
+                ranges[-1] = (ranges[-1][0], position + len(text))
             elif guessed and text:
-                found.append((place, place + len(text)))
-            place += len(text)
-    return found
+                ranges.append((position, position + len(text)))
+            position += len(text)
+    return ranges

@@ -1,9 +1,9 @@
-"""The backend for a model behind a server that speaks OpenAI's completions API.
+"""The backend for a model behind a server with OpenAI's completions API.
 
-A threshold of the ``<CALL>`` margin is sent as a bias of ``<CALL>``, so the server itself stops
-where the model calls, and a text takes one request per call. For any other policy the server
-generates a few tokens ahead without ``<CALL>`` and reports the likeliest tokens at each place; the
-policy decides here, and what lies behind a call is discarded.
+A threshold on the ``<CALL>`` margin is sent as a logit bias of ``<CALL>``. So the server itself
+stops where the model calls, and a text takes one request per call. For any other policy, the server
+generates a few tokens ahead without ``<CALL>`` and reports the likeliest tokens at each position.
+The policy then decides here, and tokens after a call are discarded.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from lacy.remote import LoopThread
 T = TypeVar("T")
 
 AHEAD = 8
-"""Tokens requested at once if the policy decides at each of them."""
+"""Number of tokens per request if the policy decides at each token."""
 
 STRETCH = 64
-"""Tokens requested at once if the server stops at calls; no text waits longer for another one."""
+"""Number of tokens per request if the server stops at calls; it bounds how long others wait."""
 
 LIVE_STRETCH = 16
-"""The same if somebody watches the text grow and the server's streams would lose characters."""
+"""The same for texts that are shown while they grow, if the server cannot stream token ids."""
 
 CallMode = Literal["alone", "stops", "ahead"]
-"""Who decides on calls: nobody, the server by its bias, or the policy at each token."""
+"""Who decides on calls: nobody (alone), the server by the bias (stops), or the policy at each token
+(ahead)."""
 
 
 def mode_of(sequence: TextSequence) -> CallMode:
@@ -59,37 +60,38 @@ class _Text:
     tokens: deque[HostedToken] = field(default_factory=deque)
     """Tokens that have not been appended yet."""
     arriving: deque[HostedToken] = field(default_factory=deque)
-    """Tokens that the request under way has brought; another thread appends them."""
+    """Tokens that the current request has brought; another thread appends them."""
     request: Future[Any] | None = None
     parked: bool = False
 
     @property
     def can_continue(self) -> bool:
-        """True if a step can do something for it."""
+        """True if a step can do something for this text."""
         if self.parked:
             return False
         waits = self.request is not None and not self.request.done()
         return not waits or bool(self.tokens or self.arriving) or self.sequence.cancelled
 
     def stop(self) -> None:
-        """Cancel the request under way; its tokens are discarded."""
+        """Cancel the current request and discard its tokens."""
         if self.request is not None:
             self.request.cancel()
         self.request, self.arriving = None, deque()
 
 
 class HostedBackend:
-    """Computes next-token scores with a model behind a server; to be closed.
+    """Computes next-token scores with a model behind a server. The caller closes it.
 
-    Exact are ``never``, ``always``, oracles, ``random``, and thresholds of the margin in greedy
-    texts. If ``<CALL>`` is among the likeliest tokens that the server reports, so are budgets and
-    all other thresholds but entropy; otherwise its margin is taken to be as large as it can be,
-    and ``Hosted.guessed`` counts that.
+    The policies ``never``, ``always``, ``random``, oracles and, for greedy texts, thresholds on the
+    margin give the same calls as in this process. So do budgets and other thresholds (except on
+    entropy, which is not supported) as long as ``<CALL>`` is among the likeliest tokens that the
+    server reports. Otherwise the margin is taken to be as large as possible, and ``Hosted.guessed``
+    is incremented.
 
     Args:
         hosted: the model.
-        wake: called, in another thread, when the server has sent something.
-        live: texts are watched while they grow.
+        wake: called in another thread when the server has sent something.
+        live: True if texts are shown while they grow.
     """
 
     def __init__(self, hosted: Hosted, wake: Callable[[], None], *, live: bool) -> None:
@@ -107,15 +109,17 @@ class HostedBackend:
         return not any(text.can_continue for text in self._texts.values())
 
     def add(self, sequences: Sequence[TextSequence]) -> None:
-        """Take new sequences."""
+        """Add new sequences."""
         for sequence in sequences:
             self._texts[id(sequence)] = _Text(sequence, mode_of(sequence))
         self.advance()
 
     def ready(self) -> tuple[list[TextSequence], HostedScores]:
         """Return the sequences whose next tokens the server has reported."""
-        texts = [text for text in self._texts.values() if not text.parked and self._known(text)]
-        texts = self._in_order(texts)
+        texts = [
+            text for text in self._texts.values() if not text.parked and self._take_arrived(text)
+        ]
+        texts = self._next_in_order(texts)
         own = [self._own(text) or text.tokens[0] for text in texts]
         for text, token in zip(texts, own, strict=True):
             text.sequence.next_token, text.sequence.next_text = token.token, token.text
@@ -123,15 +127,15 @@ class HostedBackend:
         return [t.sequence for t in texts], HostedScores(self._hosted, heads, margins, own)
 
     async def find_own_tokens(self, sequences: Sequence[TextSequence]) -> None:
-        """Ask for the own tokens of sequences where the server stopped at a call."""
+        """Request the model's own next token for sequences where the server stopped at a call."""
         texts = [self._texts[id(sequence)] for sequence in sequences]
-        asked = []
+        requests = []
         for text in (text for text in texts if self._own(text) is None):
             request = self._request(text, 1, forbid_call=True)
-            asked.append((text, self._submit(self._server.continue_text(request))))
-        for text, found in asked:
+            requests.append((text, self._submit(self._server.continue_text(request))))
+        for text, future in requests:
             try:
-                tokens = await Wait(found)
+                tokens = await Wait(future)
                 text.tokens.extend(tokens)
             except LacyError as error:
                 text.sequence.fail(error)
@@ -145,21 +149,21 @@ class HostedBackend:
         candidates: Sequence[Sequence[Sequence[int]]],
         ends: Sequence[int] | None,
     ) -> list[list[float]]:
-        """Score all candidates at the same time, a request or two each."""
+        """Score all candidates concurrently, with one or two requests each."""
         jobs = [
             (list(s.ids), s.text, tokens, ends is not None)
             for s, group in zip(sequences, candidates, strict=True)
             for tokens in group
         ]
 
-        found = iter(await Wait(self._submit(self._server.score_texts(jobs))))
+        scored = iter(await Wait(self._submit(self._server.score_texts(jobs))))
         return [
-            [log_likelihood(next(found), tokens, self._server, ends) for tokens in group]
+            [log_likelihood(next(scored), tokens, self._server, ends) for tokens in group]
             for group in candidates
         ]
 
     def applied(self, sequence: TextSequence, answered: bool) -> None:
-        """Discard the tokens that have been appended, or all of them after an answer."""
+        """Remove the tokens that were appended; after an answer, remove all tokens."""
         text = self._texts[id(sequence)]
         if answered:
             text.tokens.clear()
@@ -169,14 +173,16 @@ class HostedBackend:
             text.tokens.popleft()
 
     def advance(self) -> None:
-        """Remove the sequences that are done; request tokens for those that have none."""
+        """Remove sequences that are done, and request tokens for those that have none."""
         for key, text in list(self._texts.items()):
             if text.parked:
                 continue
             if text.sequence.done:
-                del self._texts[key]  # first, so that whoever hears of the end does not count it
+                # Before `on_end` is called, so that it sees the right number of texts.
+                del self._texts[key]
                 text.sequence.end_if_done()
-                if text.sequence.cancelled:  # another's answer is read, so the connection is reused
+                # Otherwise read the answer to its end, so that the connection can be reused.
+                if text.sequence.cancelled:
                     text.stop()
             elif not text.tokens and text.request is None:
                 self._request_next(text)
@@ -189,7 +195,7 @@ class HostedBackend:
         return texts
 
     def unpark(self, parked: Sequence[list[_Text]]) -> None:
-        """Make sequences active again; forget those that have ended."""
+        """Make sequences active again, and remove those that have ended."""
         for text in (text for texts in parked for text in texts):
             text.parked = False
             if text.sequence.ended:
@@ -215,17 +221,21 @@ class HostedBackend:
 
     # ------------------------------------------------------------------------------- requests
 
-    def _known(self, text: _Text) -> bool:
-        """True if the next token of a text, and where needed its own token, are known."""
+    def _take_arrived(self, text: _Text) -> bool:
+        """Take the tokens that have arrived; return True if the text can take its next step.
+
+        It can if its next token is known and, where a decision needs it, the model's own token.
+        """
         request = text.request
-        over = request is not None and request.done()  # before the tokens it brought are taken
+        # Checked first: a request that is done adds no more tokens.
+        finished = request is not None and request.done()
         while text.arriving:
             text.tokens.append(text.arriving.popleft())
-        if over and request is not None:
+        if finished and request is not None:
             text.request = None
             failure = None if request.cancelled() else request.exception()
             if failure is not None:
-                text.sequence.fail(failure)  # type: ignore[arg-type]  # no KeyboardInterrupt
+                text.sequence.fail(failure)  # type: ignore[arg-type]  # it is never a KeyboardInterrupt
         if text.sequence.done or not text.tokens:
             return False
         sequence = text.sequence
@@ -243,31 +253,31 @@ class HostedBackend:
             return None
         return text.tokens[called]
 
-    def _in_order(self, texts: list[_Text]) -> list[_Text]:
-        """Let texts with one budget decide in the order of their lengths, equal ones together.
+    def _next_in_order(self, texts: list[_Text]) -> list[_Text]:
+        """Hold back texts that share a budget with a shorter text, or with one that is not ready.
 
-        So their calls do not depend on which answer of the server comes first.
+        So their calls do not depend on the order in which the server's answers arrive.
         """
         shortest: dict[int, int] = {}
-        waiting: set[int] = set()
+        blocked: set[int] = set()
         for text in self._texts.values():
             if text.mode == "ahead" and not _independent(text):
                 key, length = id(text.sequence.controller), len(text.sequence.ids)
                 shortest[key] = min(length, shortest.get(key, length))
-        known = set(map(id, texts))
+        ready = set(map(id, texts))
         for text in self._texts.values():
             key = id(text.sequence.controller)
-            if len(text.sequence.ids) == shortest.get(key) and id(text) not in known:
-                waiting.add(key)
+            if len(text.sequence.ids) == shortest.get(key) and id(text) not in ready:
+                blocked.add(key)
         return [
             text
             for text in texts
             if (key := id(text.sequence.controller)) not in shortest
-            or (key not in waiting and len(text.sequence.ids) == shortest[key])
+            or (key not in blocked and len(text.sequence.ids) == shortest[key])
         ]
 
     def _margin(self, text: _Text) -> float | None:
-        """Return the ``<CALL>`` margin at a text's next token; None if it does not call here."""
+        """Return the ``<CALL>`` margin at a text's next token; None if it cannot call there."""
         head, policy = text.tokens[0], text.sequence.engine.policy
         if text.mode == "alone" or (text.mode == "stops" and head.token != self._hosted.call_id):
             return None
@@ -275,12 +285,13 @@ class HostedBackend:
         reads_call = policy.signal in ("margin", "p_call") and text.sequence.may_call
         if reads_call and self._hosted.call_id not in head.top:
             self._hosted.guessed += 1
-        if text.mode == "stops":  # the server compared exact logits, so it knows better
+        # The server compared exact logits, so the margin is above the limit.
+        if text.mode == "stops":
             margin = max(margin, math.nextafter(_limit(text), math.inf))
         return margin
 
     def _request_next(self, text: _Text) -> None:
-        """Ask for the next tokens of a text."""
+        """Request the next tokens of a text."""
         sequence, streams = text.sequence, self._server.by_id
         if text.mode == "ahead":
             length = 1 if isinstance(sequence.engine.policy, Always) else AHEAD
@@ -301,7 +312,7 @@ class HostedBackend:
         seed = engine.seed * 1_000_003 + sequence.number * 1_009 + sequence.generated
         length = min(length, sequence.limit - sequence.generated, self.context - len(sequence.ids))
         return HostedRequest(
-            list(sequence.ids),  # it grows while it is read
+            list(sequence.ids),  # a copy, because the list grows while another thread reads it
             sequence.text,
             max(1, length),
             temperature=engine.temperature,
@@ -312,7 +323,7 @@ class HostedBackend:
         )
 
     def _collect(self, text: _Text, request: HostedRequest, *, stream: bool) -> None:
-        """Start a request whose tokens are added to ``text.arriving``."""
+        """Start a request that adds its tokens to ``text.arriving``."""
         arriving, wake = deque[HostedToken](), self._wake
 
         def on_token(token: HostedToken) -> None:
@@ -339,5 +350,5 @@ def _limit(text: _Text) -> float:
 
 
 def _independent(text: _Text) -> bool:
-    """True if a policy decides at each token without regard to earlier decisions."""
+    """True if the text's policy decides at each token independently of earlier decisions."""
     return isinstance(text.sequence.engine.policy, Always | Threshold | Oracle)

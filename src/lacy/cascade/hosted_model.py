@@ -1,4 +1,4 @@
-"""Connecting to a model behind a server: its tokens are known here, its weights are not."""
+"""Connect to a model behind a server. Its tokenizer must be here; its weights need not be."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lacy.remote import OpenAIClient, RemoteError, Retries
 from lacy.types import CALL_TOKEN
 
 PROBE = "In 1879 she'll  owe $1,234.50 — naïve?\n\n\t東京 x_y"
-"""A text that both sides must split into the same number of tokens."""
+"""A text for comparing tokenizers: both sides must split it into the same number of tokens."""
 
 NO_LIMIT = 1 << 30
-"""The context of a model without a limit."""
+"""Value of ``context`` for a model without a known limit."""
 
 
 @dataclass(slots=True)
 class Hosted:
-    """A model behind a server: everything but its weights."""
+    """A model behind a server: its address, tokenizer and metadata, but not its weights."""
 
     server: CompletionServer
     tokenizer: Any
@@ -40,37 +40,37 @@ class Hosted:
     meta: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
     guessed: int = 0
-    """Decisions made without the likelihood of ``<CALL>``, which the server did not report; the
-    margin is then taken to be as large as it can be."""
+    """Number of decisions for which the server did not report the likelihood of ``<CALL>``. Its
+    margin is then taken to be as large as possible."""
 
     @property
     def special_names(self) -> tuple[str, ...]:
-        """Texts that the server would read as special tokens, because it tokenizes prompts."""
+        """Names that the server would read as special tokens, if it tokenizes prompts itself."""
         if self.server.by_id:
             return ()
         return (CALL_TOKEN, *map(str, self.tokenizer.all_special_tokens))
 
     def check_prompt(self, prompt: str) -> None:
-        """Check that the server reads a prompt as text.
+        """Check that the server reads the whole prompt as text.
 
         Raises:
-            LacyError: E91, it contains the name of a special token.
+            LacyError: E91, the prompt contains the name of a special token.
         """
-        if found := [name for name in self.special_names if name in prompt]:
-            why = f"the prompt holds {found[0]!r}, which it would read as that token"
+        if names := [name for name in self.special_names if name in prompt]:
+            why = f"the prompt contains {names[0]!r}, which it would read as that token"
             raise LacyError("E91", url=self.server.url, why=why, do="write it in another way")
 
     def check_policy(self, policy: Policy) -> None:
-        """Check that the server reports what a policy reads.
+        """Check that the server reports the signal that a policy reads.
 
         Raises:
             LacyError: E92, it does not.
         """
         why = ""
         if policy.signal == "entropy":
-            why = "it tells the likeliest tokens only, and entropy is made of all"
+            why = "it reports only the likeliest tokens, but entropy needs all"
         elif self.gate == "sigmoid" and policy.signal in ("margin", "p_call"):
-            why = "the model's <CALL> is a gate of its own, beside the probabilities it tells"
+            why = "the model's <CALL> is a separate gate, which the server does not report"
         if why:
             raise LacyError("E92", policy=policy, why=why)
 
@@ -88,17 +88,17 @@ def connect(
     """Connect to a model behind a server and check that both sides use the same tokens.
 
     Args:
-        url: base of the API, such as ``http://127.0.0.1:8000/v1``.
-        model: its name there; may be left out if only one is served.
-        tokenizer: the model's local folder (its weights are not read); by default ``model``.
-        top: how many of the likeliest tokens are asked for; vLLM allows 20 by default.
+        url: base address of the API, such as ``http://127.0.0.1:8000/v1``.
+        model: name of the model on the server; not needed if the server has only one.
+        tokenizer: the model's local folder (weights in it are not read); by default ``model``.
+        top: number of likeliest tokens to request; vLLM allows 20 by default.
         key_variable: environment variable with the server's key.
-        timeout: seconds for one request with all its attempts.
-        concurrency: requests at the same time.
+        timeout: seconds for one request, including retries.
+        concurrency: maximum number of requests at the same time.
 
     Raises:
-        LacyError: E11 without httpx, E13 or E24 for a folder without tokenizer, E72 for an address
-            that cannot be used, E91 for a server that cannot host this model, E93 for none.
+        LacyError: E11 if httpx is missing, E13 or E24 for a folder without tokenizer, E72 for an
+            unusable address, E91 if the server cannot host this model, E93 if it does not answer.
     """
     from lacy.corpus import load_tokenizer
 
@@ -110,7 +110,7 @@ def connect(
     if not (folder / "tokenizer.json").is_file() and (folder / "model").is_dir():
         folder = folder / "model"
     if not (folder / "tokenizer.json").is_file():
-        do = "name the folder of the model that is served there: --tokenizer runs/mine"
+        do = "give the local folder of the served model: --tokenizer runs/mine"
         raise LacyError("E13", path=folder / "tokenizer.json", do=do)
     tokens = load_tokenizer(folder)
     config, generation = _json(folder / "config.json"), _json(folder / "generation_config.json")
@@ -134,14 +134,14 @@ def connect(
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = parse_json(file.read_text(encoding="utf-8"))
+        data = parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return data if isinstance(data, dict) else {}
 
 
 async def _probe(server: CompletionServer) -> int | None:
-    """Find out the model's name, the server's dialect, and if both sides use the same tokens.
+    """Find out the model's name and the server's dialect, and check that both use the same tokens.
 
     Returns:
         The maximum length of a text in tokens, if the server reports it.
@@ -149,16 +149,17 @@ async def _probe(server: CompletionServer) -> int | None:
     Raises:
         LacyError: E91, this server cannot host the model; E93, it does not answer.
     """
-    retries, server.client.retries = server.client.retries, Retries(0)  # some fail on token ids
+    # No retries: some servers fail on token ids, and that is what the probe finds out.
+    retries, server.client.retries = server.client.retries, Retries(0)
     try:
         server.client.model, longest = _served_model(server.client, await server.client.models())
         ids = server.token_text.encode(PROBE)
         ids = ids if server.begin_id is None else [server.begin_id, *ids]
         try:
             fields = {"max_tokens": 1, "logprobs": 1, "return_tokens_as_token_ids": True}
-            found = (await server.client.complete(ids, **fields)).choice.get("logprobs") or {}
-            by_id = str((found.get("tokens") or [""])[0]).startswith("token_id:")
-            if "content" in found:
+            logprobs = (await server.client.complete(ids, **fields)).choice.get("logprobs") or {}
+            by_id = str((logprobs.get("tokens") or [""])[0]).startswith("token_id:")
+            if "content" in logprobs:
                 server.dialect = "llama"
         except RemoteError as error:
             if not error.status:
@@ -179,7 +180,7 @@ async def _probe(server: CompletionServer) -> int | None:
 
 
 def _find_texts(server: CompletionServer) -> None:
-    """Find the token of each text."""
+    """Fill ``server.ids``, the token id of each text."""
     for token in range(server.vocab_size):
         try:
             text = server.token_text.bytes_of(token).decode("utf-8")
@@ -209,20 +210,20 @@ async def _check_tokens(server: CompletionServer, own_length: int) -> None:
 
 
 def _served_model(client: OpenAIClient, models: list[dict[str, Any]]) -> tuple[str, int | None]:
-    """Return the name of the requested model on the server, and its maximum length."""
-    wanted, names = client.model, [str(model.get("id", "")) for model in models]
+    """Return the server's name of the requested model, and the model's maximum length."""
+    requested, names = client.model, [str(model.get("id", "")) for model in models]
     short_names = list(map(_short_name, names))
-    if wanted in names:
-        place = names.index(wanted)
-    elif _short_name(wanted) in short_names:
-        place = short_names.index(_short_name(wanted))
-    elif len(names) == 1 and not wanted:
+    if requested in names:
+        place = names.index(requested)
+    elif _short_name(requested) in short_names:
+        place = short_names.index(_short_name(requested))
+    elif len(names) == 1 and not requested:
         place = 0
     else:
         do = f"name one of: {', '.join(names) or '(none)'}"
-        raise LacyError("E91", url=client.url, why=f"it has no model {wanted!r}", do=do)
-    found = models[place]
-    longest = found.get("max_model_len") or (found.get("meta") or {}).get("n_ctx")
+        raise LacyError("E91", url=client.url, why=f"it has no model {requested!r}", do=do)
+    model = models[place]
+    longest = model.get("max_model_len") or (model.get("meta") or {}).get("n_ctx")
     return names[place], longest if isinstance(longest, int) else None
 
 

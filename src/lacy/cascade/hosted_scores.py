@@ -1,4 +1,4 @@
-"""Margins, signals and likelihoods from the likeliest tokens that a server reports."""
+"""Compute margins, signals and likelihoods from the likeliest tokens that a server reports."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class HostedScores:
 
     Args:
         hosted: the model.
-        heads: the token that the server generated at each place.
-        margins: the ``<CALL>`` margin at each place; None if the policy may not call there.
-        own: the model's likeliest token other than ``<CALL>`` at each place.
+        heads: for each sequence, the token that the server generated.
+        margins: for each sequence, the ``<CALL>`` margin; None if it cannot call.
+        own: for each sequence, the likeliest token other than ``<CALL>``.
     """
 
     hosted: Hosted
@@ -45,7 +45,7 @@ class HostedScores:
     logits_RV: None = None
 
     def can_call(self, place: int) -> bool:
-        """True unless the server's own decision was not to call."""
+        """True unless the server has already decided not to call."""
         return self.margins[place] is not None
 
     def own_bytes(self, place: int) -> bytes:
@@ -56,7 +56,7 @@ class HostedScores:
         return self.hosted.server.token_text.bytes_of(own.token)
 
     def signals(self, places: Sequence[int]) -> SignalBatch:
-        """Return the signals that policies read."""
+        """Return the signals of some sequences, for policies."""
         steps, call_id = [self.heads[place] for place in places], self.hosted.call_id
 
         def compute(by: str) -> NDArray[np.float64]:
@@ -71,7 +71,7 @@ class HostedScores:
 
 
 class HostedReferenceLikelihoods(ReferenceLikelihoods):
-    """Reference log-likelihoods under a model behind a server, with an existing calibration."""
+    """Reference log-likelihoods under a model behind a server, from an existing calibration."""
 
     def __init__(self, hosted: Hosted, calibration: Calibration) -> None:
         references = {kind: fit.references for kind, fit in calibration.kinds.items()}
@@ -80,21 +80,21 @@ class HostedReferenceLikelihoods(ReferenceLikelihoods):
         self._tokens = TokenText(hosted.tokenizer)
 
     def after(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Log p(value, and its end | text, no CALL) of each (text, value)."""
+        """Return log p(value and its end | text, no CALL) for each pair (text, value)."""
         jobs = []
         begin = self._server.begin_id
         for text, value in pairs:
             tokens = self._tokens.encode_continuation(continuation(text, value))
             ids = self._tokens.encode(text)
             ids = ids if begin is None else [begin, *ids]
-            # The place after the value is asked for as well; a server takes no longer text.
+            # One more token is requested after the value, and all must fit into the context.
             room = self._hosted.context - len(tokens) - 1
             jobs.append((ids[-room:], text, tokens, self.ends is not None))
-        # This blocks the loop; it is only needed with a calibration, for values not seen before.
-        found = self._server.run(self._server.score_texts(jobs))
+        # This blocks the loop, but only for values that are not cached yet.
+        reports = self._server.run(self._server.score_texts(jobs))
         return [
             log_likelihood(scored, tokens, self._server, self.ends)
-            for scored, (_, _, tokens, _) in zip(found, jobs, strict=True)
+            for scored, (_, _, tokens, _) in zip(reports, jobs, strict=True)
         ]
 
 
@@ -104,29 +104,30 @@ def log_likelihood(
     server: CompletionServer,
     ends: Collection[int] | None,
 ) -> float:
-    """Return log p(tokens, and their end) in nats.
+    """Return log p(tokens, followed by one of ``ends``), in nats and without ``<CALL>``.
 
     Args:
-        scored: what the server reports of the tokens and of the place after them.
+        scored: the server's report for each token and for the token after them.
         tokens: the tokens.
         server: the server.
         ends: tokens that may follow; None for all but ``<CALL>``.
     """
     total, call_id = 0.0, server.call_id
     for token, place in zip(tokens, scored, strict=False):
-        # The first token of an empty text has no likelihood; it costs all candidates nothing.
+        # The first token of an empty text has no likelihood; it counts as 0 for all candidates.
         total += place.top.get(token, place.floor if place.top else 0.0) - _not_call(place, call_id)
     if len(scored) <= len(tokens):
         return total
     end = scored[len(tokens)]
     if ends is None:
         return total + _not_call(end, call_id)
-    shown = [end.top[token] for token in ends if token in end.top and token != call_id]
-    hidden = 1.0 - math.fsum(map(math.exp, end.top.values()))
-    likely = math.fsum(map(math.exp, shown))
+    end_logps = [end.top[token] for token in ends if token in end.top and token != call_id]
+    unreported = 1.0 - math.fsum(map(math.exp, end.top.values()))
+    p_end = math.fsum(map(math.exp, end_logps))
     if server.dialect == "text" and any(n in ends for n in server.ends):
-        likely += max(0.0, hidden)  # these servers never report the end of text
-    return total + (math.log(likely) if likely > 0 else end.floor)
+        # These servers never report the end of text, so it is in the rest.
+        p_end += max(0.0, unreported)
+    return total + (math.log(p_end) if p_end > 0 else end.floor)
 
 
 def _p_call(place: HostedToken, call_id: int | None) -> float:
@@ -135,12 +136,12 @@ def _p_call(place: HostedToken, call_id: int | None) -> float:
 
 
 def _not_call(place: HostedToken, call_id: int | None) -> float:
-    """Return log p(the model does not call)."""
+    """Return log p(no call) at this token."""
     return math.log1p(-min(_p_call(place, call_id), 1.0 - 1e-12))
 
 
 def _top2(place: HostedToken, call_id: int | None) -> float:
-    """Return the difference of the two best tokens; large if the model is sure."""
+    """Return the log-probability difference of the two likeliest tokens other than ``<CALL>``."""
     others = sorted((v for n, v in place.top.items() if n != call_id), reverse=True)
     others += [place.floor] * (2 - len(others))
     return others[0] - others[1] if others[1] > -math.inf else math.inf

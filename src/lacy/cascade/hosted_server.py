@@ -1,13 +1,13 @@
-"""A model behind a completions server: its next tokens, and the likelihood of given tokens.
+"""Ask a completions server for a model's next tokens, and for the likelihood of given tokens.
 
-There are three dialects of OpenAI's completions API, all told to stop at ``<CALL>``:
+There are three dialects of OpenAI's completions API; in each, the server stops at ``<CALL>``:
 
-- *ids* (vLLM): prompts are token ids, and tokens are reported as ids, the end of text among them.
-- *llama* (llama.cpp's own server): the same, in other fields. It does not score given tokens, but
-  reports the likelihood of a token that a bias forces, so each of them takes a request.
-- *text* (llama.cpp's Python server): prompts are text, which the server tokenizes; tokens are
-  reported as text, so that parts of a character that takes several tokens, and the end of text,
-  have no likelihood.
+- *ids* (vLLM): prompts are token ids, and tokens are reported as ids, including the end of text.
+- *llama* (llama.cpp's own server): the same in other fields. It cannot score given tokens, but it
+  reports the likelihood of a token that a bias forces, so each token takes one request.
+- *text* (llama.cpp's Python server): prompts are text, which the server tokenizes. Tokens are
+  reported as text, so there is no likelihood for the end of text and for tokens that are only a
+  part of a character.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ T = TypeVar("T")
 Dialect = Literal["ids", "llama", "text"]
 
 FORBIDDEN = -100.0
-"""The bias with which servers never generate a token: the lowest in OpenAI's API."""
+"""A logit bias that makes servers never generate a token; the lowest that OpenAI's API allows."""
 
 FORCED = 1000.0
-"""The bias with which llama.cpp always generates a token; it reports likelihoods without bias."""
+"""A logit bias that makes llama.cpp generate a token; it reports likelihoods before the bias."""
 
 MAX_ANSWER_BYTES = 1 << 27
 
@@ -44,16 +44,16 @@ _ID_DIALECT = {"return_tokens_as_token_ids": True, "skip_special_tokens": False}
 
 @dataclass(frozen=True, slots=True)
 class HostedToken:
-    """A token that the model generated, and the likeliest tokens at its place."""
+    """A token that the model generated, and the likeliest tokens at its position."""
 
     token: int
-    """-1 if the server did not report an id, because the token is part of a character."""
+    """The token's id; -1 if unknown, because the server reported a part of a character as text."""
     text: str | None = None
-    """Its text if the server reports text; otherwise, it follows from the id."""
+    """The token's text if the server reports text; None if the id determines it."""
     top: Mapping[int, float] = field(default_factory=dict)
-    """Log-probabilities by id: of the likeliest tokens and of this one."""
+    """Log-probabilities by id, of the likeliest tokens and of this token."""
     floor: float = -math.inf
-    """No token outside ``top`` has a higher log-probability."""
+    """Upper bound on the log-probability of tokens that are not in ``top``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,9 @@ class HostedRequest:
     top_p: float = 1.0
     seed: int = 0
     bias: Mapping[int, float] = field(default_factory=dict)
-    """Added to the logits of tokens."""
+    """Logit biases by token id."""
     score_end: bool = False
-    """True if the likelihoods at an end of text are needed as well."""
+    """True if the likelihoods at the end of text are needed too."""
 
 
 @dataclass(slots=True)
@@ -77,8 +77,8 @@ class CompletionServer:
     """One model behind one server.
 
     Args:
-        client: of the server.
-        token_text: the model's tokens.
+        client: the client of the server's API.
+        token_text: converts between the model's tokens and text.
         call_id: token id of ``<CALL>``; None for a model without it.
         end_id: token id of the end of text.
         begin_id: token id before every text; None for none.
@@ -97,7 +97,7 @@ class CompletionServer:
     other_ends: frozenset[int] = frozenset()
     dialect: Dialect = field(default="ids", init=False)
     ids: dict[str, int] = field(default_factory=dict, init=False)
-    """Token ids by text, in the dialect of text."""
+    """Token ids by text, for the dialect *text*."""
 
     @property
     def by_id(self) -> bool:
@@ -115,16 +115,16 @@ class CompletionServer:
         return [self.end_id, *sorted(self.other_ends)]
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return the result of requests that are made in an event loop of their own."""
-        with LoopThread(self.client.close) as loop_thread:  # works inside a running loop, too
+        """Run a coroutine in a new event loop and return its result."""
+        with LoopThread(self.client.close) as loop_thread:  # also works inside a running event loop
             return loop_thread.submit(work).result()
 
     # --------------------------------------------------------------------------------- generation
 
     async def continue_text(self, request: HostedRequest) -> list[HostedToken]:
-        """Return the model's next tokens: at least one, at most ``max_tokens``.
+        """Return the model's next tokens: at least one and at most ``max_tokens``.
 
-        The last may be ``<CALL>`` or the end of text.
+        The last token may be ``<CALL>`` or the end of text.
 
         Raises:
             LacyError: E93, the server gave no answer.
@@ -147,10 +147,10 @@ class CompletionServer:
     async def stream_text(
         self, request: HostedRequest, on_token: Callable[[HostedToken], object]
     ) -> None:
-        """Like ``continue_text``, but call ``on_token`` as tokens arrive; not in dialect *text*.
+        """Do as ``continue_text``, but pass on tokens as they arrive; not for dialect *text*.
 
-        A stream that breaks after some tokens ends normally: these tokens are as good as any
-        others, and the caller continues from there.
+        If the stream breaks after some tokens, return normally: these tokens are valid, and the
+        caller will request further ones.
 
         Raises:
             LacyError: E93, the server gave no answer.
@@ -194,41 +194,41 @@ class CompletionServer:
     async def _scored_end(
         self, request: HostedRequest, tokens: Sequence[HostedToken]
     ) -> HostedToken:
-        """Return an end of text with the likelihoods at its place.
+        """Return the end of text with the likelihoods at its position.
 
-        The server does not report the likelihood of the end: it is what the reported tokens leave.
-        The end was the likeliest token; the tokens that are not reported either are parts of
-        characters, or less likely than those that were asked for.
+        The server does not report the likelihood of the end itself, so it gets the probability that
+        the reported tokens leave. Other unreported tokens share this rest, but they are less likely
+        than the reported ones, or parts of characters.
         """
         text = request.text + "".join(token.text or "" for token in tokens)
         ids = [*request.ids, *(token.token for token in tokens)]
         choice = await self._complete(self._scoring_body(ids, text))
-        found = self._tokens_of(choice, text)
-        if not found:
+        report = self._tokens_of(choice, text)
+        if not report:
             return HostedToken(self.end_id)
-        top = {n: logp for n, logp in found[0].top.items() if n not in self.ends}
-        left = 1.0 - math.fsum(map(math.exp, top.values()))
-        end = math.log(left) if left > 0 else max(top.values(), default=0.0)
-        return HostedToken(self.end_id, None, {**top, self.end_id: end}, found[0].floor)
+        top = {n: logp for n, logp in report[0].top.items() if n not in self.ends}
+        rest = 1.0 - math.fsum(map(math.exp, top.values()))
+        end = math.log(rest) if rest > 0 else max(top.values(), default=0.0)
+        return HostedToken(self.end_id, None, {**top, self.end_id: end}, report[0].floor)
 
     # ------------------------------------------------------------------------------------ scoring
 
     async def score_texts(
         self, jobs: Sequence[tuple[Sequence[int], str, Sequence[int], bool]]
     ) -> list[list[HostedToken]]:
-        """Return what ``score_text`` returns for each of several arguments."""
+        """Call ``score_text`` concurrently for several tuples of arguments."""
         return await asyncio.gather(*(self.score_text(*job) for job in jobs))
 
     async def score_text(
         self, ids: Sequence[int], text: str, tokens: Sequence[int], wide: bool
     ) -> list[HostedToken]:
-        """Return the likelihoods of ``tokens`` after a text, and those at the place after them.
+        """Return the likelihoods of ``tokens`` after a text, and those of the token after them.
 
         Args:
-            ids: the tokens of the text.
+            ids: the token ids of the text.
             text: the text.
-            tokens: the tokens that follow it.
-            wide: report as many likelihoods as possible at the place after them.
+            tokens: the tokens to score.
+            wide: report as many likelihoods as possible for the token after them.
 
         Raises:
             LacyError: E93, the server gave no answer.
@@ -252,7 +252,7 @@ class CompletionServer:
             start += 1
         end = start + len(tokens)
         after = echoed[end : end + 1]
-        if wide:  # all tokens at one place are quick; at all places they would be slow
+        if wide:  # all likelihoods at one position are cheap; at all positions they would be slow
             choice = await self._complete({**body, "logprobs": self.vocab_size})
             after = self._tokens_of(choice, whole)[:1]
         return [*echoed[start:end], *after]
@@ -260,7 +260,7 @@ class CompletionServer:
     async def _score_forced(
         self, ids: Sequence[int], tokens: Sequence[int], wide: bool
     ) -> list[HostedToken]:
-        """Score tokens one by one, each forced by a bias after those before it."""
+        """Score each token by a request in which a bias forces it."""
         bodies = [
             {**self._scoring_body([*ids, *tokens[:n]], ""), **_bias({token: FORCED})}
             for n, token in enumerate(tokens)
@@ -288,7 +288,7 @@ class CompletionServer:
 
     def _scoring_body(self, ids: Sequence[int], text: str) -> dict[str, Any]:
         """Return the body of a request for the likelihoods after a text."""
-        bias = _bias(dict.fromkeys(self.ends, FORBIDDEN))  # an end would have no likelihoods
+        bias = _bias(dict.fromkeys(self.ends, FORBIDDEN))  # no likelihoods are reported at an end
         return {"prompt": self._prompt(ids, text), "max_tokens": 1, "logprobs": self.top, **bias}
 
     def _prompt(self, ids: Sequence[int], text: str) -> list[int] | str:
@@ -312,13 +312,14 @@ class CompletionServer:
         return bool(tokens) and tokens[-1].token in {self.call_id, *self.ends}
 
     def _stop_call(self, choice: Mapping[str, Any]) -> int | None:
-        """Return the id of ``<CALL>`` if the server stopped there without reporting the token."""
-        if self.dialect == "llama":  # it reports an end of text, but no stop text
+        """Return the id of ``<CALL>`` if the server stopped at it without reporting the token."""
+        # It reports an end of text as a token, so it stopped at the text <CALL>.
+        if self.dialect == "llama":
             return self.call_id
         return self.call_id if choice.get("stop_reason") == self.call_id else None
 
     def _tokens_of(self, choice: Mapping[str, Any], before: str) -> list[HostedToken]:
-        """Return the tokens of an answer; ``before`` is the prompt, "" if it is echoed."""
+        """Return the tokens of an answer; ``before`` is the prompt, or "" if that is echoed."""
         reported = choice.get("logprobs") or {}
         if self.dialect == "llama":
             return [
@@ -327,30 +328,30 @@ class CompletionServer:
             ]
         names, tops = reported.get("tokens") or [], reported.get("top_logprobs") or []
         logps = reported.get("token_logprobs") or []
-        places = list(zip(names, tops, logps, strict=True))
+        tokens_reported = list(zip(names, tops, logps, strict=True))
         if self.dialect == "ids":
             return [
                 _token(_id(name), {_id(k): v for k, v in (top or {}).items()}, logp)
-                for name, top, logp in places
+                for name, top, logp in tokens_reported
             ]
         starts = [start - len(before) for start in reported.get("text_offset") or []]
         text = str(choice.get("text", ""))
         tokens = []
-        for n, (name, top, logp) in enumerate(places):
-            # The end of the last token is unknown, as a stop text is cut off: its name is used.
+        for n, (name, top, logp) in enumerate(tokens_reported):
+            # The end of the last token is unknown if a stop text was cut off; then use its name.
             end = starts[n + 1] if n + 1 < len(starts) else math.inf
-            own = text[starts[n] : int(end)] if end <= len(text) else name
-            known = {self.ids[k]: v for k, v in (top or {}).items() if k in self.ids}
-            token = _token(self.ids.get(name, -1), known, logp)
-            tokens.append(replace(token, text="" if name == CALL_TOKEN else own))
+            token_text = text[starts[n] : int(end)] if end <= len(text) else name
+            logps_by_id = {self.ids[k]: v for k, v in (top or {}).items() if k in self.ids}
+            token = _token(self.ids.get(name, -1), logps_by_id, logp)
+            tokens.append(replace(token, text="" if name == CALL_TOKEN else token_text))
         return tokens
 
 
 def _token(token: int, top: Mapping[int, float], logp: float | None = None) -> HostedToken:
-    """Return a token whose ``floor`` is the lowest of the likeliest tokens."""
-    known = {**top, token: logp} if logp is not None and token >= 0 else dict(top)
+    """Return a token whose ``floor`` is the lowest log-probability in ``top``."""
+    logps = {**top, token: logp} if logp is not None and token >= 0 else dict(top)
     floor = min((v for n, v in top.items() if n != token), default=-math.inf)
-    return HostedToken(token, None, known, floor)
+    return HostedToken(token, None, logps, floor)
 
 
 def _by_id(top: Sequence[Mapping[str, Any]]) -> dict[int, float]:
@@ -366,11 +367,7 @@ def _bias(bias: Mapping[int, float]) -> dict[str, Any]:
 
 
 def _nothing_generated(finish: str | None) -> RemoteError:
-    """Return the error for an answer without tokens, with its finish reason if there is one.
-
-    Tokens that were generated before a filter or an error are kept: they are the model's own, and
-    the caller continues from there.
-    """
+    """Return the error for an answer without tokens, with an unusual finish reason."""
     if finish in (None, "stop", "length"):
         return RemoteError("it generated nothing")
     return RemoteError(f"it generated nothing; its answer was aborted ({redact(finish)})")

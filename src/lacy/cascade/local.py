@@ -1,8 +1,8 @@
 """The backend for a model in this process: one batch of all active sequences.
 
-Every pass feeds the next tokens of all sequences. Sequences may have any lengths, join while others
-run, and be set aside and return; prompts of different lengths that are added together are read
-together as far as the shortest goes, the rest token by token beside the others.
+Each forward pass feeds the next tokens of all sequences. Sequences may have different lengths, join
+while others run, be set aside and return. Prompts that are added together are read together up to
+the length of the shortest; the rest of the longer ones is read one token per step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lacy.cascade.engine import Engine
 
 PREFILL = 256
-"""Prompt tokens read per step, so that a long prompt does not delay the other texts."""
+"""Maximum number of prompt tokens per step, so that a long prompt does not delay other texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class LocalScores:
     """The likeliest token of each row other than ``<CALL>``."""
 
     def can_call(self, place: int) -> bool:
-        """True: the policy decides."""
+        """Return True, because only the policy decides."""
         return True
 
     def own_bytes(self, place: int) -> bytes:
@@ -46,7 +46,7 @@ class LocalScores:
         return self.engine.token_text.bytes_of(self.greedy[place])
 
     def signals(self, places: Sequence[int]) -> SignalBatch:
-        """Return the signals that policies read."""
+        """Return the signals of some sequences, for policies."""
         whole = len(places) == len(self.greedy)
         logits_AV = self.logits_RV if whole else self.logits_RV[list(places)]
         engine, none = self.engine, [0] * len(places)
@@ -55,7 +55,7 @@ class LocalScores:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Sequences and the decoder that holds their tokens, a row for each."""
+    """Sequences and the decoder that has read them; each sequence is a row of it."""
 
     sequences: list[TextSequence]
     decoder: Decoder
@@ -63,20 +63,20 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class _New:
-    """Sequences whose prompts are being read, a row for each different prompt."""
+    """Sequences whose prompts are being read; each different prompt is a row of the decoder."""
 
     sequences: list[TextSequence]
     decoder: Decoder
     prompts: dict[tuple[int, ...], int]
-    """The row of each prompt."""
+    """Rows by prompt."""
 
 
 class LocalBackend:
     """Computes next-token scores with a model in this process.
 
     Args:
-        engine: gives the model; what the sequences' engines share.
-        prefill: most prompt tokens that a step reads; None for any number.
+        engine: an engine with the model; the engines of all sequences are its variants.
+        prefill: maximum number of prompt tokens per step; None for any number.
     """
 
     def __init__(self, engine: Engine, prefill: int | None = PREFILL) -> None:
@@ -90,32 +90,34 @@ class LocalBackend:
 
     @property
     def idle(self) -> bool:
-        """True if there are no active and no new sequences."""
+        """True if there are neither active nor new sequences."""
         return not (self._active.sequences or self._new)
 
     def add(self, sequences: Sequence[TextSequence]) -> None:
-        """Take new sequences; equal prompts are computed once."""
+        """Add new sequences; equal prompts are read only once."""
         prompts = dict.fromkeys(tuple(sequence.ids) for sequence in sequences)
         rows = {prompt: row for row, prompt in enumerate(prompts)}
         self._new.append(_New(list(sequences), self._new_decoder(), rows))
 
     def ready(self) -> tuple[list[TextSequence], LocalScores]:
-        """Read prompts, then return the sequences whose tokens the model has all read."""
+        """Read prompts, then return the sequences of which the model has read all tokens."""
         self._read_prompts()
-        sequences, read = self._active.sequences, self._active.decoder.tokens_BT
-        places = [n for n, s in enumerate(sequences) if not s.done and len(s.ids) == len(read[n])]
-        ready = [sequences[n] for n in places]
+        sequences, read_tokens = self._active.sequences, self._active.decoder.tokens_BT
+        ready_rows = [
+            n for n, s in enumerate(sequences) if not s.done and len(s.ids) == len(read_tokens[n])
+        ]
+        ready = [sequences[n] for n in ready_rows]
         if not ready:
             return [], LocalScores(self._engine, Tensor(), [])
         last_BV = self._active.decoder.last_BV
-        logits_RV = last_BV if len(places) == len(sequences) else last_BV[places]
+        logits_RV = last_BV if len(ready_rows) == len(sequences) else last_BV[ready_rows]
         own_RV = without_call(logits_RV, self._engine.call_id)
         greedy = own_RV.argmax(dim=-1).tolist()
         choose_own_tokens(ready, own_RV, greedy)
         return ready, LocalScores(self._engine, logits_RV, greedy)
 
     async def find_own_tokens(self, sequences: Sequence[TextSequence]) -> None:
-        """Do nothing: ``ready`` has chosen them."""
+        """Do nothing, because ``ready`` has set them."""
 
     async def score(
         self,
@@ -129,10 +131,10 @@ class LocalBackend:
         return self._active.decoder.score(rows, candidates, whole=True, ends=ends)
 
     def applied(self, sequence: TextSequence, answered: bool) -> None:
-        """Do nothing: the next pass reads the sequence's new tokens."""
+        """Do nothing, because the next pass reads the new tokens."""
 
     def advance(self) -> None:
-        """Score tokens that are to be scored, remove what is done, and feed the next tokens."""
+        """Score tokens if requested, remove sequences that are done, and feed the next tokens."""
         self._score_tokens()
         self._keep(lambda sequence: not sequence.end_if_done())
         sequences, decoder = self._active.sequences, self._active.decoder
@@ -141,11 +143,11 @@ class LocalBackend:
         rests = [s.ids[len(r) :] for s, r in zip(sequences, decoder.tokens_BT, strict=True)]
         width = min(map(len, rests))
         if any(sequence.scorer is not None for sequence in sequences):
-            width = 1  # scores are read after each token
+            width = 1  # each token's score comes from the logits of its own pass
         decoder.feed([rest[:width] for rest in rests])
 
     def park(self, sequences: Sequence[TextSequence]) -> _Group:
-        """Move sequences to a decoder of their own."""
+        """Move sequences to a separate decoder."""
         leaving = {id(sequence) for sequence in sequences}
         places = [n for n, s in enumerate(self._active.sequences) if id(s) in leaving]
         parked = _Group(
@@ -155,7 +157,7 @@ class LocalBackend:
         return parked
 
     def unpark(self, parked: Sequence[_Group]) -> None:
-        """Move parked sequences back, without those that have ended."""
+        """Move parked sequences back, except those that have ended."""
         for group in parked:
             places = [n for n, s in enumerate(group.sequences) if not s.ended]
             group.decoder.keep(places)
@@ -171,7 +173,7 @@ class LocalBackend:
         return sequences
 
     def wait(self) -> None:
-        """Do nothing: passes are computed at once."""
+        """Do nothing, because there is no server to wait for."""
 
     def close(self) -> None:
         """Do nothing."""
@@ -180,7 +182,7 @@ class LocalBackend:
         return Decoder(self._engine.model, call_id=self._engine.call_id)
 
     def _keep(self, keep: Callable[[TextSequence], bool]) -> None:
-        """Remove active sequences that are not to be kept."""
+        """Remove the active sequences for which ``keep`` returns False."""
         sequences, decoder = self._active.sequences, self._active.decoder
         places = [n for n, sequence in enumerate(sequences) if keep(sequence)]
         if len(places) < len(sequences):
@@ -188,19 +190,19 @@ class LocalBackend:
             self._active = _Group([sequences[n] for n in places], decoder)
 
     def _read_prompts(self) -> None:
-        """Read new prompts, first come first, as far as one step allows."""
-        left, joining = self._prefill, []
-        while self._new and (left is None or left > 0):
+        """Read new prompts in order of arrival, as many tokens as one step allows."""
+        budget, joining = self._prefill, []
+        while self._new and (budget is None or budget > 0):
             group = self._new[0]
             group.sequences[:] = [s for s in group.sequences if not s.end_if_done()]
             if not group.sequences:
                 self._new.popleft()
                 continue
-            before, end = group.decoder.length, min(map(len, group.prompts))
-            until = end if left is None else min(end, before + left)
-            self._read(group, before, until)
-            left = None if left is None else left - (until - before)
-            if until == end:
+            start, end = group.decoder.length, min(map(len, group.prompts))
+            stop = end if budget is None else min(end, start + budget)
+            self._read(group, start, stop)
+            budget = None if budget is None else budget - (stop - start)
+            if stop == end:
                 self._new.popleft()
                 group.decoder.keep([group.prompts[tuple(s.ids)] for s in group.sequences])
                 joining.append(group.decoder)
@@ -208,14 +210,14 @@ class LocalBackend:
         self._active.decoder.join(joining)
 
     def _read(self, group: _New, start: int, end: int) -> None:
-        """Read a part of prompts; score its tokens where wanted."""
+        """Read tokens ``start`` to ``end`` of a group's prompts, and score them if requested."""
         scorers = [s.scorer for s in group.sequences if s.scorer is not None and s.scorer.pending]
         if not scorers:
             group.decoder.feed([prompt[start:end] for prompt in group.prompts])
             return
         first = group.sequences[0]
-        text_of = self._engine.token_text
-        bytes_of = text_of.written if scorers[0].named else text_of.bytes_of
+        token_text = self._engine.token_text
+        bytes_of = token_text.written if scorers[0].named else token_text.bytes_of
         for scorer in scorers if start == 0 else ():
             if first.implied:
                 scorer.skip()
@@ -229,11 +231,11 @@ class LocalBackend:
             scorer.add(scores)
 
     def _score_tokens(self) -> None:
-        """Score the token that each sequence reads next, where wanted."""
-        read = self._active.decoder.tokens_BT
+        """Score the token that each sequence reads next, if requested."""
+        read_tokens = self._active.decoder.tokens_BT
         scorers, tokens, rows = [], [], []
         for row, sequence in enumerate(self._active.sequences):
-            scorer, length = sequence.scorer, len(read[row])
+            scorer, length = sequence.scorer, len(read_tokens[row])
             if scorer is not None and scorer.at == length < len(sequence.ids):
                 scorers.append(scorer)
                 tokens.append(sequence.ids[length])

@@ -1,10 +1,10 @@
-"""The decode loop: which sequences call, what their sources answer, what is appended.
+"""The decode loop: decide which sequences call, ask the source, append answers and own tokens.
 
 Each step takes the sequences whose next-token scores are known. Policies decide which of them call;
-the others append the model's own token. All calls of a step are sent to the source together, its
+the others append the model's own token. All calls of a step go to the source together, their
 candidates are ranked together, and each sequence appends an answer or, without one, its own token.
-A sequence whose source does not answer at once is set aside, so that it delays no other one. What
-a text says never depends on the texts beside it.
+Sequences whose source does not answer at once are set aside, so that they do not delay others. The
+contents of a text never depend on other texts in the loop.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Submit = Callable[[Coroutine[Any, Any, list[Reply]]], Future[list[Reply]]]
 """Starts a coroutine that asks a source and returns the future of its replies."""
 
 GRACE = 0.002
-"""Seconds that all sequences wait for a source whose last answer came within that time: setting
-sequences aside costs more."""
+"""Seconds that the loop waits for a source before it sets sequences aside, which costs more than
+this. It waits only if the source's last answer came within that time."""
 
 
 @dataclass(eq=False)
 class _Call:
-    """Sequences that call together; ``work`` is suspended while they wait."""
+    """A call of several sequences; its coroutine ``work`` is suspended while it waits."""
 
     sequences: list[TextSequence]
     work: Coroutine[Any, Any, None]
@@ -49,19 +49,19 @@ class _Call:
         return self.waits_for is None or self.waits_for.done()
 
     def cancel(self) -> None:
-        """Stop waiting; nothing is appended any more."""
+        """Stop waiting, and append nothing."""
         self.work.close()
         if self.waits_for is not None:
             self.waits_for.cancel()
 
     def run(self) -> bool:
-        """Continue the work until it has to wait; True if it is finished."""
+        """Continue the work until it has to wait; return True if it is finished."""
         while self.can_continue:
             try:
                 self.waits_for = self.work.send(None)
             except StopIteration:
                 return True
-            except LacyError as error:  # a server that is gone, say: these texts end, others go on
+            except LacyError as error:  # such as a server that is gone; other texts continue
                 for sequence in self.sequences:
                     sequence.fail(error)
                 return True
@@ -69,7 +69,7 @@ class _Call:
 
 
 class Wait(Generic[T]):
-    """Suspends the work of a call until a future of another thread is done."""
+    """An awaitable that suspends the work of a call until another thread's future is done."""
 
     def __init__(self, future: Future[T]) -> None:
         self._future = future
@@ -84,9 +84,9 @@ class DecodeLoop:
     """Generates many texts together. Not thread-safe, except for ``TextSequence.cancelled``.
 
     Args:
-        backend: the model.
-        submit: starts a coroutine (``LoopThread.submit``), for sources.
-        wake: called, in another thread, when a source has answered.
+        backend: computes with the model.
+        submit: starts a coroutine that asks a source (``LoopThread.submit``).
+        wake: called in another thread when a source has answered.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class DecodeLoop:
 
     @property
     def stuck(self) -> bool:
-        """True if a step could do nothing, because all texts wait (or there are none)."""
+        """True if a step could do nothing, because there are no texts or all of them wait."""
         if not self.backend.idle:
             return False
         return not any(
@@ -116,18 +116,19 @@ class DecodeLoop:
         )
 
     def check(self, sequences: Sequence[TextSequence]) -> None:
-        """Check that the prompts leave room for a token.
+        """Check that each prompt leaves room for at least one token.
 
         Raises:
-            LacyError: E60.
+            LacyError: E60, a prompt does not.
         """
         for sequence in sequences:
-            needed = len(sequence.ids) + (not sequence.complete)  # scoring alone needs no room
+            # A prompt that is only scored needs no room.
+            needed = len(sequence.ids) + (not sequence.complete)
             if needed > self.backend.context:
                 raise LacyError("E60", tokens=needed, context=self.backend.context)
 
     def add(self, sequences: Sequence[TextSequence]) -> None:
-        """Start texts; those with the same prompt share its computation.
+        """Start texts. Equal prompts are computed only once.
 
         Raises:
             LacyError: E60 for a prompt that leaves no room in the context.
@@ -146,10 +147,10 @@ class DecodeLoop:
     def drain(self, sequences: Sequence[TextSequence]) -> None:
         """Generate until all texts have ended.
 
-        Every step waits for everything under way, so that results do not depend on timing.
+        Every step waits for all pending requests, so that results do not depend on timing.
 
         Raises:
-            Exception: whatever ended one of ``sequences``.
+            Exception: the error that ended one of ``sequences``.
         """
         while len(self):
             self.backend.wait()
@@ -168,14 +169,14 @@ class DecodeLoop:
             sequence.end_if_done()
 
     def close(self) -> None:
-        """End all texts as they are and release the backend."""
+        """End all texts where they are and close the backend."""
         for sequence in self._clear():
             sequence.cancelled = True
             sequence.end_if_done()
         self.backend.close()
 
     def _clear(self) -> list[TextSequence]:
-        """Forget all texts; returns them."""
+        """Remove and return all texts."""
         calls, self._calls = self._calls, []
         for call in calls:
             call.cancel()
@@ -184,7 +185,7 @@ class DecodeLoop:
     # ------------------------------------------------------------------------------ decisions
 
     def _decide(self, sequences: list[TextSequence], scores: NextScores) -> None:
-        """Let every ready sequence call, or append its own token."""
+        """Start the calls of ready sequences; append the own token of those that do not call."""
         calling, spans = [], []
         for n, (decision, margin) in enumerate(self._decisions(sequences, scores)):
             sequence = sequences[n]
@@ -203,41 +204,42 @@ class DecodeLoop:
     def _decisions(
         self, sequences: list[TextSequence], scores: NextScores
     ) -> list[tuple[Decision, float | None]]:
-        """Return each sequence's decision and its call margin; no call where none is possible."""
-        made: list[tuple[Decision, float | None]] = [(Decision(False), None)] * len(sequences)
-        able = [n for n, s in enumerate(sequences) if _may_call(s, scores, n)]
-        if not able:
-            return made
-        together = scores.signals(able)
-        together.compute = cache(together.compute)
+        """Return each sequence's decision, and its call margin if it may call."""
+        decided: list[tuple[Decision, float | None]] = [(Decision(False), None)] * len(sequences)
+        callers = [n for n, s in enumerate(sequences) if _may_call(s, scores, n)]
+        if not callers:
+            return decided
+        signals = scores.signals(callers)
+        signals.compute = cache(signals.compute)
         groups: dict[int, list[int]] = {}
-        for place, n in enumerate(able):
+        for place, n in enumerate(callers):
             groups.setdefault(id(sequences[n].controller), []).append(place)
-        for places in groups.values():  # the texts of one ``generate`` share a controller
-            members = [sequences[able[place]] for place in places]
+        # The texts of one ``generate`` share a controller, which decides for all at once.
+        for places in groups.values():
+            members = [sequences[callers[place]] for place in places]
             try:
-                decisions = members[0].controller.decide(_part(together, places, members))
-            except Exception as error:  # a user's oracle, say
+                decisions = members[0].controller.decide(_select_signals(signals, places, members))
+            except Exception as error:  # such as an error in a user's oracle
                 for sequence in members:
                     sequence.fail(error)
                 continue
             has_call = members[0].engine.call_id is not None
             for place, decision in zip(places, decisions, strict=True):
-                margin = float(together.margin[place]) if has_call else None
-                made[able[place]] = decision, margin
-        return made
+                margin = float(signals.margin[place]) if has_call else None
+                decided[callers[place]] = decision, margin
+        return decided
 
     # ---------------------------------------------------------------------------------- calls
 
     async def _call(self, sequences: list[TextSequence], spans: list[Span]) -> None:
-        """Ask for these sequences together, rank the candidates and append what came of it."""
+        """Ask the source for these sequences, rank the candidates, and append the outcomes."""
         replies = await self._ask(sequences)
-        left = [n for n, sequence in enumerate(sequences) if not sequence.done]
-        if not left:
+        active = [n for n, sequence in enumerate(sequences) if not sequence.done]
+        if not active:
             return
-        sequences = [sequences[n] for n in left]
+        sequences = [sequences[n] for n in active]
         outcomes = await call_outcomes(
-            self.backend, sequences, [replies[n] for n in left], [spans[n] for n in left]
+            self.backend, sequences, [replies[n] for n in active], [spans[n] for n in active]
         )
         calls = list(zip(sequences, outcomes, strict=True))
         await self.backend.find_own_tokens(
@@ -248,7 +250,7 @@ class DecodeLoop:
                 self._apply(sequence, outcome)
 
     async def _ask(self, sequences: Sequence[TextSequence]) -> list[Reply]:
-        """Ask the source for all sequences at once."""
+        """Return the source's replies to all sequences, in one request."""
         engine = sequences[0].engine
         if engine.source is None:
             return [Reply(error=NO_SOURCE)] * len(sequences)
@@ -260,7 +262,7 @@ class DecodeLoop:
             self._quick = False
         try:
             return await Wait(replies)
-        except Exception as error:  # ``guarded`` catches what sources raise; the thread may end
+        except Exception as error:  # the loop thread has ended (`guarded` catches source errors)
             failed = Reply(error=f"{type(error).__name__}: {error}", fault=True)
             return [failed] * len(sequences)
 
@@ -269,14 +271,14 @@ class DecodeLoop:
         self._wake()
 
     def _resume(self) -> None:
-        """Continue the calls that have what they waited for; end those that were cancelled."""
+        """Continue the calls whose wait is over; end those whose texts were cancelled."""
         calls, continuing = self._calls, list[_Call]()
         self._calls = []
         for call in calls:
             ended = [sequence.end_if_done() for sequence in call.sequences]
             if all(ended):
                 call.cancel()
-                self.backend.unpark([call.parked])  # which forgets them
+                self.backend.unpark([call.parked])  # it removes ended sequences
             else:
                 (continuing if call.can_continue else self._calls).append(call)
         if continuing:
@@ -285,7 +287,7 @@ class DecodeLoop:
                 self._run(call)
 
     def _run(self, call: _Call) -> None:
-        """Continue a call; set its sequences aside if it has to wait."""
+        """Run a call until it ends or has to wait; in that case, set its sequences aside."""
         if not call.run():
             call.parked = self.backend.park([s for s in call.sequences if not s.ended])
             self._calls.append(call)
@@ -296,23 +298,23 @@ class DecodeLoop:
 
 
 def _may_call(sequence: TextSequence, scores: NextScores, place: int) -> bool:
-    """True if a sequence may call here, whatever its policy would say."""
+    """True if nothing but the policy could prevent a call of the sequence at this token."""
     engine = sequence.engine
     if isinstance(engine.policy, Never) or not sequence.may_call or not scores.can_call(place):
         return False
     return engine.at == "any" or begins_word(sequence.text, scores.own_bytes(place))
 
 
-def _part(
-    together: SignalBatch, places: list[int], sequences: Sequence[TextSequence]
+def _select_signals(
+    signals: SignalBatch, places: list[int], sequences: Sequence[TextSequence]
 ) -> SignalBatch:
-    """Return the signals of some sequences."""
-    everything = len(places) == len(together)
+    """Return the signals of the sequences at ``places``."""
+    all_of_them = len(places) == len(signals)
     return SignalBatch(
-        margin=together.margin if everything else together.margin[places],
+        margin=signals.margin if all_of_them else signals.margin[places],
         position=[sequence.generated for sequence in sequences],
         text=lambda place: sequences[place].text,
-        compute=together.compute if everything else lambda by: together.compute(by)[places],
+        compute=signals.compute if all_of_them else lambda by: signals.compute(by)[places],
     )
 
 

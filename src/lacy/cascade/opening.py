@@ -1,7 +1,7 @@
 """Open an engine from names: a model, its sources, a policy and a calibration.
 
-The command line, the server and Python programs all come through ``open_engine``, so the same names
-give the same engine everywhere.
+The command line, the server and Python programs all use ``open_engine``, so the same names give the
+same engine everywhere.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from lacy.sources import DEFAULT_TIMEOUT, Source, open_sources, wrapped_sources
 from lacy.types import Document
 
 CALIBRATION_TEXTS = 100
-"""Texts that a model is calibrated on by default."""
+"""Default number of texts that a model is calibrated on."""
 
 CHAIN_SHARE = 5 / 6
-"""Share of the timeout that a chain of sources may use, so that it answers before the timeout."""
+"""Share of the timeout that a chain of sources may use, so that it replies before the timeout."""
 
 SourceLike: TypeAlias = str | Path | Source
 """A source, or its name as in ``lacy.sources.open_source``."""
@@ -41,25 +41,25 @@ def open_engine(
     timeout: float | None = DEFAULT_TIMEOUT,
     **settings: Any,
 ) -> Engine:
-    """Open a model with its sources and choose everything that is not given.
+    """Open a model with its sources, and choose policy and calibration if they are not given.
 
-    Automatic choices are explained in ``Engine.notes``, one sentence each.
+    ``Engine.notes`` explains each automatic choice in a sentence.
 
     Args:
-        model: a model as in ``open_model``, or one that is already open. The policy may follow a
-            name after a colon: ``"runs/mine:budget=0.22"``.
+        model: name of a model as in ``open_model``, or an open model. After a colon, the name may
+            include a policy: ``"runs/mine:budget=0.22"``.
         sources: one or several sources, or their names; several are asked in order.
-        policy: when to call; by default the policy in the model's name, else ``default_policy``.
+        policy: when to call; by default the policy in the model's name or ``default_policy``.
         calibration: a calibration, or the number of the sources' texts to calibrate on (see
             ``calibrate_on_sources``); 0 or None for none.
-        tokenizer: for a model on a server: the local folder of its tokenizer.
+        tokenizer: local folder of the tokenizer of a model on a server.
         cache: file that caches the answers of language models.
         prices: prices of language models, as in ``lacy.sources.open_sources``.
-        timeout: seconds to wait for the sources at each step; None waits forever.
-        settings: all other settings of ``Engine``.
+        timeout: seconds to wait for the sources at each step; None for no limit.
+        settings: other arguments of ``Engine``.
 
     Raises:
-        LacyError: whatever ``open_model``, ``open_sources`` and ``Engine`` raise.
+        LacyError: for the same reasons as ``open_model``, ``open_sources`` and ``Engine``.
     """
     if isinstance(model, str | Path):
         name, named_policy = split_policy(str(model))
@@ -77,7 +77,7 @@ def open_engine(
     if warning := ranking_warning(source, loaded.meta):
         notes.append(warning)
     if isinstance(calibration, int):
-        # a server does not report enough for calibrating on it
+        # A server does not report enough to calibrate a model on it.
         texts = 0 if isinstance(loaded, Hosted) else calibration
         calibration, note = calibrate_on_sources(loaded, given, texts)
         notes += [note] * bool(note)
@@ -91,10 +91,10 @@ def open_model(name: str | Path, tokenizer: str | Path | None = None) -> Any:
 
     Args:
         name: a folder, a Hub name, or ``http://host:port/v1#NAME``.
-        tokenizer: for a model on a server: the local folder of its tokenizer, by default NAME.
+        tokenizer: local folder of the tokenizer of a model on a server; by default NAME.
 
     Raises:
-        LacyError: as ``lacy.model.load_model`` or ``lacy.cascade.connect``.
+        LacyError: for the same reasons as ``lacy.model.load_model`` or ``connect``.
     """
     if not is_address(str(name)):
         return load_model(name)
@@ -103,19 +103,19 @@ def open_model(name: str | Path, tokenizer: str | Path | None = None) -> Any:
 
 
 def is_address(name: str) -> bool:
-    """True if a model's name is an address on a server (``http://host:port/v1#name``)."""
+    """True if a model's name is an address on a server, as ``http://host:port/v1#name``."""
     return name.lower().startswith(("http://", "https://"))
 
 
 def model_name(name: str) -> str:
-    """Return the short name of a model: its folder's name, or the part after # in an address."""
+    """Return the short name of a model: that of its folder, or the part after # in an address."""
     if not is_address(name):
         return Path(name).resolve().name
     return Path(name.partition("#")[2]).name.removesuffix(".gguf")
 
 
 def split_policy(model: str) -> tuple[str, str | None]:
-    """Split ``my-model:budget=0.22`` into the model and the policy; None without a policy."""
+    """Split ``my-model:budget=0.22`` into the model and the policy (None if there is none)."""
     address, separator, rest = model.rpartition("#")
     if "://" in model:  # a server's address contains colons of its own
         name, policy = split_policy(rest) if separator else (model, None)
@@ -131,7 +131,7 @@ def default_policy(source: Source | None, meta: Mapping[str, Any] | None) -> tup
 
     Args:
         source: the source that answers calls.
-        meta: the model's ``lacy.json``.
+        meta: the contents of the model's ``lacy.json``.
     """
     if source is None:
         return Never(), "Policy: never call, as there is no --source."
@@ -143,7 +143,7 @@ def default_policy(source: Source | None, meta: Mapping[str, Any] | None) -> tup
 
 
 def is_lookup(source: Source | None) -> bool:
-    """True if the source asked first is free and offers candidates that the model ranks."""
+    """True if the first source is a database or an index: free, and the model ranks its values."""
     from lacy.sources.texts import Documents
 
     return _is_database(source) or isinstance(_first_source(source), Documents)
@@ -161,14 +161,14 @@ def _first_source(source: Source | None) -> Source | None:
 
 
 def trained_not_to_call(meta: Mapping[str, Any] | None) -> bool:
-    """True if training also taught where *not* to call; only then does threshold 0 mean much."""
+    """True if training also taught where *not* to call; otherwise threshold 0 calls too often."""
     settings = training_settings(meta)
     calls = settings.get("method", "none") != "none"
     return calls and settings.get("call_negative") in ("softmax", "sigmoid")
 
 
 def ranking_warning(source: Source | None, meta: Mapping[str, Any] | None) -> str:
-    """Warn if the source's candidates are ranked by a model that never learned its facts' kinds."""
+    """Return a warning if the model would rank candidates without having learned their kinds."""
     settings = training_settings(meta)
     forgot = settings.get("method", "none") != "none" and settings.get("text_weight") == 0.0
     if not (forgot and is_lookup(source)):
@@ -189,35 +189,38 @@ def training_settings(meta: Mapping[str, Any] | None) -> Mapping[str, Any]:
 def calibrate_on_sources(
     loaded: Any, sources: Sequence[SourceLike], texts: int = CALIBRATION_TEXTS
 ) -> tuple[Calibration | None, str]:
-    """Calibrate a model on texts of the first source that has any; return a note for the user too.
+    """Calibrate a model on texts of the first source that has any.
 
     Args:
         loaded: the model.
-        sources: names or sources. Folders of ``lacy data world`` and indexes of
-            ``lacy source build`` have texts, all others have none.
-        texts: how many texts to use; 0 for none.
+        sources: sources or their names. Only folders of ``lacy data world`` and indexes of
+            ``lacy source build`` have texts.
+        texts: maximum number of texts to use; 0 for no calibration.
+
+    Returns:
+        The calibration and a note for the user; None and "" if no source has texts.
     """
     if texts <= 0:
         return None, ""
     for source in sources:
         if (documents := _texts_of(source, texts, loaded)) is not None:
-            made = calibrate(loaded, documents)
+            calibration = calibrate(loaded, documents)
             what = "training texts" if _is_world(source) else "texts"
             where = getattr(source, "path", source)
-            return made, calibration_note(made, f"{len(documents)} {what} of {where}")
+            return calibration, calibration_note(calibration, f"{len(documents)} {what} of {where}")
     return None, ""
 
 
-def calibration_note(made: Calibration, where: str) -> str:
-    """Return a sentence about an automatic calibration: on what, what for, what it found."""
-    kinds = ", ".join(f"{kind} {fit.n}" for kind, fit in sorted(made.kinds.items()))
-    found = f"; values read: {kinds}" if kinds else "; too few values of any kind"
-    why = "so that candidates of different kinds compare and budgets hold from the first word"
-    return f"Calibration: on {where}, {why}{found} (--calibrate 0 turns it off)."
+def calibration_note(calibration: Calibration, where: str) -> str:
+    """Return a sentence about an automatic calibration: its texts, purpose and values."""
+    kinds = ", ".join(f"{kind} {fit.n}" for kind, fit in sorted(calibration.kinds.items()))
+    values = f"; values read: {kinds}" if kinds else "; too few values of any kind"
+    why = "so that kinds of values can be compared and budgets hold from the first word"
+    return f"Calibration: on {where}, {why}{values} (--calibrate 0 turns it off)."
 
 
 def _texts_of(source: SourceLike, texts: int, loaded: Any) -> list[Document] | None:
-    """Return texts with marks from a source that has any."""
+    """Return marked texts of a source; None if it has none."""
     from lacy.sources.texts import Documents
 
     if not isinstance(source, str | Path):
@@ -238,5 +241,6 @@ def _is_world(source: SourceLike) -> bool:
 
 
 def _beginnings(index: Any, texts: int, loaded: Any) -> list[Document]:
+    """Return indexed documents, cut to the model's context."""
     length = context_of(loaded.model)
     return [truncate_document(d, loaded.tokenizer, length) for d in index.documents(texts)]

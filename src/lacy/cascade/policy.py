@@ -1,13 +1,13 @@
-"""When to call: policies as small values, and the controllers that run them (paper §5.1).
+"""Policies, which decide when to call, and the controllers that run them (paper §5.1).
 
-A policy is a frozen value with a text form ("budget=0.22") that can travel in a model's name.
-``start()`` makes its controller, which holds the state of one stream of text: it decides for a
-batch of signals, and ``account`` reports to it what the calls cost. Controls differ from the
-paper's rule only in the signal they read, so all can be compared at the same call rate:
+A policy is a frozen value with a text form such as "budget=0.22", which can be part of a model's
+name. ``start()`` returns its controller, which keeps the state of a stream of text: ``decide``
+takes a batch of signals, and ``account`` records what the calls cost. Control policies differ from
+the paper's rule only in their signal, so all can be compared at the same call rate:
 
     budget=0.22               the paper's: running quantile of the <CALL> margin
     budget=0.22,by=entropy    the same rate, placed by a plain model's entropy (by=top2, by=random)
-    threshold=0.5             a fixed limit on the margin, no rate promised
+    threshold=0.5             a fixed limit on the margin, without a fixed rate
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy._require import require_share
 from lacy._text import did_you_mean
 from lacy.errors import LacyError
 
@@ -41,15 +42,15 @@ _REASONS: dict[str, str] = {
     "top2": "the model's two best words were about equally likely",
     "random": "this place was drawn at random",
 }
-"""Why a call was made, for readers who do not know the signals."""
+"""Reasons for a call, for readers who do not know the signals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A decision to call or not, with the reason that the span will show.
+    """A decision to call or not, with the reason for the span.
 
-    ``value`` was compared with ``limit``, which it had to exceed; both are oriented so that higher
-    means "rather call" (see ``Signals.read``), and None if nothing was compared.
+    A call needs ``value > limit``; both are oriented so that higher values favour a call (see
+    ``SignalBatch.read``). They are None if nothing was compared.
     """
 
     call: bool
@@ -60,10 +61,10 @@ class Decision:
 
 @dataclass(slots=True)
 class SignalBatch:
-    """What a policy may look at, one entry per sequence that could call now.
+    """The signals of all sequences that could call now, for a policy.
 
-    ``read(name)`` returns an array of length B for a signal (computed when first read);
-    ``text(row)`` is the text so far; ``position`` counts the tokens generated so far.
+    ``read(name)`` returns a signal as an array with one entry per sequence; ``text(row)`` returns
+    the text so far; ``position`` is the number of tokens generated so far.
     """
 
     margin: NDArray[np.float64]
@@ -75,7 +76,7 @@ class SignalBatch:
         return len(self.margin)
 
     def read(self, by: str) -> NDArray[np.float64]:
-        """Return a signal by name; higher always means "rather call"."""
+        """Return a signal by name, oriented so that higher values favour a call."""
         if by == "margin":
             return self.margin
         values = self.compute(by)
@@ -83,37 +84,37 @@ class SignalBatch:
 
 
 class Controller(Protocol):
-    """The state of a policy over one stream of generated text."""
+    """The state of a policy during one stream of generated text."""
 
     def decide(self, signals: SignalBatch) -> list[Decision]:
         """Return one decision per sequence, in their order."""
         ...
 
     def account(self, *, calls: int, asked: int, tokens: int) -> None:
-        """Record a step: calls made, tokens that came from calls, tokens generated."""
+        """Record a step: its number of calls, of tokens from calls, and of all generated tokens."""
         ...
 
 
 class Policy(Protocol):
-    """A rule for when to call; a value without state."""
+    """A rule that decides when to call; an immutable value without state."""
 
     @property
     def signal(self) -> str:
-        """The signal that it reads ("" for none)."""
+        """Name of the signal that the policy reads; "" for none."""
         ...
 
     def start(self) -> Controller:
-        """Return a fresh controller."""
+        """Return a new controller."""
         ...
 
 
 class _Stateless:
-    """A policy whose decisions do not depend on earlier calls: it is its own controller."""
+    """A policy whose decisions do not depend on earlier ones, so it is its own controller."""
 
     __slots__ = ()
 
     def start(self) -> Self:
-        """Return itself."""
+        """Return the policy itself."""
         return self
 
     def account(self, *, calls: int, asked: int, tokens: int) -> None:
@@ -122,7 +123,7 @@ class _Stateless:
 
 @dataclass(frozen=True, slots=True)
 class Never(_Stateless):
-    """Never calls: the SLM writes alone."""
+    """Never calls, so the SLM writes alone."""
 
     signal: ClassVar[str] = ""
 
@@ -157,7 +158,7 @@ class Threshold(_Stateless):
 
     @property
     def signal(self) -> str:
-        """The signal that it reads."""
+        """Name of the signal that the policy reads."""
         return self.by
 
     def decide(self, signals: SignalBatch) -> list[Decision]:
@@ -175,19 +176,19 @@ class Threshold(_Stateless):
 
 
 def Random(rate: float, seed: int = 0) -> Budget:
-    """Control: calls at random positions, at a realised share ``rate`` of the tokens."""
+    """Return a control policy that calls at random positions, with a budget of ``rate``."""
     return Budget(rate, by="random", seed=seed)
 
 
 @dataclass(frozen=True, slots=True)
 class Oracle(_Stateless):
-    """Calls exactly where ``expects(text so far)`` is not None: a fact's value comes next."""
+    """Calls exactly where a value is due, that is, where ``expects(text so far)`` is not None."""
 
     expects: Callable[[str], object | None]
     signal: ClassVar[str] = ""
 
     def decide(self, signals: SignalBatch) -> list[Decision]:
-        """Ask the oracle about each text."""
+        """Call for each text for which the oracle expects a value."""
         expected = [self.expects(signals.text(row)) for row in range(len(signals))]
         return [
             Decision(e is not None, f"a fact is due here (oracle: {e})" if e else "")
@@ -200,47 +201,43 @@ class Oracle(_Stateless):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Keeps the share of tokens that come from calls at ``rate``: a running quantile with feedback.
+    """Keeps the share of tokens from calls at ``rate``, by a running quantile with feedback.
 
     The paper calls where the CALL logit exceeds a running quantile that adapts to the calls made
-    so far (§5.1; window, warm-up and gain are not stated, these are ours). Here the signals of the
-    last ``window`` decisions are kept, and a call is made above the quantile that is expected to
-    spend, within the next ``horizon`` tokens, the budget plus what was left over or overdrawn. As
-    a call may return k tokens (a running mean), the share of *positions* to call at is
-    b / (k(1 - b) + b). A text of some dozen tokens can deviate from the rate by chance: with k = 4,
-    a rate of 0.22 is two calls in 36 tokens.
+    so far (§5.1; it states no window, warm-up or gain, so these are ours). Here the signals of the
+    last ``window`` decisions are kept. A call is made above the quantile that is expected to spend
+    the budget within the next ``horizon`` tokens, plus or minus what earlier tokens left over or
+    overspent. As a call returns k tokens on average, the share of *positions* with a call
+    must be b / (k(1 - b) + b) for a budget b. Short texts can deviate from the rate by chance: with
+    k = 4, a rate of 0.22 means two calls in 36 tokens.
     """
 
     rate: float
-    """Tokens from calls (see ``types.Answer.called_tokens``) over generated tokens, in [0, 1]."""
+    """Share of generated tokens that come from calls (``types.Answer.called_tokens``), 0 to 1."""
     by: SignalName = "margin"
     """The signal whose quantile decides."""
     window: int = 1000
-    """Number of past decisions in the quantile."""
+    """Number of past decisions that the quantile is computed from."""
     horizon: int = 100
-    """Tokens within which a deviation from the budget is to be made good."""
+    """Number of tokens within which a deviation from the budget is corrected."""
     seed: int = 0
     """Seed for ``by="random"``."""
     initial_signals: tuple[float, ...] = field(default=(), repr=False)
-    """Signals from calibration that fill the window at the start. Without them it starts empty: the
-    first positions never call, and short texts stay below the rate."""
+    """Signals from a calibration, with which the window starts. With an empty window, the first
+    positions never call and short texts stay below the rate."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.rate <= 1.0:
-            raise LacyError(
-                "E12", key="budget", value=self.rate, why="not a share",
-                do="give a share of tokens between 0 and 1, e.g. budget=0.22",
-            )  # fmt: skip
+        require_share("budget", self.rate)
         if self.window < 1 or self.horizon < 1:
             raise ValueError("window and horizon are at least 1")
 
     @property
     def signal(self) -> str:
-        """The signal that it reads."""
+        """Name of the signal that the policy reads."""
         return self.by
 
     def start(self) -> BudgetController:
-        """Return a controller whose window holds the initial signals."""
+        """Return a controller whose window starts with the initial signals."""
         return BudgetController(self)
 
     def __str__(self) -> str:
@@ -252,9 +249,9 @@ class Budget:
 
 
 def with_calibration(policy: Policy, signals: Mapping[str, tuple[float, ...]]) -> Policy:
-    """Return a budget that starts from calibration signals; any other policy unchanged."""
-    # Its quantile is right from the first word, so feedback can be gentle: with a short horizon,
-    # many texts in step (all at a value, then none) would make the threshold swing.
+    """Make a budget start from calibration signals; return other policies unchanged."""
+    # The quantile is right from the first word, so feedback can be slow. With a short horizon, the
+    # threshold would oscillate if many texts reach a value at the same step.
     if isinstance(policy, Budget) and not policy.initial_signals and signals.get(policy.by):
         window, horizon = max(policy.window, 4000), max(policy.horizon, 1000)
         initial = signals[policy.by]
@@ -263,7 +260,7 @@ def with_calibration(policy: Policy, signals: Mapping[str, tuple[float, ...]]) -
 
 
 class BudgetController:
-    """The state of ``Budget``: window of signals, tokens from calls, all tokens, calls."""
+    """The controller of ``Budget``: a window of signals, and counts of tokens and calls."""
 
     def __init__(self, policy: Budget) -> None:
         self.policy = policy
@@ -278,7 +275,7 @@ class BudgetController:
             self._push(nan_as_lowest(sign * value))
 
     def decide(self, signals: SignalBatch) -> list[Decision]:
-        """Return one decision per sequence; earlier ones of a step count for the later ones."""
+        """Return one decision per sequence; each accounts for the earlier ones of the step."""
         by, rate = self.policy.by, self.policy.rate
         drawn = [self._random.random() for _ in range(len(signals))] if by == "random" else None
         used, total = float(self.used), float(self.total)
@@ -286,7 +283,7 @@ class BudgetController:
         decisions = []
         for value in map(nan_as_lowest, signals.read(by) if drawn is None else drawn):
             limit = self._limit(used, total, per_call)
-            # At a tie the quantile does not decide (all signals equal): call if below the budget.
+            # At a tie with the quantile (all signals may be equal), call if below the budget.
             call = value > limit or (value == limit and used < rate * total)
             self._push(value)
             used += per_call * call
@@ -297,7 +294,7 @@ class BudgetController:
         return decisions
 
     def account(self, *, calls: int, asked: int, tokens: int) -> None:
-        """Add what the last step really used."""
+        """Add the actual counts of the last step."""
         self.calls += calls
         self.used += asked
         self.total += tokens
@@ -305,16 +302,16 @@ class BudgetController:
     def _limit(self, used: float, total: float, per_call: float) -> float:
         """Return the quantile above which calls are expected to bring the rate to the budget."""
         rate = self.policy.rate
-        steered = min(max(rate + (rate * total - used) / self.policy.horizon, 0.0), 1.0)
-        if rate == 0.0 or steered == 0.0:
+        corrected_rate = min(max(rate + (rate * total - used) / self.policy.horizon, 0.0), 1.0)
+        if rate == 0.0 or corrected_rate == 0.0:
             return float("inf")
-        if rate == 1.0 or steered == 1.0:
+        if rate == 1.0 or corrected_rate == 1.0:
             return float("-inf") if rate == 1.0 or self._sorted else float("inf")
-        share = steered / (per_call * (1.0 - steered) + steered)
+        share = corrected_rate / (per_call * (1.0 - corrected_rate) + corrected_rate)
         if self.policy.by == "random":
             return 1.0 - share  # random numbers are uniform, so their quantile is known
-        # Of n signals seen, a new one is above the m-th largest with probability m / (n + 1):
-        # rounded down, so that a short text, whose window is nearly empty, does not overspend.
+        # A new signal exceeds the m-th largest of n earlier ones with probability m / (n + 1).
+        # m is rounded down, so that short texts, with a nearly empty window, do not overspend.
         above = int(share * (len(self._sorted) + 1))
         return self._sorted[-above] if above else float("inf")
 
@@ -327,22 +324,22 @@ class BudgetController:
 
 
 def nan_as_lowest(value: float) -> float:
-    """Return the value; -inf for NaN, so that NaN never wins a comparison."""
+    """Return the value, or -inf for NaN, so that NaN never wins a comparison."""
     value = float(value)
     return value if value == value else float("-inf")
 
 
 def _reason(by: str, value: float, limit: float) -> str:
-    """Return why a call was made: a sentence, then the numbers as the signal defines them."""
+    """Return the reason for a call, with the numbers that were compared."""
     compared = f"{-value:.2f} < {-limit:.2f}" if by == "top2" else f"{value:.2f} > {limit:.2f}"
     return f"{_REASONS[by]} ({by} {compared})"
 
 
 def parse_policy(text: str) -> Policy:
-    """Return the policy that a text names, such as ``budget=0.22`` or ``budget=0.22,by=entropy``.
+    """Parse the text form of a policy, such as ``budget=0.22`` or ``budget=0.22,by=entropy``.
 
     Raises:
-        LacyError: E61, it names none (an oracle has no text form); E12, a value is out of range.
+        LacyError: E61, it is no policy (oracles have no text form); E12, a value is out of range.
     """
     head, *rest = [part.strip() for part in text.strip().split(",")]
     kind, _, value = (part.strip() for part in head.partition("="))
@@ -359,7 +356,7 @@ def parse_policy(text: str) -> Policy:
 
 
 def _build(text: str, kind: str, value: str, options: dict[str, str]) -> Policy:
-    """Return the policy of a kind; removes the settings that it knows from ``options``."""
+    """Return the policy of a kind, and remove the settings that it has from ``options``."""
     if kind in ("never", "always"):
         if value:
             raise _not_a_policy(text, f"{kind} takes no value")
@@ -371,8 +368,8 @@ def _build(text: str, kind: str, value: str, options: dict[str, str]) -> Policy:
 
     def number(name: str, value: str, convert: Callable[[str], Any]) -> Any:
         with contextlib.suppress(ValueError):
-            if np.isfinite(found := convert(value)):
-                return found
+            if np.isfinite(converted := convert(value)):
+                return converted
         raise _not_a_policy(text, f"{name} needs a number, not {value!r}")
 
     def integers(*names: str) -> dict[str, Any]:

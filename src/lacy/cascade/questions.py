@@ -1,7 +1,7 @@
 """Hints for users who ask a question although the model only continues texts.
 
-A base model does not answer "When was Ada Lovelace born?"; it continues the text, often with an
-invented date, although a source has the right one. "Ada Lovelace was born" works.
+A base model does not answer "When was Ada Lovelace born?". It continues the text, often with an
+invented date even if a source has the right one. The prompt "Ada Lovelace was born" works.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _UNMARKED = re.compile(
     r"|(?:please,? )?(?:tell me|give me|name the|list (?:all|the))\b)[^.!?？\n]*[.!]?\s*\Z",
     re.IGNORECASE,
 )
-"""Questions without a question mark, and requests, as the whole of a prompt."""
+"""A prompt that is a question without a question mark, or a request."""
 _ASKED = re.compile(
     r"(?:when|where|who|whom|what|which|whose|how|why|in|on|at|by|for|to)\b.*?"
     rf"\b(?P<verb>{_VERB})\s+(?P<rest>.+?)(?:[?？]|\s*\Z)",
@@ -26,26 +26,26 @@ _NAME = re.compile(
     r"(?:the\s+)?[^\W\d_a-z][\w'’.\-]*(?:\s+(?:(?:of|the|de|da|di|van|von|der|la|le|al|and)\s+)*"
     r"[^\W\d_a-z][\w'’.\-]*)*"
 )
-"""The subject of a question: capitalised words in a row, which particles may join."""
+"""The subject of a question: consecutive capitalised words, with particles such as "of" between."""
 
 _LONGEST = 300
-"""Longest question (characters) for which the start of a sentence is suggested."""
+"""Maximum length in characters of a question for which the start of a sentence is suggested."""
 
 
 def question_hint(prompt: str, *, templated: bool) -> str:
     """Return a hint if the prompt is a question and the model only continues texts, else "".
 
     Args:
-        prompt: what the user wrote.
-        templated: True if the model has a chat template, so that it was trained to answer.
+        prompt: the user's prompt.
+        templated: True if the model has a chat template, that is, was trained to answer.
     """
     if templated or not _asks(prompt):
         return ""
     start = sentence_start(re.sub(r"(?i)\s*\b(?:a|answer):\s*\Z", "", prompt[-2 * _LONGEST :]))
-    how = f"“{start}”" if start else "with “Ada Lovelace was born”, not “When was she born?”"
+    example = f"“{start}”" if start else "with “Ada Lovelace was born”, not “When was she born?”"
     return (
         "This model continues texts and was not trained to answer questions. Begin the sentence "
-        f"that holds the answer, for example {how}."
+        f"that has the answer, for example {example}."
     )
 
 
@@ -56,20 +56,20 @@ def _asks(prompt: str) -> bool:
 
 
 def sentence_start(question: str) -> str:
-    """Return the start of the sentence that answers a question, or "" if none can be formed.
+    """Return the start of a sentence that answers the question, or "" if none can be formed.
 
-    "When was Ada Lovelace born?" becomes "Ada Lovelace was born"; where the verb would have to
-    change ("Where did Ada study?"), only the name is left.
+    "When was Ada Lovelace born?" becomes "Ada Lovelace was born". If the verb would have to change,
+    as in "Where did Ada study?", only the name is returned.
     """
     last = question.strip().rpartition("\n")[2][-_LONGEST:]
     last = re.sub(r"(?i)\A(?:q|question):\s*", "", last)
-    found = _ASKED.match(last)
-    if found is None:
+    question_parts = _ASKED.match(last)
+    if question_parts is None:
         return ""
-    name = _NAME.match(found["rest"])
+    name = _NAME.match(question_parts["rest"])
     if name is None:
         return ""
-    if found["verb"].lower() in ("did", "does", "do"):
+    if question_parts["verb"].lower() in ("did", "does", "do"):
         return name.group()
-    rest = found["rest"][name.end() :].strip()
-    return " ".join(part for part in (name.group(), found["verb"].lower(), rest) if part)
+    rest = question_parts["rest"][name.end() :].strip()
+    return " ".join(part for part in (name.group(), question_parts["verb"].lower(), rest) if part)

@@ -1,17 +1,17 @@
-"""Which candidate fits here: the SLM ranks what a source offers by its own likelihood.
+"""Rank the candidates of a source by the SLM's likelihood, to find the one that fits the text.
 
 The SLM does not know the fact, but it knows what *kind* of value the sentence asks for. For a
 candidate v of kind k,
 
     score(v) = log p(v, and its end | text, no CALL) - log p(v, and its end | k is due),
 
-which estimates the log-probability that kind k is due: a birth date, one of thousands, does not
+which estimates the log-probability that kind k is due. So a birth date, one of thousands, does not
 lose to a country, one of ten, only because each single date is unlikely. The second term is the
-reference log-likelihood (``calibration``, ``reference``). Without it, it is taken as -log A, as if
-the kind's A values (effectively, 2^entropy in the source) were equally likely, which is too much
-for kinds with many values outside the source (names). If the best score is lower than that of
-nearly all right values (uncalibrated: below ``log 0.05``), no candidate is used and the SLM
-continues alone.
+reference log-likelihood (``calibration``, ``reference``). Without a calibration it is replaced by
+-log A, as if the A values of the kind (2^entropy in the source) were equally likely. This is too
+high for kinds that have many values outside the source, such as names. If even the best score is
+too low (for calibrated kinds, lower than that of nearly all right values; otherwise below
+``log 0.05``), no candidate is used and the SLM continues alone.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ CALIBRATED_ABSTAIN = math.log(0.01)
 """The same for calibrated kinds, whose scores are more accurate."""
 
 MAX_TOKEN_CHARACTERS = 200
-"""No token is longer than this, so a longer text than fits is rejected before it is tokenized."""
+"""No token has more characters, so texts that cannot fit are rejected without tokenizing them."""
 
 SLACK = 1.0
-"""Nats by which a score may be below the low quantile of a calibrated kind."""
+"""Tolerance in nats by which a score may be below the low quantile of a calibrated kind."""
 
 
 Abstain = float | None | Literal["reference"]
 """The score that a candidate must reach to be used.
 
-A number: for calibrated kinds, the lowest of it, ``CALIBRATED_ABSTAIN`` and what nearly all right
-values of the kind reach. ``"reference"``: what nearly all right values of the kind reach, so that
-in a source with gaps no other value takes the place of a missing one; the model then writes more
-itself. None: no limit."""
+A number is a fixed minimum; for calibrated kinds it is lowered to ``CALIBRATED_ABSTAIN`` and to the
+score that nearly all right values of the kind reach. ``"reference"`` requires the score that nearly
+all right values of the kind reach. This is stricter: in a source with gaps, no wrong value takes
+the place of a missing one, but the model writes more itself. None means no minimum."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenizedCandidate:
-    """A candidate as tokens that continue a text."""
+    """A candidate with its tokens as the continuation of a text."""
 
     candidate: Candidate
     tokens: tuple[int, ...]
@@ -64,15 +64,15 @@ class TokenizedCandidate:
 def tokenize_candidates(
     candidates: Sequence[Candidate], token_text: TokenText, room: int
 ) -> list[TokenizedCandidate]:
-    """Tokenize candidates, without those that have no tokens or more than ``room``."""
-    found = []
+    """Tokenize candidates; leave out those without tokens or with more than ``room``."""
+    tokenized = []
     for candidate in candidates:
         if len(candidate.text) > MAX_TOKEN_CHARACTERS * (room + 1):
             continue
         tokens = tuple(token_text.encode_continuation(candidate.text))
         if tokens and len(tokens) <= room:
-            found.append(TokenizedCandidate(candidate, tokens))
-    return found
+            tokenized.append(TokenizedCandidate(candidate, tokens))
+    return tokenized
 
 
 async def rank(
@@ -81,19 +81,21 @@ async def rank(
     options: Sequence[Sequence[TokenizedCandidate]],
     reference: ReferenceLikelihoods | None = None,
 ) -> list[list[float]]:
-    """Return the scores of each sequence's options, as the module's docstring defines (nats)."""
+    """Return the score in nats of each sequence's options (see the module's docstring)."""
     if not sequences:
         return []
     candidates = [option.candidate for group in options for option in group]
-    due = reference.look_up(map(value_key, candidates)) if reference else {}
+    reference_logps = reference.look_up(map(value_key, candidates)) if reference else {}
     ends = reference.ends if reference else None
     # Candidates that share their tokens are scored once.
     unique = [list(dict.fromkeys(option.tokens for option in group)) for group in options]
-    found = await backend.score(sequences, unique, ends)
+    logps = await backend.score(sequences, unique, ends)
     scores = []
-    for group, tokens, logp in zip(options, unique, found, strict=True):
+    for group, tokens, logp in zip(options, unique, logps, strict=True):
         by_tokens = dict(zip(tokens, logp, strict=True))
-        scores.append([by_tokens[o.tokens] - reference_score(o.candidate, due) for o in group])
+        scores.append(
+            [by_tokens[o.tokens] - reference_score(o.candidate, reference_logps) for o in group]
+        )
     return scores
 
 
@@ -102,16 +104,16 @@ def value_key(candidate: Candidate) -> ValueKey:
     return ValueKey(candidate.subject, candidate.kind, candidate.text.strip())
 
 
-def reference_score(candidate: Candidate, due: Mapping[ValueKey, float]) -> float:
-    """Return the log-likelihood of a candidate where its kind is due."""
-    found = due.get(value_key(candidate))
-    return -math.log(max(candidate.alternatives, 1.0)) if found is None else found
+def reference_score(candidate: Candidate, reference_logps: Mapping[ValueKey, float]) -> float:
+    """Return a candidate's reference log-likelihood, or the estimate -log A without one."""
+    logp = reference_logps.get(value_key(candidate))
+    return -math.log(max(candidate.alternatives, 1.0)) if logp is None else logp
 
 
 def min_score(
     candidate: Candidate, abstain: Abstain, kinds: Mapping[str, KindFit] | None = None
 ) -> float:
-    """Return the score that a candidate must reach to be used; -inf if there is no limit."""
+    """Return the minimum score for a candidate to be used; -inf if there is none."""
     if abstain is None:
         return -math.inf
     fit = kinds.get(candidate.kind) if kinds else None
@@ -121,5 +123,5 @@ def min_score(
 
 
 def best_index(scores: Sequence[float]) -> int:
-    """Return the place of the highest of at least one score (the first of equals, NaN last)."""
+    """Return the index of the highest score (the first of equals; NaN counts as lowest)."""
     return max(range(len(scores)), key=lambda n: (nan_as_lowest(scores[n]), -n))

@@ -1,10 +1,10 @@
 """Reference log-likelihoods: how likely a value is in texts where a value of its kind is due.
 
-A rare name is unlikely everywhere, so its likelihood at one place says little. Compared with its
-likelihood in a few *reference texts*, cut where a value of its kind stood, it shows whether that
-kind is due here, however rare the value. The reference texts are rewritten to be about the same
-subject: values that the model has memorized for a subject are likely anywhere, and that must not
-count for one place.
+A rare name is unlikely everywhere, so its likelihood at one position says little. Compared with its
+likelihood after a few *reference texts*, which end right before a value of its kind, it shows
+whether that kind is due here, however rare the value is. The reference texts are rewritten to be
+about the same subject, because a value that the model has memorized for a subject is likely at any
+position, which must not count.
 """
 
 from __future__ import annotations
@@ -14,25 +14,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from lacy.corpus import TokenText, begin_end
 from lacy.model import Decoder, context_of
 from lacy.sources import continuation
 
-MAX_LOGITS = 1 << 23
-"""Most logits of one forward pass."""
+MAX_POSITIONS = 4096
+"""Maximum number of tokens of texts that are read together."""
 
 MAX_CACHED = 100_000
-"""Most log-likelihoods kept."""
-
-MIN_SHARED = 4
-"""From this many values after one text, the text is read only once. Fewer are faster in a batch
-with other texts."""
+"""Maximum number of cached log-likelihoods."""
 
 
 class ValueKey(NamedTuple):
-    """A value of a kind, about a subject ("" if unknown)."""
+    """A value, its kind, and its subject ("" if unknown)."""
 
     subject: str
     kind: str
@@ -40,15 +35,15 @@ class ValueKey(NamedTuple):
 
 
 class ReferenceText(NamedTuple):
-    """A text that stops where a value of some kind is due, and its subject."""
+    """A text that ends right before a value, and the text's subject."""
 
     text: str
     subject: str
 
     def about(self, subject: str) -> str:
-        """Return the text with another subject, if both subjects are known.
+        """Return the text with its subject replaced, if both subjects are known.
 
-        If both names have as many parts, each part is replaced too ("Ada" later in the text).
+        If both names have the same number of parts, parts of the name ("Ada") are replaced too.
         """
         if not (self.subject and subject):
             return self.text
@@ -60,14 +55,14 @@ class ReferenceText(NamedTuple):
 
 
 class ReferenceLikelihoods:
-    """Mean log-likelihoods (nats) of values after reference texts of their kind.
+    """Computes and caches mean log-likelihoods of values after reference texts, in nats.
 
     Args:
         model: the SLM.
-        tokenizer: its tokenizer.
+        tokenizer: the SLM's tokenizer.
         references: reference texts by kind.
         call_id: the id of ``<CALL>``; None for a model without it.
-        ends: tokens that may follow a whole value; if empty, all except ``<CALL>``.
+        ends: tokens that count as the end of a value; if empty, all except ``<CALL>``.
     """
 
     def __init__(
@@ -101,76 +96,43 @@ class ReferenceLikelihoods:
             for reference in self._references[key.kind]:
                 pairs.append((reference.about(key.subject), key.value))
                 owners.append(key)
-        known = {key: self._known[key] for key in keys if key in self._known}
-        found = dict.fromkeys(new, 0.0)
+        cached = {key: self._known[key] for key in keys if key in self._known}
+        logps = dict.fromkeys(new, 0.0)
         for key, logp in zip(owners, self.after(pairs), strict=True):
-            found[key] += logp / len(self._references[key.kind])
-        self._known |= found  # one update: another thread may look up the same keys meanwhile
-        return {key: found[key] if key in found else known[key] for key in keys}
+            logps[key] += logp / len(self._references[key.kind])
+        self._known |= logps  # a single update, as another thread may look up the same keys
+        return {key: logps[key] if key in logps else cached[key] for key in keys}
 
     @torch.inference_mode()
     def after(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Return log p(value, and its end | text, no CALL) of each (text, value)."""
+        """Return log p(value and its end | text, no CALL) for each pair (text, value).
+
+        Every text is read once, several of similar length together, before all its values.
+        """
         texts = {text: self._token_text.encode(text) for text in {text for text, _ in pairs}}
-        jobs = [self._encoded(texts[text], text, value) for text, value in pairs]
-        found = [0.0] * len(jobs)
+        values: list[list[int]] = []
         by_text: dict[tuple[int, ...], list[int]] = {}
-        for n, (ids, count) in enumerate(jobs):
-            by_text.setdefault(tuple(ids[:-count]), []).append(n)
-        order = []
-        for before, places in by_text.items():
-            if len(places) < MIN_SHARED or not before:
-                order += places
-                continue
-            scores = self._shared(before, [jobs[n] for n in places])
-            for n, logp in zip(places, scores, strict=True):
-                found[n] = logp
-        order.sort(key=lambda n: len(jobs[n][0]))
-        size = int(self._model.config.vocab_size)
+        for n, (text, value) in enumerate(pairs):
+            before, tokens = self._encoded(texts[text], text, value)
+            values.append(tokens)
+            by_text.setdefault(tuple(before), []).append(n)
+        logps = [0.0] * len(pairs)
+        order = sorted(by_text, key=len)
         while order:
-            width = len(jobs[order[-1]][0])
-            count = max(1, MAX_LOGITS // (width * size))
+            count = max(1, MAX_POSITIONS // len(order[-1]))
             order, batch = order[:-count], order[-count:]
-            for n, logp in zip(batch, self._forward([jobs[n] for n in batch]), strict=True):
-                found[n] = logp
-        return found
+            decoder = Decoder(self._model, call_id=self._call_id)
+            decoder.read(batch)
+            groups = [[values[n] for n in by_text[ids]] for ids in batch]
+            scores = decoder.score(range(len(batch)), groups, whole=True, ends=self.ends)
+            for ids, found in zip(batch, scores, strict=True):
+                for n, logp in zip(by_text[ids], found, strict=True):
+                    logps[n] = logp
+        return logps
 
-    def _encoded(self, before: Sequence[int], text: str, value: str) -> tuple[list[int], int]:
-        """Return the tokens of a text (``before``) and a value, and how many are the value's."""
-        tokens = self._token_text.encode_continuation(continuation(text, value))
+    def _encoded(self, before: Sequence[int], text: str, value: str) -> tuple[list[int], list[int]]:
+        """Return the tokens of a text (those of ``before`` that have room) and of a value."""
+        context = context_of(self._model)
+        tokens = self._token_text.encode_continuation(continuation(text, value))[: context - 1]
         start = [] if self._begin_id is None else [self._begin_id]
-        ids = [*start, *before, *tokens]
-        return ids[-context_of(self._model) :], len(tokens)
-
-    def _shared(self, before: Sequence[int], jobs: Sequence[tuple[list[int], int]]) -> list[float]:
-        """Like ``_forward``, for values that all follow the same text."""
-        decoder = Decoder(self._model, call_id=self._call_id)
-        decoder.feed([before])
-        values = [ids[-count:] for ids, count in jobs]
-        return decoder.score([0], [values], whole=True, ends=self.ends)[0]
-
-    def _forward(self, jobs: Sequence[tuple[list[int], int]]) -> list[float]:
-        device = self._model.device
-        rows = [torch.tensor(ids, device=device) for ids, _ in jobs]
-        input_BT = pad_sequence(rows, batch_first=True)  # causal attention ignores right padding
-        logits_BTV = self._model(input_ids=input_BT, use_cache=False).logits.float()
-        found = []
-        for (ids, count), logits_TV in zip(jobs, logits_BTV, strict=True):
-            last = len(ids) - 1
-            own_TV = logits_TV[last - count : last].clone()
-            if self._call_id is not None:
-                own_TV[:, self._call_id] = -torch.inf
-            targets = torch.tensor(ids[last - count + 1 :], device=device)
-            logp = torch.log_softmax(own_TV, -1).gather(-1, targets[:, None]).sum()
-            found.append(float(logp + self._end_logp(logits_TV[last])))
-        return found
-
-    def _end_logp(self, logits_V: torch.Tensor) -> torch.Tensor:
-        """Return log p(the value ends here), that is, that one of ``ends`` follows."""
-        if self.ends is not None:
-            allowed_N = logits_V[self.ends]
-        elif self._call_id is not None:
-            allowed_N = torch.cat((logits_V[: self._call_id], logits_V[self._call_id + 1 :]))
-        else:
-            allowed_N = logits_V
-        return torch.logsumexp(allowed_N, -1) - torch.logsumexp(logits_V, -1)
+        return [*start, *before][len(tokens) - context :], tokens

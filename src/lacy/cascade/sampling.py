@@ -1,4 +1,4 @@
-"""Choosing the model's own next token, and where its words begin."""
+"""Choose the model's own next token; find where words begin."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from lacy.cascade.sequence import TextSequence
 
 
 def begins_word(text: str, new: bytes) -> bool:
-    """True if ``new`` (the bytes of a token) would not continue the text's last word.
+    """True if a token with the bytes ``new`` would not continue the text's last word.
 
-    Bytes that are not ASCII count as letters: most of them are.
+    Bytes that are not ASCII count as letters, because most of them are.
     """
     if not text or not text[-1].isalnum() or not new:
         return True
@@ -21,7 +21,7 @@ def begins_word(text: str, new: bytes) -> bool:
 
 
 def nucleus(p_BV: Tensor, top_p: float) -> Tensor:
-    """Zero all but the smallest set of tokens that holds at least ``top_p`` (at least one)."""
+    """Set all probabilities to 0 but those of the smallest set with at least ``top_p`` in total."""
     sorted_BV, order_BV = p_BV.sort(dim=-1, descending=True)
     drop_BV = sorted_BV.cumsum(dim=-1) - sorted_BV >= top_p
     drop_BV[:, 0] = False
@@ -31,12 +31,13 @@ def nucleus(p_BV: Tensor, top_p: float) -> Tensor:
 def choose_own_tokens(
     sequences: Sequence[TextSequence], own_RV: Tensor, greedy: Sequence[int]
 ) -> None:
-    """Set ``next_token`` of each sequence to the model's own choice, greedy or sampled.
+    """Set each sequence's ``next_token`` to the model's own choice, greedy or sampled.
 
-    A sequence that cannot be sampled (its temperature leaves no probabilities) fails.
+    A sequence fails if sampling is impossible, because its temperature makes all probabilities
+    invalid.
 
     Args:
-        sequences: one per row.
+        sequences: one sequence per row.
         own_RV: logits without ``<CALL>``.
         greedy: the likeliest token of each row.
     """

@@ -1,8 +1,8 @@
-"""Log-likelihoods that the SLM assigns to each token of a text, whoever wrote the token.
+"""Log-likelihoods that the SLM assigns to the tokens of a text, whoever wrote them.
 
-Every token passes through the model, a source's as well, and the logits before it give its
-likelihood without another forward pass. A text is scored only on request; its spans are then
-emitted as soon as all their tokens have been scored.
+The model reads every token, including those of sources, so the logits before a token give its
+likelihood without another forward pass. A text is scored only on request. Its spans are then
+reported as soon as all their tokens have been scored.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class TokenScore:
     """The score of one token."""
 
     text: bytes
-    """Its UTF-8 bytes, perhaps not whole characters."""
+    """The token's UTF-8 bytes; they may be a part of a character."""
     logprob: float | None
-    """``log p(token | what stands before it)`` in nats, without ``<CALL>``, at temperature 1.
-    None: nothing stands before it, or the text was cancelled before the token was read."""
+    """``log p(token | text before it)`` in nats, without ``<CALL>``, at temperature 1. None if
+    there is no text before it, or if the text was cancelled before the token was read."""
     top: tuple[tuple[bytes, float], ...] = ()
-    """The likeliest tokens there, whichever was chosen."""
+    """The likeliest tokens at this position and their log-probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +40,25 @@ class ScoredSpan(Span):
     scores: tuple[TokenScore, ...] = ()
 
     def cut(self, length: int) -> ScoredSpan:
-        """Return its first ``length`` characters and the tokens that begin within them."""
-        kept, raw = [], b""
+        """Return the span cut to ``length`` characters, with the tokens that begin in them."""
+        scores, raw = [], b""
         for score in self.scores:
             if len(raw.decode("utf-8", errors="ignore")) >= length:
                 break
-            kept.append(score)
+            scores.append(score)
             raw += score.text
-        return replace(self, text=self.text[:length], scores=tuple(kept))
+        return replace(self, text=self.text[:length], scores=tuple(scores))
 
 
 @dataclass(eq=False)
 class Scorer:
-    """Scores the tokens of one text, and keeps its spans until they are scored.
+    """Collects the scores of one text's tokens, and holds back its spans until they are scored.
 
     Args:
-        sequence: the text, before anything is added to it.
+        sequence: the text, before anything is generated.
         top: number of likeliest tokens to record at each position.
-        prompt: score the prompt as well; it is then the first span.
-        named: the prompt's text contains the names of its special tokens.
+        prompt: True to score the prompt as well; it is then the first span.
+        named: True if the prompt's text contains the names of special tokens.
     """
 
     sequence: TextSequence
@@ -85,7 +85,7 @@ class Scorer:
         return self.at < len(self.sequence.ids)
 
     def enqueue(self, span: Span) -> None:
-        """Keep a span that ends at the text's present end."""
+        """Add a span that ends at the current end of the text."""
         self._queue.append((span, len(self.sequence.ids)))
 
     def add(self, scores: Sequence[TokenScore]) -> None:
@@ -94,12 +94,15 @@ class Scorer:
         self.at += len(scores)
 
     def skip(self) -> None:
-        """Leave the next token out: it stands for no text."""
+        """Skip the next token, which has no text (a begin token)."""
         self.at += 1
         self._emitted += 1
 
     def pop(self, *, all: bool = False) -> list[Span]:
-        """Return the spans whose tokens are scored; ``all``: the others too, without scores."""
+        """Remove and return the spans whose tokens are all scored.
+
+        If ``all``, also return the others; tokens that are not scored have the score None.
+        """
         popped: list[Span] = []
         while self._queue and (all or self._queue[0][1] <= self.at):
             span, end = self._queue.popleft()
@@ -115,14 +118,14 @@ class Scorer:
 def token_scores(
     logits_NV: Tensor, tokens: Sequence[int], top: int, call_id: int | None, token_text: TokenText
 ) -> list[TokenScore]:
-    """Return the scores of tokens.
+    """Return the scores of tokens from the logits before them.
 
     Args:
         logits_NV: logits before each token.
         tokens: the N tokens.
         top: number of likeliest tokens to record.
-        call_id: the id of ``<CALL>``, which is left out.
-        token_text: the tokens' bytes.
+        call_id: the id of ``<CALL>``, which is excluded.
+        token_text: gives the bytes of tokens.
     """
     logp_NV = torch.log_softmax(without_call(logits_NV, call_id).float(), dim=-1)
     chosen_N1 = torch.tensor(list(tokens), device=logp_NV.device)[:, None]

@@ -1,8 +1,8 @@
 """One text while it is generated: its tokens, its exact characters, and who wrote them.
 
-``ids`` holds the tokens that the model has read and those that it has to read next: the rest of a
-prompt, or a source's answer. When the model has read all of them, the sequence decides what comes
-next: the model's own token, or a call.
+``ids`` has the tokens that the model has read and those that it has to read next, such as the rest
+of a prompt or a source's answer. When the model has read all of them, the sequence is ready for its
+next step: the model's own token, or a call.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ if TYPE_CHECKING:
 
 
 class Observer(Protocol):
-    """Is notified of every step of an engine (``Engine.observer``); must change nothing.
+    """Is notified of every step of an engine (``Engine.observer``); it must not change anything.
 
-    A sequence that waits for its source is reported when it calls (``decided``) and when its answer
-    is appended (``applied``); in between, other sequences may continue.
+    For a sequence that calls, ``decided`` is called when it asks its source, and ``applied`` when
+    the outcome is appended; in between, other sequences may continue.
     """
 
     def decided(
         self, sequences: Sequence[TextSequence], logits_RV: Tensor, decisions: Sequence[Decision]
     ) -> None:
-        """Handle the decisions of sequences and the logits (with ``<CALL>``) behind them."""
+        """Handle the decisions of sequences; ``logits_RV`` (with ``<CALL>``) led to them."""
         ...
 
     def applied(self, sequence: TextSequence, own: int, outcome: CallOutcome | None) -> None:
-        """Handle a sequence that has grown by its own token, or by the outcome of a call."""
+        """Handle that a sequence has grown by its own token or by the outcome of a call."""
         ...
 
 
 @dataclass(eq=False)
 class TextSequence:
-    """The state of one text; made by ``Engine.sequence``.
+    """The state of one text; created by ``Engine.sequence``.
 
-    ``on_text`` gets each new part of the text (own text token by token, an answer of a source as a
-    whole, a call without an answer with its reason) and returns True to end the text; ``on_end``
-    gets the whole answer, or the exception that ended it. Both are called by ``DecodeLoop.step``.
+    ``DecodeLoop.step`` calls ``on_text`` with each new part of the text: one token of the model, a
+    whole answer of a source, or the reason of a call without an answer. It may return True to end
+    the text. ``on_end`` is called with the whole answer, or with the exception that ended it.
     """
 
     engine: Engine
     """The settings of this text."""
     number: int
-    """Selects the random numbers of sampling, together with the engine's seed."""
+    """Determines the random numbers of sampling, together with the engine's seed."""
     stream: int
     """Identifies this text to sources."""
     subject: str | None
     ids: list[int]
     text: str
-    """The prompt and all that was generated, character for character."""
+    """The prompt and everything generated so far, character by character."""
     limit: int
     """Maximum number of generated tokens."""
     output: TextStream
@@ -70,21 +70,21 @@ class TextSequence:
     implied: int = 0
     """Number of tokens at the beginning of ``ids`` that the engine added (the begin token)."""
     forced: deque[int] | None = None
-    """Tokens of a given text, which are appended whatever the model or a source would write."""
+    """Tokens of a given text; they are appended instead of own tokens and answers."""
     on_text: Callable[[Span], object] | None = None
     on_end: Callable[[Answer | Exception], object] = lambda answer: None
     cancelled: bool = False
-    """May be set from any thread: the text ends as it is at the next step."""
+    """True to end the text at the next step; may be set by any thread."""
     scorer: Scorer | None = None
-    """Scores the tokens if wanted; the parts passed to ``on_text`` are then ``ScoredSpan``."""
+    """Scores the tokens, if set; ``on_text`` then receives parts as ``ScoredSpan``."""
     generated: int = field(default=0, init=False)
-    """Tokens generated so far, by whomever."""
+    """Number of tokens generated so far, by the model and by sources."""
     answers_in_row: int = field(default=0, init=False)
-    """Answers of sources directly one after the other at this place."""
+    """Number of sources' answers directly after one another at the end of the text."""
     complete: bool = field(default=False, init=False)
-    """True if no more tokens are generated."""
+    """True if no more tokens will be generated."""
     finished: bool = field(default=False, init=False)
-    """True if the model ended the text."""
+    """True if the model itself ended the text."""
     ended: bool = field(default=False, init=False)
     """True once ``on_end`` has been called."""
     failure: Exception | None = field(default=None, init=False)
@@ -93,9 +93,9 @@ class TextSequence:
     next_token: int = field(default=0, init=False)
     """The model's own next token."""
     next_text: str | None = field(default=None, init=False)
-    """Its text, if a server reports it; None: the tokenizer knows it."""
+    """Text of ``next_token`` if a server reports it; None if the tokenizer determines it."""
     whole: bool = field(default=True, init=False)
-    """True if the text ends between two characters, not inside one."""
+    """True if the text does not end in the middle of a character."""
     _own: list[str] = field(default_factory=list, init=False)
     _own_tokens: int = field(default=0, init=False)
 
@@ -106,17 +106,17 @@ class TextSequence:
 
     @property
     def done(self) -> bool:
-        """True if nothing is left to do: no token to generate and none to score."""
+        """True if nothing is left to do: no token must be generated or scored."""
         return self.cancelled or (self.complete and not (self.scorer and self.scorer.pending))
 
     @property
     def may_call(self) -> bool:
-        """True unless the text ends inside a character or has called too often at this place."""
+        """True unless the text ends inside a character or has had too many answers in a row."""
         most = self.engine.calls_in_row
         return self.whole and (most is None or self.answers_in_row < most)
 
     def apply(self, outcome: CallOutcome | None, context: int) -> None:
-        """Append what a step has brought: an answer, or the model's own token.
+        """Append the result of a step: an answer, or the model's own token.
 
         Args:
             outcome: how the call ended; None if there was no call.
@@ -142,11 +142,11 @@ class TextSequence:
         if self.on_text is not None or self.scorer is not None:
             self._report(length, spans, tokens)
         if self.scorer is not None and self.finished and ends:
-            self.ids.append(self.next_token)  # it has no text, but is scored like the others
+            self.ids.append(self.next_token)  # the end token has no text, but it is scored too
             self.scorer.enqueue(Span("", "slm"))
 
     def release(self, *, all: bool = False) -> None:
-        """Report the parts of the text that were held back until they were scored."""
+        """Report parts of the text that were held back and are scored now."""
         for span in self.scorer.pop(all=all) if self.scorer else ():
             self._emit(span)
 
@@ -155,8 +155,8 @@ class TextSequence:
         self.failure, self.cancelled = failure, True
 
     def end_if_done(self) -> bool:
-        """True if the text is done; ``on_end`` is called the first time."""
-        done = self.done  # read once: another thread may cancel
+        """Return True if the text is done; the first time, call ``on_end``."""
+        done = self.done  # read only once, as another thread may cancel meanwhile
         if done and not self.ended:
             self.ended = True
             if self.failure is not None:
@@ -171,7 +171,7 @@ class TextSequence:
         return done
 
     def answer(self) -> Answer:
-        """Return the whole text as spans, with an unfinished character at its end as U+FFFD."""
+        """Return the text as spans; an unfinished character at its end becomes U+FFFD."""
         if rest := self.output.finish():
             self.text += rest
             self._own.append(rest)
@@ -185,7 +185,7 @@ class TextSequence:
             self._append_own(self.next_token, self.next_text)
 
     def _append_own(self, token: int, text: str | None) -> None:
-        """Append the model's own token; ``text`` is what a server reports for it."""
+        """Append the model's own token; ``text`` is its text if a server reports it."""
         self.ids.append(token)
         new = self.output.add(token) if text is None else text
         self.whole = self.output.whole if text is None else bool(text)
@@ -226,7 +226,7 @@ class TextSequence:
         self._own, self._own_tokens = [], 0
 
     def _report(self, length: int, spans: int, tokens: int) -> None:
-        """Report what a step has added to the text, or hold it back until it is scored."""
+        """Report the text that a step has added, or hold it back until it is scored."""
         span = Span(self.text[length:], "slm", tokens)
         if len(self.spans) > spans and self.spans[-1].asked:
             span = self.spans[-1]

@@ -1,7 +1,7 @@
-"""Signals that policies read, computed from logits: margins, probabilities, entropies.
+"""Compute the signals that policies read from logits: margins, probabilities, entropies.
 
-``step_signals`` serves one decoding step; ``teacher_forced_signals`` gives the same numbers for
-every token of true texts, aligned with their marks, so that calls can be scored against the true
+``step_signals`` does so for one decoding step. ``teacher_forced_signals`` returns the same numbers
+for every token of true texts, aligned with their marks, so that calls can be compared with the true
 positions of facts (which the paper does not report).
 """
 
@@ -21,7 +21,7 @@ from lacy.model import Gate, context_of, gate_of
 from lacy.types import Document
 
 _MAX_LOGITS = 33_554_432
-"""Most logits of one forward pass over documents (128 MiB in float32)."""
+"""Maximum number of logits in one forward pass over documents (128 MiB in float32)."""
 
 Floats = NDArray[np.float64]
 
@@ -36,11 +36,11 @@ def step_signals(
     """Return the signals of one decoding step.
 
     Args:
-        logits_BV: logits for the next token of each row that could call, CALL among them.
+        logits_BV: next-token logits (including CALL) of each row that could call.
         call_id: the id of CALL; None for a model without it (its margin is -inf).
-        position: tokens generated so far, per row.
-        text: the text so far of a row.
-        gate: how the model reads its CALL logit (``gate_of``).
+        position: number of tokens generated so far, for each row.
+        text: returns the text so far of a row.
+        gate: how the model interprets its CALL logit (``gate_of``).
     """
     return SignalBatch(
         margin=read_signal(logits_BV, call_id, "margin", gate),
@@ -51,11 +51,12 @@ def step_signals(
 
 
 def read_signal(logits_BV: Tensor, call_id: int | None, by: str, gate: Gate = "softmax") -> Floats:
-    """Return one signal per row, in its natural direction (``top2`` is large if the SLM is sure).
+    """Return a signal of each row, in its natural direction (``top2`` is large if the SLM is sure).
 
-    ``margin``: CALL logit minus best other logit. ``p_call``: CALL in the softmax over everything.
-    For a ``sigmoid`` gate: the CALL logit itself, and its sigmoid; a margin of 0 is then p = 1/2.
-    ``entropy`` (nats) and ``top2`` (logits): of the other tokens, without CALL.
+    ``margin`` is the CALL logit minus the largest other logit, and ``p_call`` the probability of
+    CALL in the softmax over all tokens. With a ``sigmoid`` gate, they are the CALL logit itself and
+    its sigmoid, so a margin of 0 is a probability of 1/2. ``entropy`` (nats) and ``top2`` (logits)
+    are computed without CALL.
     """
     size = logits_BV.shape[0]
     if call_id is None and by in ("margin", "p_call"):
@@ -73,13 +74,13 @@ def read_signal(logits_BV: Tensor, call_id: int | None, by: str, gate: Gate = "s
         return _numpy(best_B2[:, 0] - best_B2[:, 1])
     if by == "entropy":
         logp_BV = torch.log_softmax(own_BV, dim=-1)
-        # exp(-inf) * -inf is not a number; a token without probability adds nothing
+        # exp(-inf) * -inf is NaN, but a token without probability must add 0.
         return _numpy(-(logp_BV.exp() * logp_BV.clamp(min=-1e30)).sum(dim=-1))
     raise ValueError(f"there is no signal {by!r}")
 
 
 def without_call(logits: Tensor, call_id: int | None) -> Tensor:
-    """Return the logits of all tokens but CALL, which is never text (a view if possible)."""
+    """Return the logits without CALL, which is never text; a view if possible."""
     if call_id is None:
         return logits
     if call_id == logits.shape[-1] - 1:
@@ -91,12 +92,11 @@ def without_call(logits: Tensor, call_id: int | None) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class TokenSignals:
-    """Signals at every predicted token of one true text; all arrays have its length T.
+    """The signals at every predicted token of one true text; all arrays have the same length.
 
-    ``marks`` are the flags of the token to be predicted (``targets``), so that
-    ``marks & MarkFlag.START`` says where a fact's value begins. ``logprob`` (nats) is that of the
-    true token in the softmax without CALL. ``p_call`` and ``margin`` are 0 and -inf for a model
-    without CALL.
+    ``marks`` are the flags of the predicted tokens (``targets``), so ``marks & MarkFlag.START``
+    tells where a fact's value begins. ``logprob`` is the log-probability (nats) of the true token,
+    without CALL. For a model without CALL, ``p_call`` is 0 and ``margin`` is -inf.
     """
 
     id: str
@@ -108,7 +108,7 @@ class TokenSignals:
     top2: Floats
     logprob: Floats
     truncated: bool = False
-    """True if the text was longer than the model's context (the rest is left out)."""
+    """True if the text was longer than the model's context, so that its end is missing."""
 
 
 @torch.inference_mode()
@@ -117,10 +117,10 @@ def teacher_forced_signals(loaded: Any, documents: Iterable[Document]) -> Iterat
 
     Args:
         loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.
-        documents: texts with their marks; texts without a token are left out.
+        documents: texts with their marks; texts without tokens are left out.
 
     Yields:
-        One ``TokenSignals`` per document, in order, ``<|endoftext|>`` as the last target.
+        One ``TokenSignals`` per document, in order; the last target is ``<|endoftext|>``.
     """
     from lacy.annotate import encode
 
@@ -147,7 +147,7 @@ def teacher_forced_signals(loaded: Any, documents: Iterable[Document]) -> Iterat
 def _measure_batch(
     model: Any, call_id: int | None, batch: list[tuple[str, list[int], list[int], bool]]
 ) -> Iterator[TokenSignals]:
-    """Run one forward pass; texts are padded on the right, which causal attention ignores."""
+    """Yield the signals of a batch; causal attention makes padding on the right harmless."""
     gate = gate_of(model)
     width = max(len(ids) for _, ids, _, _ in batch) - 1
     input_BT = torch.tensor(
@@ -172,7 +172,7 @@ def _measure_batch(
 
 
 def call_id_of(loaded: Any) -> int | None:
-    """Return the id of CALL, the tokenizer's last; None if tokenizer or model lacks it."""
+    """Return the token id of CALL, the tokenizer's last; None if tokenizer or model lacks it."""
     from lacy.types import CALL_TOKEN
 
     number = loaded.tokenizer.get_vocab().get(CALL_TOKEN)

@@ -1,8 +1,8 @@
-"""Explanations of a text: each step with its signals, its threshold and what a source offered.
+"""Explain each step of a text: its signals, its threshold, and the candidates of a call.
 
-``explain`` continues a text with an observer, so its steps are those of ``Engine.generate``;
-``read_along`` reads a given text with the same decisions and explains what would have happened at
-each token. A ``Watch`` may also observe any other engine (``Engine.observer``).
+``explain`` continues a text with an observer, so its steps are exactly those of
+``Engine.generate``. ``read_along`` reads a given text with the same decisions and explains what
+would have happened at each token. A ``Watch`` can observe any engine (``Engine.observer``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lacy.errors import LacyError
 from lacy.types import Answer, Span
 
 LIKELY_WORDS = 5
-"""Number of likeliest words kept for each step."""
+"""Default number of likeliest words to record for each step."""
 
 END_LABEL = "(end)"
 """Text shown for the token that ends a text."""
@@ -34,7 +34,7 @@ END_LABEL = "(end)"
 
 @dataclass(frozen=True, slots=True)
 class LikelyWord:
-    """A token that could have come next; ``p`` in the softmax without ``<CALL>``."""
+    """A possible next token; ``p`` is its probability without ``<CALL>``."""
 
     text: str
     p: float
@@ -42,7 +42,7 @@ class LikelyWord:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A value that a source offered; ``score`` (nats) if the SLM ranked it."""
+    """A value that a source offered, with its score (nats) if the SLM ranked it."""
 
     text: str
     kind: str
@@ -50,48 +50,48 @@ class Offer:
     score: float | None
     taken: bool
     why: str
-    """Why it was taken, or why not."""
+    """Why the value was taken, or why not."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeStep:
-    """One step of a text: what was appended, by whom, and why."""
+    """One step of a text: the text that was appended, its speaker, and the reasons."""
 
     start: int
-    """The character of the text (prompt included) at which it begins."""
+    """Position in the text (including the prompt) at which the step begins."""
     text: str
-    """What was appended: a token's characters, or a source's whole answer."""
+    """The appended text: one token of the model, or a whole answer of a source."""
     tokens: int
     speaker: str
     """``"slm"``, the name of a source, or ``"text"`` for a token that was given."""
     margin: float | None
-    """None for a model without ``<CALL>``."""
+    """The ``<CALL>`` margin; None for a model without ``<CALL>``."""
     p_call: float | None
     entropy: float
     """Entropy of the next word without ``<CALL>``, in nats."""
     by: str
-    """The signal that the policy reads ("" for none)."""
+    """Name of the signal that the policy reads; "" for none."""
     value: float | None
-    """That signal; None if the policy read nothing (it never calls, or no call was possible)."""
+    """Value of that signal; None if it was not read, because no call was possible."""
     limit: float | None
     """The threshold at this step."""
     called: bool
     own: LikelyWord
-    """What the SLM wrote, or would have written, itself."""
+    """The SLM's own token, whether it was appended or not."""
     words: tuple[LikelyWord, ...]
-    """The likeliest next words, best first."""
+    """The likeliest next tokens, best first."""
     reason: str = ""
     evidence: str = ""
     offers: tuple[Offer, ...] = ()
-    """What was offered, best first."""
+    """The candidates of a call, best first."""
     needed: float | None = None
-    """The score that a candidate had to reach."""
+    """The minimum score for a candidate."""
     cost: float = 0.0
     seconds: float = 0.0
     p_text: float | None = None
     """Probability of the given token, if a text was given."""
     mark: str | None = None
-    """Why an annotator marks this as a fact; None: it does not, or there is none."""
+    """The annotator's reason for a fact here; None without a fact or an annotator."""
     p_mark: float | None = None
     """The annotator's probability of a fact here."""
 
@@ -102,12 +102,12 @@ class DecodeStep:
 
 
 def steps_to_json(steps: Sequence[DecodeStep]) -> list[dict[str, Any]]:
-    """Return steps as data for JSON; infinite numbers (a threshold never reached) are None."""
+    """Return steps as data for JSON; infinite numbers (unreachable thresholds) become None."""
     return [json_safe(asdict(step)) for step in steps]
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _StateBefore:
     """The state of a sequence before a step."""
 
     start: int
@@ -117,46 +117,48 @@ class _Seen:
 
 
 class Watch:
-    """An observer that records the steps of texts by their number.
+    """An observer that records the steps of each text; ``steps`` has them by text number.
 
     Args:
         engine: the engine that generates the texts.
-        words: number of likeliest words to keep.
+        words: number of likeliest words to record.
     """
 
     def __init__(self, engine: Engine, *, words: int = LIKELY_WORDS) -> None:
         self.steps: dict[int, list[DecodeStep]] = {}
         self._engine, self._words = engine, words
-        self._seen: dict[int, _Seen] = {}
+        self._seen: dict[int, _StateBefore] = {}
 
     def decided(
         self, sequences: Sequence[TextSequence], logits_RV: Tensor, decisions: Sequence[Decision]
     ) -> None:
-        """Keep what is needed to explain a step once it is made."""
-        for n, (sequence, made) in enumerate(zip(sequences, decisions, strict=True)):
-            self._seen[sequence.number] = _Seen(
-                len(sequence.text), sequence.generated, logits_RV[n : n + 1].clone(), made
+        """Record the state before a step, to explain the step when it is done."""
+        for n, (sequence, decision) in enumerate(zip(sequences, decisions, strict=True)):
+            self._seen[sequence.number] = _StateBefore(
+                len(sequence.text), sequence.generated, logits_RV[n : n + 1].clone(), decision
             )
 
     def applied(self, sequence: TextSequence, own: int, outcome: CallOutcome | None) -> None:
-        """Explain a step."""
-        seen = self._seen.pop(sequence.number)
-        self.steps.setdefault(sequence.number, []).append(self._step(seen, sequence, own, outcome))
+        """Record the step that was made."""
+        before = self._seen.pop(sequence.number)
+        self.steps.setdefault(sequence.number, []).append(
+            self._step(before, sequence, own, outcome)
+        )
 
     def _step(
-        self, seen: _Seen, sequence: TextSequence, own: int, outcome: CallOutcome | None
+        self, before: _StateBefore, sequence: TextSequence, own: int, outcome: CallOutcome | None
     ) -> DecodeStep:
-        engine, logits_1V = self._engine, seen.logits_1V
+        engine, logits_1V = self._engine, before.logits_1V
         p_V = torch.softmax(without_call(logits_1V, engine.call_id)[0], dim=-1)
         top = p_V.topk(min(self._words, len(p_V)))
         span = outcome.span if outcome else Span("", "slm")
         sign = -1.0 if engine.policy.signal == "top2" else 1.0
-        value, limit = seen.decision.value, seen.decision.limit
+        value, limit = before.decision.value, before.decision.limit
         has_call, given = engine.call_id is not None, sequence.forced is not None
         return DecodeStep(
-            start=seen.start,
-            text=sequence.text[seen.start :],
-            tokens=sequence.generated - seen.generated,
+            start=before.start,
+            text=sequence.text[before.start :],
+            tokens=sequence.generated - before.generated,
             speaker="text" if given else span.speaker,
             margin=self._measured("margin", logits_1V) if has_call else None,
             p_call=self._measured("p_call", logits_1V) if has_call else None,
@@ -164,7 +166,7 @@ class Watch:
             by=engine.policy.signal,
             value=None if value is None else sign * value,
             limit=None if limit is None else sign * limit,
-            called=seen.decision.call,
+            called=before.decision.call,
             own=self._word(own, p_V),
             words=tuple(self._word(token, p_V) for token in top.indices.tolist()),
             reason=span.reason,
@@ -186,7 +188,7 @@ class Watch:
 
 
 def _offers(outcome: CallOutcome) -> tuple[Offer, ...]:
-    """Return what was offered at a call, best first, with what became of it."""
+    """Return the candidates of a call, best first, each with the reason why it was taken or not."""
     scores = outcome.scores
     first = best_index(scores) if scores else 0
     offers = []
@@ -222,22 +224,22 @@ def explain(
     Raises:
         LacyError: for the same reasons as ``generate``.
     """
-    watched = engine.variant()
-    watched.observer = watch = Watch(watched, words=words)
-    [answer] = watched.generate([prompt], [subject], max_new_tokens=max_new_tokens)
+    watched_engine = engine.variant()
+    watched_engine.observer = watch = Watch(watched_engine, words=words)
+    [answer] = watched_engine.generate([prompt], [subject], max_new_tokens=max_new_tokens)
     return answer, watch.steps.get(0, [])
 
 
 def read_along(
     engine: Engine, text: str, *, subject: str | None = None, words: int = LIKELY_WORDS
 ) -> tuple[str, list[DecodeStep]]:
-    """Read a given text and explain what the engine would have done at each of its tokens.
+    """Read a given text and explain what the engine would have done at each token.
 
-    Where it would have called, the source is asked, but the given text follows in any case. Without
-    a token that begins texts, the first token is not explained.
+    Where it would have called, the source is asked, but the given text follows in any case. If the
+    tokenizer has no begin token, the first token is not explained.
 
     Returns:
-        The text as its tokens have it (some tokenizers put a space before it), and the steps.
+        The text as decoded from its tokens (some tokenizers add a space in front), and the steps.
 
     Raises:
         LacyError: E111 for a text without tokens to explain, E60 for one longer than the context.
@@ -247,12 +249,12 @@ def read_along(
     given, ids = ids[:skipped], ids[skipped:]
     if not ids:
         raise LacyError("E111", text=text)
-    watched = engine.variant()
-    watched.observer = watch = Watch(watched, words=words)
-    sequence = watched.sequence(0, engine.token_text.decode(given), subject, len(ids), given)
-    read = len(sequence.ids) + len(ids) - 1
-    if read > engine.context:
-        raise LacyError("E60", tokens=read, context=engine.context)
+    watched_engine = engine.variant()
+    watched_engine.observer = watch = Watch(watched_engine, words=words)
+    sequence = watched_engine.sequence(0, engine.token_text.decode(given), subject, len(ids), given)
+    length = len(sequence.ids) + len(ids) - 1
+    if length > engine.context:
+        raise LacyError("E60", tokens=length, context=engine.context)
     sequence.forced = deque(ids)
-    watched.run([sequence])
+    watched_engine.run([sequence])
     return sequence.text, watch.steps[0]

@@ -1,7 +1,7 @@
-"""Answers as JSON, as coloured text for the terminal, and as a summary of tokens and cost.
+"""Format answers as JSON and as coloured text for the terminal; summarize tokens and cost.
 
-The model's words are plain; words from a source are coloured by source (or inverse, without
-colours). The model's guesses after calls that found nothing are red and underlined.
+The model's words are plain. Words from sources have a colour per source, or are in reverse video if
+there are no colours. The model's guesses after calls that found nothing are red and underlined.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def write_answers(path: str | Path, answers: Iterable[Answer]) -> None:
 
 
 def speakers(answers: Sequence[Answer]) -> list[str]:
-    """Return the names of the sources in some answers, in order of appearance."""
+    """Return the names of the sources in the answers, in order of appearance."""
     spans = (span for answer in answers for span in answer.spans)
     return list(dict.fromkeys(s.speaker for s in spans if s.speaker not in ("prompt", "slm")))
 
@@ -55,21 +55,21 @@ def guess_style(colour: bool = True) -> str:
 def style_of(
     span: Span, palette: dict[str, str], colour: bool = True, *, guessed: bool | None = None
 ) -> str:
-    """Return the style of a span; a source without a colour in ``palette`` gets one there.
+    """Return the style of a span.
 
     Args:
         span: the span.
-        palette: colours by source.
-        colour: whether to use colours.
-        guessed: whether its words are a guess (see ``GuessTracker``); by default, only the first
-            words after a call that found nothing are.
+        palette: colours by source; a new source is added with a new colour.
+        colour: False to use no colours.
+        guessed: True if the text is a guess (see ``GuessTracker``). By default, it is if the span
+            itself is a call that found nothing.
     """
     if span.speaker == "prompt":
         return "bold"
     if span.speaker == "slm":
         return guess_style(colour) if (span.asked if guessed is None else guessed) else ""
-    found = palette.setdefault(span.speaker, COLOURS[len(palette) % len(COLOURS)])
-    return found if colour else "reverse"
+    source_colour = palette.setdefault(span.speaker, COLOURS[len(palette) % len(COLOURS)])
+    return source_colour if colour else "reverse"
 
 
 def printable(text: str) -> str:
@@ -80,13 +80,13 @@ def printable(text: str) -> str:
 def render_answer(
     answer: Answer, palette: dict[str, str] | None = None, colour: bool = True
 ) -> Text:
-    """Return an answer for ``rich.print``; text that looks like markup stays text."""
+    """Return an answer as text for ``rich``; its contents are not interpreted as markup."""
     from rich.text import Text
 
     palette = colours([answer]) if palette is None else palette
-    text, follow = Text(), GuessTracker()
+    text, tracker = Text(), GuessTracker()
     for span in answer.spans:
-        for part, guessed in follow.split(span):
+        for part, guessed in tracker.split(span):
             style = style_of(span, palette, colour, guessed=guessed)
             text.append(printable(part), style=style)
     return text
@@ -95,7 +95,7 @@ def render_answer(
 def legend(
     palette: dict[str, str], colour: bool = True, *, prompt: bool = True, silent: bool = True
 ) -> Text:
-    """Return the legend: styles of the prompt, the model's words, each source, and guesses."""
+    """Return a legend with the styles of the prompt, own words, each source, and guesses."""
     from rich.text import Text
 
     text = Text()
@@ -120,10 +120,10 @@ class SpeakerTotals:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """Tokens, calls, cost and time of answers, and their cost if a source had written it all."""
+    """Tokens, calls, cost and time of answers, and the cost if a source wrote everything."""
 
     speakers: dict[str, SpeakerTotals]
-    """Totals of the SLM (``"slm"``), then of the sources in order of appearance."""
+    """Totals of the SLM (``"slm"``) first, then of the sources in order of appearance."""
     tokens: int
     calls: int
     unanswered: int
@@ -133,7 +133,7 @@ class Bill:
     seconds: float | None
     """Wall-clock time of all answers."""
     undelegated: float | None
-    """Cost if the source had read the prompts and written every token; None without a price."""
+    """Cost if the source read the prompts and wrote all tokens; None if it has no price."""
 
     @property
     def own(self) -> float:
@@ -151,22 +151,22 @@ def bill(
 
     Args:
         answers: the answers.
-        seconds: wall-clock time that they took.
-        price: the price of the source (``lacy.sources.price_of``).
+        seconds: wall-clock time of all answers.
+        price: price of the source (``lacy.sources.price_of``).
     """
     spans = [span for answer in answers for span in answer.spans]
     generated = [span for span in spans if span.speaker != "prompt"]
     totals = {}
     for name in ["slm", *speakers(answers)]:
-        own = [span for span in generated if span.speaker == name]
+        own_spans = [span for span in generated if span.speaker == name]
         totals[name] = SpeakerTotals(
-            sum(span.tokens for span in own),
-            sum(span.asked for span in own) if name != "slm" else 0,
-            sum(span.cost for span in own),
-            sum(span.seconds for span in own),
+            sum(span.tokens for span in own_spans),
+            sum(span.asked for span in own_spans) if name != "slm" else 0,
+            sum(span.cost for span in own_spans),
+            sum(span.seconds for span in own_spans),
         )
     tokens = sum(span.tokens for span in generated)
-    read = sum(span.tokens for span in spans if span.speaker == "prompt")
+    prompt_tokens = sum(span.tokens for span in spans if span.speaker == "prompt")
     return Bill(
         totals,
         tokens,
@@ -175,19 +175,19 @@ def bill(
         rate=call_rate(answers),
         cost=sum(span.cost for span in generated),
         seconds=seconds,
-        undelegated=None if price is None else price.cost(read, tokens),
+        undelegated=None if price is None else price.cost(prompt_tokens, tokens),
     )
 
 
 def receipt(answers: Answer | Sequence[Answer]) -> str:
-    """Summarize tokens, calls, call rate, cost and time by source in a few lines."""
+    """Return a summary of tokens, calls, call rate, cost and time by source, in a few lines."""
     total = bill([answers] if isinstance(answers, Answer) else list(answers))
     lines = [f"{total.tokens} tokens, {total.calls} calls, call rate {total.rate:.1%}"]
     slm, *sources = total.speakers.items()
-    for name, own in sources:
-        cost = f", cost {own.cost:g}" if own.cost else ""
-        line = f"  {printable(name)}: {own.answers} answers, {own.tokens} tokens{cost}"
-        lines.append(f"{line}, {own.seconds:.2f} s")
+    for name, totals in sources:
+        cost = f", cost {totals.cost:g}" if totals.cost else ""
+        line = f"  {printable(name)}: {totals.answers} answers, {totals.tokens} tokens{cost}"
+        lines.append(f"{line}, {totals.seconds:.2f} s")
     if total.unanswered:
         cost = f", cost {slm[1].cost:g}" if slm[1].cost else ""
         lines.append(f"  without an answer: {total.unanswered}{cost}")

@@ -1,10 +1,10 @@
 """The command line: find the command and run it.
 
-``lacy --help`` must feel instant, so this file imports only the lightest parts of the standard
-library. Each command is a module with the dataclass ``FLAGS``, ``EXAMPLES`` and ``run(flags)``,
-imported when it is called. Exit codes: 0 done, 2 a mistake in the command, 3 a problem in the data
-or a checkpoint, 4 a source failed, 130 stopped by Ctrl-C or a signal, 141 the reader of the output
-went away.
+``lacy --help`` should respond at once, so this file imports only light modules of the standard
+library. Each command is a module with a dataclass ``FLAGS``, a text ``EXAMPLES`` and a function
+``run(flags)``; it is imported only when the command runs. Exit codes: 0 success, 2 a mistake in the
+command, 3 a problem in the data or a checkpoint, 4 a source failed, 130 stopped by Ctrl-C or a
+signal, 141 the reader of the output is gone (as with ``head``).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import sys
 
 from lacy.cli.process import (
     STOPPED,
-    Signals,
+    end_on_signals,
     lost_output,
     prepare_streams,
     reader_gone,
     unwritten,
 )
 
-TYPE_CHECKING = False  # typing itself costs milliseconds
+TYPE_CHECKING = False  # importing typing would cost milliseconds
 if TYPE_CHECKING:
     from lacy.errors import LacyError
 
@@ -59,7 +59,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "help env": "print versions and machine, for a bug report",
     },
 }
-"""Commands with their purposes; ``data mark`` is the module ``lacy.cli.data.mark``."""
+"""Commands by group, with their purposes. ``data mark`` is the module ``lacy.cli.data.mark``."""
 
 PURPOSES = {name: purpose for group in COMMANDS.values() for name, purpose in group.items()}
 
@@ -71,7 +71,7 @@ FORMER = {
     "explain": "help error",
     "world": "data world",
 }
-"""Former names of commands, for suggestions."""
+"""Former names of commands, to suggest the new ones."""
 
 QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -79,20 +79,20 @@ QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
 }
-"""Environment of the libraries, unless the user has set it: no telemetry, no progress bars."""
+"""Environment variables that turn off telemetry and progress bars, unless the user has set them."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run ``lacy ARGV`` and return the exit code.
 
     Args:
-        argv: the arguments without the program's name; by default those of the process.
+        argv: the arguments after the program's name; by default those of the process.
     """
     prepare_streams()
     try:
         code = _main(list(sys.argv[1:] if argv is None else argv))
     except OSError as error:
-        if not error.strerror:  # a bug, which `_guarded` has reported
+        if not error.strerror:  # a bug that `_guarded` has reported already
             raise
         code = unwritten(error)  # help or a message could not be written
     except SystemExit:
@@ -128,13 +128,13 @@ def _main(arguments: list[str]) -> int:
 
 
 def _guarded(name: str, arguments: list[str], debug: bool) -> int:
-    """Run a command; turn a user's mistake into a message and an exit code."""
+    """Run a command; turn errors that a user can fix into a message and an exit code."""
     for variable, value in QUIET.items():
         os.environ.setdefault(variable, value)
     try:
-        if name == "serve":  # its server sets its own handlers
+        if name == "serve":  # the server sets its own signal handlers
             return _run(name, arguments) or 0
-        with Signals():
+        with end_on_signals():
             return _run(name, arguments) or 0
     except KeyboardInterrupt:
         if debug:
@@ -206,7 +206,7 @@ def _group_help(group: str) -> str:
 
 
 def _unknown(arguments: list[str]) -> str:
-    """Return the message for an unknown command: the nearest command, or all of them."""
+    """Return the message for an unknown command, with the most similar command or all commands."""
     import shlex
 
     from lacy._text import closest
@@ -219,15 +219,15 @@ def _unknown(arguments: list[str]) -> str:
     if group and rest:
         typed, rest = f"{word} {rest[0]}", rest[1:]
         names = {name: f"{word} {name}" for name in group}
-        near = closest(arguments[1], names, cutoff=0.5)
+        similar = closest(arguments[1], names, cutoff=0.5)
     else:
         typed = word
         # A subcommand may have been typed without its group: `lacy mark` for `lacy data mark`.
         names = {name.rpartition(" ")[2]: name for name in PURPOSES} | FORMER
         names |= {name.partition(" ")[0]: name.partition(" ")[0] for name in PURPOSES}
-        near = closest(word, names, cutoff=0.5)
-    if near:
-        meant = shlex.join([*names[near].split(), *rest])
+        similar = closest(word, names, cutoff=0.5)
+    if similar:
+        meant = shlex.join([*names[similar].split(), *rest])
         return f"There is no command {one_line(typed)!r}. Did you mean: lacy {one_line(meant)}"
     listed = ", ".join(names.values() if group else PURPOSES)
     return f"There is no command {one_line(typed)!r}. The commands are: {listed}"

@@ -1,4 +1,4 @@
-"""``lacy chat``: a conversation in the terminal, each word in the colour of its speaker."""
+"""``lacy chat``: talk to a model in the terminal, with each word in the colour of its speaker."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ echo "Emil Quilodell" | lacy chat runs/mine --source world
 
 
 def run(config: SamplingOptions) -> int:
-    """Answer lines until there are no more."""
+    """Answer lines until the input ends."""
     console = Console(highlight=False)
     interactive = sys.stdin.isatty()
     with Conversation(config, console) as conversation:
@@ -79,7 +79,7 @@ def run(config: SamplingOptions) -> int:
 
 
 def _typed_lines() -> Iterator[str]:
-    """Yield the lines that the user types, with the system's line editor and history."""
+    """Yield the lines that the user types, with line editing and history."""
     import contextlib
 
     with contextlib.suppress(ImportError):
@@ -99,15 +99,15 @@ def _typed_lines() -> Iterator[str]:
 
 
 class Conversation:
-    """One conversation with a model; a context manager.
+    """A conversation with a model; use it as a context manager.
 
     Args:
-        options: the settings of the command.
+        options: the flags of the command.
         console: the console to print to.
     """
 
     def __init__(self, options: SamplingOptions, console: Console) -> None:
-        # /source opens another engine, so keep a policy that the model's name carries.
+        # The policy may be part of the model's name; keep it, as /source opens another engine.
         policy = options.policy or cascade.split_policy(options.model)[1]
         self.options, self.console = replace(options, policy=policy), console
         self.palette: dict[str, str] = {}
@@ -127,17 +127,20 @@ class Conversation:
     def __exit__(self, *_: object) -> None:
         try:
             self._loop_thread.close()
-        except TimeoutError:  # a source that blocks its thread; the process ends anyway
+        except TimeoutError:  # a source blocks the thread, but the process ends anyway
             return
 
     def print_greeting(self) -> None:
-        """Print what the model does with lines, and the keys."""
+        """Print how the model handles lines, and the most important keys."""
         self._print(WITH_TEMPLATE if self._templated else WITHOUT_TEMPLATE)
         self._print("/help lists commands, Ctrl-C stops an answer, Ctrl-D quits.")
         self.console.print()
 
     def process(self, line: str) -> bool:
-        """Answer a line or run its command; return False to quit. ``//`` escapes a first slash."""
+        """Answer a line or run its command; return False to quit.
+
+        A line that begins with ``//`` is a text that begins with ``/``.
+        """
         try:
             if line.startswith("/") and not line.startswith("//"):
                 return self._run_command(line)
@@ -168,7 +171,7 @@ class Conversation:
         self._print_end(answer, seconds)
 
     def _generate(self, prompt: str, given: Sequence[int]) -> tuple[Answer, float]:
-        """Continue a text and print it as it comes; return it and the seconds it took."""
+        """Continue a text and print it while it is written; return the answer and the seconds."""
         engine = self.engine.variant()
         watch = cascade.Watch(engine)
         engine.observer = None if self._hosted else watch
@@ -190,7 +193,7 @@ class Conversation:
         return answer, seconds
 
     def _print_end(self, answer: Answer, seconds: float) -> None:
-        """Print the receipt of an answer, and whether it was cut off."""
+        """Print the receipt of an answer, and a note if it was cut off."""
         if cut := streaming.cut_off(answer):
             self._print(f"{cut}; /more continues.")
         bill = cascade.bill([answer], seconds=seconds, price=price_of(self.engine.source))
@@ -199,7 +202,7 @@ class Conversation:
         self.console.print()
 
     def _prompt(self, line: str) -> tuple[str, Sequence[int]]:
-        """Return the text to continue and its tokens, by the chat template if there is one."""
+        """Return the text to continue and its tokens, rendered by the chat template if any."""
         if not self._templated:
             return line, ()
         messages = [*self._messages, {"role": "user", "content": line}]
@@ -234,7 +237,7 @@ class Conversation:
 
     def _source(self, name: str) -> None:
         if name:
-            # Prices belong to the sources of the command line.
+            # The prices of the command line apply only to its own sources.
             names = [] if name == "none" else name.split()
             price = self.options.price if names == self.options.source else []
             options = replace(self.options, source=names, price=price)
@@ -300,7 +303,7 @@ class Conversation:
         self.console.print(cascade.legend(self.palette, not self.console.no_color))
 
     def _print(self, sentence: str) -> None:
-        """Print a remark: dim in a terminal, on standard error if answers are piped."""
+        """Print a note: dim in a terminal, on standard error if answers are piped."""
         self._remarks().print(Text(sentence, style="dim"))
 
     def _remarks(self) -> Console:

@@ -1,8 +1,8 @@
-"""``lacy demo``: the whole of lacy in two minutes, offline, on two cores, against exact truth.
+"""``lacy demo``: all of lacy in two minutes, offline, on two cores, scored against exact truth.
 
-It makes a world, trains a plain model and a lacy model of the same size side by side on the same
-texts for the same number of steps, generates biographies with both, alone and with the world's
-database, and writes scores and a page to read.
+It makes a world and trains a plain and a lacy model of the same size on the same texts for the same
+number of steps. Then both generate biographies, alone and with the world's database, and it writes
+scores and a page to read.
 """
 
 from __future__ import annotations
@@ -63,23 +63,23 @@ lacy demo --out /tmp/look --people 60 --steps 300
 """
 
 VOCABULARY, CONTEXT, ROWS = 2048, 256, 6
-"""Tokens, tokens per row, rows per step: what learns most of this world per second on two cores."""
+"""Vocabulary size, tokens per row, rows per step: they learn fastest on two cores."""
 TRAINING: dict[str, Any] = {
     "model": "demo", "batch_rows": ROWS, "optimizer": "muon", "lr": 6e-3, "decay": 0.3,
     "decay_shape": "linear", "dtype": "fp32", "device": "cpu", "threads": 1, "save_minutes": 0.0,
     "quiet": True,
 }  # fmt: skip
-"""Settings of both models; fp32 and one thread make them nearly the same on all machines."""
-# With the paper's text weight of 0, the model forgets what kind of value belongs where, and cannot
-# choose among the facts that a database offers.
+"""Settings of both models; fp32 and one thread give nearly the same models on all machines."""
+# With the paper's text weight of 0, the model would not learn which kind of value belongs where,
+# and could not choose among the values that a database offers.
 MODELS: dict[str, dict[str, Any]] = {
     "plain": {"method": "none"},
     "lacy": {"method": "lacy", "call_negative": "softmax", "text_weight": 0.5},
 }
 CALIBRATION = 100
-"""Training texts on which each model is calibrated."""
+"""Number of training texts on which each model is calibrated."""
 CONTENTS = ("world", "data", "plain", "lacy", "results.json", "report.html")
-"""What a demo leaves in its folder, and what the next one replaces."""
+"""Files and folders that a demo writes, and that the next one replaces."""
 
 
 def run(config: DemoConfig) -> int:
@@ -133,7 +133,7 @@ def _make_world(config: DemoConfig, out: Path) -> World:
     made = world.make_world(config.people, config.seed)
     made.save(out / "world")
     known = len(made.people("train"))
-    # As many different texts as the steps can read, two to a row: wording is never seen twice.
+    # With about two texts per row, the steps read this many, so no text is read twice.
     per_person = 1 + config.steps * ROWS * 2 // known
     texts = list(made.documents("train", per_person=per_person))
     tokenizer = corpus.train_tokenizer(
@@ -145,9 +145,9 @@ def _make_world(config: DemoConfig, out: Path) -> World:
 
 
 def _train_and_evaluate(config: DemoConfig, out: Path, console: Console) -> dict[str, WorldResult]:
-    """Train and evaluate both models, each in a process of its own.
+    """Train and evaluate both models, each in a separate process.
 
-    For models this small, two processes of one thread are faster than one of two.
+    For models this small, two processes with one thread are faster than one with two.
     """
     with study.workers(len(MODELS)) as pool:
         work = {name: pool.submit(_one_model, name, config, out) for name in MODELS}

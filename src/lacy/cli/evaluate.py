@@ -1,4 +1,4 @@
-"""``lacy evaluate``: which facts are right, where the model calls, what it has memorized."""
+"""``lacy evaluate``: measure right facts, call quality and what the model has memorized."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class EvaluateConfig(SourceOptions):
 
     # [Delegation]
     policies: list[str] = field(default_factory=list)
-    """When to call, one row of the table each; by default never, random and budget at --call-rate,
-    and threshold=0 for a model that was trained not to call elsewhere."""
+    """Policies to evaluate, one row of the table each; by default never, random and budget at
+    --call-rate, and threshold=0 if the model also learned where not to call."""
     call_rate: float = 0.22
-    """Share of tokens from sources for the default policies (the paper's)."""
+    """Share of tokens from sources for the default policies (0.22 as in the paper)."""
 
     # [Generation]
     max_new_tokens: int = 192
@@ -74,7 +74,7 @@ ENTITIES = (
     "entities_right", "own_entities_right", "borrowed_entities_right", "entities_per_text",
     "call_rate",
 )  # fmt: skip
-"""Metrics that are printed of each condition, in a world and on articles."""
+"""Metrics that are printed for each condition, in a world and on articles."""
 
 
 def run(config: EvaluateConfig) -> int:
@@ -108,7 +108,7 @@ def run(config: EvaluateConfig) -> int:
 
 
 def _default_policies(rate: float, meta: Mapping[str, Any]) -> list[str]:
-    """Return no calls, calls at random and by the model at the same rate, and its free choice."""
+    """Return the default policies: no calls, random calls, a budget, and perhaps threshold 0."""
     policies = ["never", f"random={rate:g}", f"budget={rate:g}"]
     policies += ["threshold=0"] if cascade.trained_not_to_call(meta) else []
     print(f"Policies: {', '.join(policies)} (change them by --policies)", file=sys.stderr)
@@ -166,12 +166,12 @@ def _print(results: Sequence[Result], columns: Sequence[str], title: str, unit: 
 
 
 def _read_articles(config: EvaluateConfig) -> tuple[list[Document], list[Document]]:
-    """Return the articles to evaluate on, and others to calibrate on."""
+    """Return the articles to evaluate on, and other articles to calibrate on."""
     from lacy.corpus import read
 
     assert config.articles is not None
-    found = read(config.articles, encoding=config.encoding)
-    chosen = (d for d in found if config.only is None or d.meta.get(config.only))
+    documents = read(config.articles, encoding=config.encoding)
+    chosen = (d for d in documents if config.only is None or d.meta.get(config.only))
     articles = list(itertools.islice(chosen, config.people))
     if not articles:
         why, do = "no article has it", "lacy data check FILE shows what is there"
@@ -182,13 +182,15 @@ def _read_articles(config: EvaluateConfig) -> tuple[list[Document], list[Documen
 def _calibration(
     config: EvaluateConfig, loaded: Any, others: list[Document], extract: Extract
 ) -> Calibration | None:
-    """Calibrate on other articles, and print on what, or why not."""
+    """Calibrate on other articles; print which ones, or why there is no calibration."""
     if config.calibrate <= 0:
         return None
     if not others:
         why = f"{config.articles} has only the {config.people} articles to evaluate on"
         say(f"Calibration: none, {why} (fewer --people leave some).", file=sys.stderr)
         return None
-    made = evaluate.calibrate_on(loaded, others, extract)
-    note(cascade.calibration_note(made, f"{len(others)} other articles of {config.articles}"))
-    return made
+    calibration = evaluate.calibrate_on(loaded, others, extract)
+    note(
+        cascade.calibration_note(calibration, f"{len(others)} other articles of {config.articles}")
+    )
+    return calibration

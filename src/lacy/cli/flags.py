@@ -1,4 +1,7 @@
-"""Read the arguments of a command into its dataclass: flags over a settings file over defaults."""
+"""Read the arguments of a command into its dataclass.
+
+Flags take precedence over a settings file, which takes precedence over defaults.
+"""
 
 from __future__ import annotations
 
@@ -25,26 +28,26 @@ from lacy.errors import LacyError
 T = TypeVar("T")
 
 MAX_WIDTH = 120
-"""Longest line of the help, in characters."""
+"""Maximum line length of the help, in characters."""
 
 HELP_POSITION = 26
-"""Characters before the description of a flag."""
+"""Column at which the descriptions of flags begin."""
 
 MAX_CHOICES = 24
-"""Choices longer than this stand in the description of a flag, not in its placeholder."""
+"""If the list of choices is longer, it is shown in the description and not in the placeholder."""
 
 PLACEHOLDERS: dict[Any, str] = {int: "N", float: "X", Path: "PATH"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """A setting on the command line.
+    """A setting as a flag or argument of the command line.
 
     Attributes:
         name: ``--call-rate``, ``--judge.url``, or ``MODEL`` for an argument without a flag.
         path: the dotted name of the setting.
         setting: its type, default and docstring.
-        group: the heading of the help under which it stands.
+        group: the heading in the help under which it is listed.
         rare: True if only ``--help-all`` shows it.
     """
 
@@ -56,21 +59,27 @@ class Flag:
 
     @property
     def kinds(self) -> list[Any]:
-        """The types of the value besides None."""
+        """The possible types of the value, without None."""
         hint = self.setting.type
         union = typing.get_origin(hint) in (typing.Union, types.UnionType)
         members = typing.get_args(hint) if union else (hint,)
         return [kind for kind in members if kind is not type(None)]
 
     def options(self) -> dict[str, Any]:
-        """Return how ``argparse`` reads the flag; the values themselves stay text."""
+        """Return arguments for ``add_argument``; the values stay text until ``convert``."""
         [kind, *_] = self.kinds
         if kind is bool:
             return {"action": argparse.BooleanOptionalAction}
         listed, args = typing.get_origin(kind) in (list, tuple), typing.get_args(kind)
-        words = "{" + ",".join(choices(args[0] if listed else kind)) + "}"
+        choice_list = "{" + ",".join(choices(args[0] if listed else kind)) + "}"
         placeholder = PLACEHOLDERS.get(args[0] if listed else kind, "TEXT")
-        metavar = placeholder if words == "{}" else words if len(words) <= MAX_CHOICES else "NAME"
+        metavar = (
+            placeholder
+            if choice_list == "{}"
+            else choice_list
+            if len(choice_list) <= MAX_CHOICES
+            else "NAME"
+        )
         if Mark.POSITIONAL in self.setting.marks:
             return {"metavar": self.name, "nargs": "*" if listed else "?"}
         if Mark.REPEATED in self.setting.marks:
@@ -81,7 +90,7 @@ class Flag:
         return {"metavar": metavar, "nargs": len(args) if fixed else "+"}
 
     def help(self) -> str:
-        """Return the docstring with the choices that the placeholder hides, and the default."""
+        """Return the help text: the docstring, choices that the placeholder lacks, the default."""
         default, words = self.setting.default, choices(self.setting.type)
         notes = [self.setting.doc]
         if words and not self.options().get("metavar", "").startswith("{"):
@@ -91,15 +100,15 @@ class Flag:
         return " ".join(notes).replace("%", "%%")
 
     def convert(self, value: Any) -> Any:
-        """Convert what was typed to the type of the setting.
+        """Convert a value from the command line to the type of the setting.
 
         Raises:
-            LacyError: E12, it does not fit.
+            LacyError: E12, the value does not fit.
         """
         if value in ("None", "null") and self.kinds != [self.setting.type]:
             return None
         try:
-            # Of an optional setting, the message says "expected a number", not "or null".
+            # Without the None of an optional setting, the message says "expected a number".
             return convert(value, self.kinds[0] if len(self.kinds) == 1 else self.setting.type)
         except Mismatch as mismatch:
             why, do = f"expected {mismatch}", f"correct {self.name}; --help-all explains all flags"
@@ -119,9 +128,9 @@ def flags_of(cls: type, prefix: str = "", path: str = "", group: str = "Flags") 
 
     Args:
         cls: the dataclass.
-        prefix: what the names of its flags begin with.
-        path: what the dotted names of its settings begin with.
-        group: the heading for fields that have none.
+        prefix: prefix of the flags' names, such as ``judge.``.
+        path: prefix of the settings' dotted names.
+        group: the heading for fields without one of their own.
     """
     for setting in settings_of(cls):
         rare, heading = Mark.RARE in setting.marks, setting.group or group
@@ -137,7 +146,7 @@ def flags_of(cls: type, prefix: str = "", path: str = "", group: str = "Flags") 
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Wraps texts only at spaces, so that flags and compound words stay whole."""
+    """Wraps texts only at spaces, so that flags and hyphenated words are not broken."""
 
     def __init__(self, prog: str) -> None:
         width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
@@ -155,7 +164,8 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().start_section(f"\x1b[1m{heading}\x1b[0m" if bold else heading)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        paragraphs = text.split("\n\n")  # indented lines, such as examples, stay as they are
+        paragraphs = text.split("\n\n")
+        # Paragraphs with indented lines, such as examples, are not wrapped.
         return "\n\n".join(
             part if "\n  " in part else "\n".join(self._split_lines(part, width))
             for part in paragraphs
@@ -168,7 +178,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises errors instead of printing them."""
+    """A parser that raises ``LacyError`` instead of printing errors and exiting."""
 
     def error(self, message: str) -> NoReturn:
         _refuse(self.prog, message, f"see: {self.prog} --help")
@@ -184,9 +194,9 @@ def make_parser(
     """Return the parser of a command.
 
     Args:
-        cls: the dataclass of its flags.
+        cls: the dataclass of the command's flags.
         command: the command, such as ``data mark``.
-        examples: command lines for the end of the help, one per line.
+        examples: example command lines for the end of the help, one per line.
         everything: False to hide rare flags in the help.
         file: True if the command takes a settings file.
     """
@@ -222,34 +232,35 @@ def make_parser(
 def parse(cls: type[T], argv: Sequence[str], *, command: str, file: bool = True) -> T:
     """Read settings from flags, a file and defaults, in this order of precedence.
 
-    The file is the first argument, if it ends in ``.yaml`` or ``.yml``, or follows ``--config``.
+    The file is the first argument if that ends in ``.yaml`` or ``.yml``, or follows ``--config``.
 
     Args:
         cls: a dataclass; its fields become flags (``call_rate`` -> ``--call-rate``, nested
             ``optim.lr`` -> ``--optim.lr``).
         argv: the arguments after the command.
-        command: the command, for errors: ``lacy COMMAND``.
-        file: False if the command takes no settings file, so that ``.yaml`` is an ordinary
+        command: the command, such as ``data mark``, for error messages.
+        file: False if the command takes no settings file; then a ``.yaml`` file is an ordinary
             argument.
 
     Raises:
-        LacyError: the problems of the file, as in ``lacy.config.load``; E115, a flag does not
-            exist, or an argument is missing or unexpected; E12, a value does not fit its flag.
+        LacyError: for the same reasons as ``lacy.config.load``; E115, a flag does not exist, or an
+            argument is missing or unexpected; E12, a value does not fit its flag.
     """
     parser, flags = make_parser(cls, command), list(flags_of(cls))
     path, words = _take_file(argv, parser) if file else (None, list(argv))
     data, lines = read_yaml(path) if path is not None else ({}, {})
-    read_settings(cls, data, str(path), lines, command)  # its problems come before the flags'
-    found, unknown = parser.parse_known_intermixed_args(words)
+    # Check the file now, so that its problems are reported before those of flags.
+    read_settings(cls, data, str(path), lines, command)
+    parsed, unknown = parser.parse_known_intermixed_args(words)
     for word in unknown:
         if not word.startswith("-"):
             parser.error(f"unexpected argument {word!r}")
-        near = closest(word.partition("=")[0], [flag.name for flag in flags])
-        do = f"did you mean {near}? " if near else ""
+        similar = closest(word.partition("=")[0], [flag.name for flag in flags])
+        do = f"did you mean {similar}? " if similar else ""
         _refuse(parser.prog, f"there is no flag {word}", f"{do}All flags: {parser.prog} --help-all")
     for flag in flags:
-        if flag.path in found:
-            put(data, flag.path, flag.convert(getattr(found, flag.path)))
+        if flag.path in parsed:
+            put(data, flag.path, flag.convert(getattr(parsed, flag.path)))
         elif flag.setting.required and flag.path not in data:
             parser.error(f"{flag.name} is missing")
     return build(cls, read_settings(cls, data, str(path), lines, command), str(path), command)
@@ -258,17 +269,17 @@ def parse(cls: type[T], argv: Sequence[str], *, command: str, file: bool = True)
 def _take_file(
     argv: Sequence[str], parser: argparse.ArgumentParser
 ) -> tuple[str | None, list[str]]:
-    """Split the settings file from the other arguments."""
+    """Return the settings file, if given, and the other arguments."""
     words = list(argv)
     if words and not words[0].startswith("-") and words[0].endswith((".yaml", ".yml")):
         return words[0], words[1:]
-    for place, word in enumerate(words):
+    for index, word in enumerate(words):
         if word == "--config":
-            if place + 1 == len(words):
+            if index + 1 == len(words):
                 parser.error("no file follows --config")
-            return words[place + 1], words[:place] + words[place + 2 :]
+            return words[index + 1], words[:index] + words[index + 2 :]
         if word.startswith("--config="):
-            return word.partition("=")[2], words[:place] + words[place + 1 :]
+            return word.partition("=")[2], words[:index] + words[index + 1 :]
     return None, words
 
 
@@ -276,8 +287,8 @@ def read_flags(module: Any, name: str, argv: Sequence[str]) -> Any:
     """Read the flags of a command, or print its help and exit.
 
     Args:
-        module: the command: ``FLAGS`` is its dataclass, ``EXAMPLES`` lines that can be typed as
-            they stand. ``FILE = False`` says that it takes no settings file.
+        module: the command's module. ``FLAGS`` is the dataclass, ``EXAMPLES`` has command lines
+            that work as they are, and ``FILE = False`` says that it takes no settings file.
         name: the command, such as ``"data mark"``.
         argv: the arguments after the command.
     """

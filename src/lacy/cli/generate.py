@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class GenerateConfig(SamplingOptions):
-    """Continue texts with a model; where it calls, a source answers.
+    """Continue texts with a model; a source answers its calls.
 
     MODEL may also be the address of a model on another server: http://host:port/v1#name.
     """
@@ -65,7 +65,7 @@ def run(config: GenerateConfig) -> int:
 
 
 def _generate(engine: Engine, prompts: Sequence[str], show: bool) -> list[Answer]:
-    """Generate and print: a single text in a terminal as it is written, others at the end."""
+    """Generate and print: a single text while it is written if in a terminal, others at the end."""
     console = Console()
     palette: dict[str, str] = {}
     begin = time.perf_counter()
@@ -94,7 +94,7 @@ def _generate(engine: Engine, prompts: Sequence[str], show: bool) -> list[Answer
 
 
 def _print_details(answer: Answer, console: Console, palette: dict[str, str], show: bool) -> None:
-    """Print whether an answer was cut off and, with --show, the evidence of its calls."""
+    """Print if an answer was cut off and, with --show, the evidence of its calls."""
     if console.is_terminal and (cut := streaming.cut_off(answer)):
         console.print(Text(f"({cut}: --max-new-tokens sets the limit)", style="dim"))
     if show:
@@ -107,7 +107,7 @@ def _print_details(answer: Answer, console: Console, palette: dict[str, str], sh
 def _generate_live(
     engine: Engine, prompt: str, console: Console, palette: dict[str, str]
 ) -> Answer:
-    """Generate one text and print its words as they come."""
+    """Generate one text and print its words while it is written."""
     from lacy.remote import LoopThread
 
     writer = streaming.SpanWriter(console, palette)
@@ -122,7 +122,7 @@ def _generate_live(
 
 @contextmanager
 def _progress(engine: Engine, prompts: int) -> Iterator[Engine]:
-    """Yield the engine; show a progress bar on standard error if that is a terminal."""
+    """Yield the engine, with a progress bar on standard error if that is a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
@@ -146,7 +146,7 @@ class ProgressCounter:
     """An observer of the engine that counts finished texts and generated tokens.
 
     Args:
-        on_progress: is called with both after each token.
+        on_progress: called after each token with the numbers of finished texts and of tokens.
     """
 
     def __init__(self, on_progress: Callable[[int, int], object]) -> None:
@@ -155,10 +155,10 @@ class ProgressCounter:
         self._done: set[int] = set()
 
     def decided(self, sequences: Any, logits_RV: Any, decisions: Any) -> None:
-        """Do nothing; no token is generated yet."""
+        """Do nothing, as no token has been generated yet."""
 
     def applied(self, sequence: TextSequence, own: int, outcome: Any) -> None:
-        """Count the tokens of a text that has grown, and the text if it is done."""
+        """Count the tokens of a text that has grown, and the text itself if it is complete."""
         self._tokens[sequence.number] = sequence.generated
         if sequence.complete:
             self._done.add(sequence.number)

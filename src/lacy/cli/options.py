@@ -1,4 +1,4 @@
-"""What the commands that use a model have in common: model, source, policy, calibration."""
+"""Flags of all commands that use a model: model, source, policy, calibration, sampling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lacy.cascade import Engine
 
 CALIBRATION_TEXTS = 100
-"""As ``lacy.cascade.CALIBRATION_TEXTS``, whose import would load torch; a test holds them equal."""
+"""Equal to ``lacy.cascade.CALIBRATION_TEXTS``, whose import would load torch (a test checks it)."""
 
 
 @dataclass
@@ -66,13 +66,14 @@ class EngineOptions(SourceOptions):
         on_note: Callable[[str], object] = note,
         **settings: Any,
     ) -> Engine:
-        """Open the engine, and print the choices that were made automatically.
+        """Open the engine, and report the choices that were made automatically.
 
         Args:
             loaded: the model, if it is already open.
-            fixed_policy: True if the policy never changes; ``never`` then needs no calibration.
-            on_note: is called with a sentence on each automatic choice.
-            settings: as of ``lacy.cascade.open_engine``; they override the options.
+            fixed_policy: True if the policy will not be changed, so that ``never`` needs no
+                calibration.
+            on_note: called with a sentence about each automatic choice.
+            settings: arguments of ``lacy.cascade.open_engine`` that override the flags.
 
         Raises:
             LacyError: for the same reasons as ``open_engine``.
@@ -97,7 +98,7 @@ class EngineOptions(SourceOptions):
 
 @dataclass
 class SamplingOptions(EngineOptions):
-    """An engine that may sample."""
+    """A model, its sources, a policy, and the parameters of sampling."""
 
     # [Generation]
     temperature: float = 0.0
@@ -108,6 +109,6 @@ class SamplingOptions(EngineOptions):
     """Random seed of the sampling."""
 
     def open(self, loaded: Any = None, **settings: Any) -> Engine:
-        """Open the engine with the settings for sampling."""
+        """Open the engine with the sampling parameters."""
         sampling = {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
         return super().open(loaded, **sampling | settings)

@@ -1,6 +1,6 @@
-"""Standard streams that may be closed or have a limited encoding, and signals that end a command.
+"""Handle closed or limited standard streams, and signals that end a command.
 
-Imported at every start, so it imports only ``os`` and ``sys``.
+This module is imported at every start, so it imports only ``os`` and ``sys`` itself.
 """
 
 from __future__ import annotations
@@ -8,37 +8,38 @@ from __future__ import annotations
 import os
 import sys
 
-TYPE_CHECKING = False  # typing itself costs milliseconds
+TYPE_CHECKING = False  # importing typing would cost milliseconds
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Any
 
 NARROWEST = 20
-"""Smallest plausible width of a terminal; a smaller COLUMNS is ignored."""
+"""Minimum plausible width of a terminal; if COLUMNS is smaller, it is ignored."""
 
 STOPPED, CLOSED = 130, 141
-"""Exit codes: a signal ended the command, as Ctrl-C does; the reader of its output has gone."""
+"""Exit codes: ended by Ctrl-C or another signal; the reader of the output is gone."""
 
 
 def prepare_streams() -> None:
     """Make the standard streams safe to use, whatever they are connected to.
 
-    A closed stream is replaced by the null device: otherwise the next file that is opened would get
-    its file descriptor, and messages would be written to it. Characters that the encoding of an
-    output cannot represent are shown as question marks.
+    A closed stream is replaced by the null device. Otherwise the next opened file would get its
+    file descriptor, and messages would be written into that file. Characters that an output's
+    encoding does not have are shown as question marks.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             setattr(sys, name, _null(number, mode))
     columns = os.environ.get("COLUMNS", "")
     if columns and not (columns.isdecimal() and int(columns) >= NARROWEST):
-        del os.environ["COLUMNS"]  # rich would cut texts off
+        del os.environ["COLUMNS"]  # with such a width, rich would cut texts off
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) in ("strict", "surrogateescape"):
             _reconfigure(stream, errors="replace")
 
 
 def _null(number: int, mode: str) -> Any:
-    """Open the null device as a standard stream, with the stream's own descriptor if free."""
+    """Open the null device as a standard stream, under the stream's own descriptor if possible."""
     null = os.open(os.devnull, os.O_RDWR)
     try:
         os.fstat(number)
@@ -55,25 +56,25 @@ def _reconfigure(stream: Any, **options: Any) -> None:
 
 
 def reader_gone() -> bool:
-    """True if stdout or stderr is a pipe whose reader has gone away.
+    """True if stdout or stderr is a pipe whose reader is gone.
 
-    A ``BrokenPipeError`` may also come from the connection of a source.
+    A ``BrokenPipeError`` alone does not tell, as it may also come from a source's connection.
     """
     import select
 
     if not hasattr(select, "poll"):  # Windows
         return True
-    look = select.poll()
+    poller = select.poll()
     for stream in (sys.stdout, sys.stderr):
         try:
-            look.register(stream.fileno(), 0)  # poll always reports errors
+            poller.register(stream.fileno(), 0)  # poll always reports errors
         except (OSError, ValueError):
             continue
-    return any(found & select.POLLERR for _, found in look.poll(0))
+    return any(events & select.POLLERR for _, events in poller.poll(0))
 
 
 def lost_output() -> int:
-    """Flush the outputs; return 0, or the exit code if that fails."""
+    """Flush the outputs; return 0 or, if that fails, the exit code."""
     lost = 0
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -89,8 +90,8 @@ def unwritten(error: OSError) -> int:
     """Handle an output that cannot be written.
 
     Returns:
-        The exit code: 141 without a message if the reader has gone away (as ``head`` does); 2 with
-        a message on standard error for a full disk.
+        The exit code: 141 without a message if the reader is gone (as with ``head``); 2 with a
+        message on standard error in other cases, such as a full disk.
     """
     if not isinstance(error, BrokenPipeError):
         from lacy.errors import LacyError
@@ -107,7 +108,7 @@ def unwritten(error: OSError) -> int:
 
 
 def _silence_if_stuck(stream: Any) -> None:
-    """Redirect a stream that cannot be flushed to the null device, as Python flushes it at exit."""
+    """Redirect a stream to the null device if it cannot be flushed, as Python would try at exit."""
     try:
         stream.flush()
     except OSError:
@@ -118,32 +119,19 @@ def _silence_if_stuck(stream: Any) -> None:
         return
 
 
-class Signals:
-    """Context in which SIGTERM and SIGHUP end a command as Ctrl-C does: cleanup, exit code 130.
+def end_on_signals() -> AbstractContextManager[None]:
+    """Return a context in which SIGTERM and SIGHUP end a command as Ctrl-C does: exit code 130.
 
-    Ignored signals (``nohup``) stay ignored. A command may set its own handlers inside (training
-    saves first; the server lets running texts finish).
+    Ignored signals (``nohup``) stay ignored. A command may set its own handlers inside: training
+    saves a checkpoint first, the server lets running texts finish.
     """
+    import signal
 
-    def __enter__(self) -> None:
-        """Set the handlers; do nothing outside the main thread."""
-        import signal
-        import threading
+    from lacy._signals import handle_signals
 
-        self._before: list[tuple[Any, Any]] = []
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for name in ("SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)  # Windows has no SIGHUP
-            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-                self._before.append((number, signal.signal(number, _stop)))
-
-    def __exit__(self, *_: object) -> None:
-        """Restore the previous handlers."""
-        import signal
-
-        for number, handler in self._before:
-            signal.signal(number, handler)
+    return handle_signals(
+        ("SIGTERM", "SIGHUP"), _stop, replaceable=lambda _, before: before is signal.SIG_DFL
+    )
 
 
 def _stop(_number: int, _frame: Any) -> None:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from lacy.serve import Keys, Limits
 
 PROMPTS = 5
-"""Prompts that the page suggests if the source is a world."""
+"""Number of example prompts on the page if the source is a world."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Host names that only this computer can reach."""
 
 DAY = 86_400.0
 LARGE = 2**31 - 1
@@ -41,7 +42,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "per_minute": (0.001, LARGE),
     "grace": (0, DAY),
 }
-"""Smallest and largest value of each number, checked before the model is loaded."""
+"""Minimum and maximum of each number; they are checked before the model is loaded."""
 
 
 @dataclass
@@ -53,11 +54,11 @@ class ServeConfig(EngineOptions):
 
     # [Generation]
     max_new_tokens: int = 128
-    """Maximum number of generated tokens if a request does not say."""
+    """Maximum number of generated tokens, if a request does not set it."""
     most_new_tokens: Rare[int] = 1024
     """Maximum number of tokens that a request may ask for."""
     temperature: float = 0.0
-    """Sampling temperature if a request does not say."""
+    """Sampling temperature, if a request does not set it."""
     timeout: float = 30.0
     """Seconds to wait for the source; after that the model continues by itself."""
 
@@ -75,25 +76,25 @@ class ServeConfig(EngineOptions):
     per_minute: Rare[float | None] = None
     """Rate limit of the new key in texts (prompts times n) per minute; by default unlimited."""
     allow_host: Rare[Repeated] = field(default_factory=list)
-    """Another host name that requests may use, of a proxy or a container, or * for any; without
-    --keys, a server at 127.0.0.1 accepts only localhost and 127.0.0.1, so that no web page can
-    reach it."""
+    """Another host name that requests may use, such as that of a proxy or container, or * for any.
+    Without --keys, a server at 127.0.0.1 accepts only localhost and 127.0.0.1, so that no web page
+    can reach it."""
     origin: Rare[Repeated] = field(default_factory=list)
     """Origin of web pages that may use the server (CORS), such as https://chat.example; * for
     any."""
 
     # [Limits]
     streams: int = 32
-    """Number of texts that are generated at the same time."""
+    """Maximum number of texts that are generated at the same time."""
     queue: Rare[int] = 64
-    """Number of further texts that may wait; requests beyond these get 429."""
+    """Maximum number of further texts that wait; further requests get status 429."""
     body_kib: Rare[int] = 1024
-    """Largest request body, in KiB."""
+    """Maximum size of a request body in KiB."""
     connections: Rare[int | None] = None
     """Maximum number of open connections; by default what the file descriptors allow, up to
     1024."""
     grace: Rare[float] = 10.0
-    """Seconds that texts have to finish when the server is stopped."""
+    """Seconds that running texts may take to finish when the server is stopped."""
 
     # [Output]
     log_prompts: bool = False
@@ -116,7 +117,8 @@ def run(config: ServeConfig) -> int:
         return _new_key(config)
     limits = _limits(config)
     keys = Keys.load(config.keys) if config.keys else None
-    with open_socket(config.host, config.port) as place:  # before the model: it fails sooner
+    # Before the model is loaded, so that an error comes early.
+    with open_socket(config.host, config.port) as listening:
         engine, name = _open(config)
         _log()
         with Scheduler(engine, streams=config.streams, queue=config.queue) as scheduler:
@@ -131,13 +133,13 @@ def run(config: ServeConfig) -> int:
                 prompts=_prompts(config.source),
             )
             server = Server(app, scheduler, grace=config.grace)
-            _print_address(config, name, str(engine.policy), place.getsockname()[1], keys)
-            server.run(sockets=[place])
+            _print_address(config, name, str(engine.policy), listening.getsockname()[1], keys)
+            server.run(sockets=[listening])
     return 0
 
 
 def _check(config: ServeConfig) -> None:
-    """Check the values of the flags, and that none of them would be ignored.
+    """Check that the flags have valid values and that none would be ignored.
 
     Raises:
         LacyError: E12, a flag has a wrong value or no effect.
@@ -173,7 +175,7 @@ def _limits(config: ServeConfig) -> Limits:
     """Return the limits of the server.
 
     Raises:
-        LacyError: E12, more connections than the file descriptors allow.
+        LacyError: E12, --connections is more than the file descriptors allow.
     """
     from lacy.serve import Limits, affordable_connections
 
@@ -191,7 +193,7 @@ def _limits(config: ServeConfig) -> Limits:
 
 
 def _hosts(config: ServeConfig) -> Sequence[str] | None:
-    """Return the host names that requests may use; None for any."""
+    """Return the host names that requests may use; None if any."""
     if "*" in config.allow_host:
         return None
     given = [name.strip("[] ").lower() for name in config.allow_host]
@@ -215,7 +217,7 @@ def _open(config: ServeConfig) -> tuple[Engine, str]:
 
 
 def _prompts(sources: Sequence[str]) -> list[str]:
-    """Return prompts for the page: people of the first world among the sources."""
+    """Return example prompts for the page: people of the first world among the sources."""
     worlds = [source for source in sources if (Path(source) / "world.json").is_file()]
     if not worlds:
         return []
@@ -239,7 +241,7 @@ def _new_key(config: ServeConfig) -> int:
 
 
 def _log() -> None:
-    """Log one line of JSON per request to standard error."""
+    """Log requests to standard error, one line of JSON each."""
     log = logging.getLogger("lacy.serve")
     log.setLevel(logging.INFO)
     if not log.handlers:
@@ -251,7 +253,7 @@ def _log() -> None:
 def _print_address(
     config: ServeConfig, name: str, policy: str, port: int, keys: Keys | None
 ) -> None:
-    """Print the server's address, and a warning if anybody can reach it."""
+    """Print the server's address, and warn if other computers can reach it."""
     host = f"[{config.host}]" if ":" in config.host else config.host
     print(f"{name} ({policy}) at http://{host}:{port}/v1; Ctrl-C stops it", file=sys.stderr)
     print(f"A page to try it: http://{host}:{port}/", file=sys.stderr)

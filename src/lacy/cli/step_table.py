@@ -1,4 +1,4 @@
-"""Show the steps of a text: as a table, call by call, as a plot."""
+"""Show the steps of a text as a table, call by call, or as a plot."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from lacy.cascade import DecodeStep, Offer
 
 SHOWN = 5
-"""Candidates listed for each call; the others are only counted."""
+"""Number of candidates that are listed for each call; the others are only counted."""
 
 NO_MARKS = "Marks are left out: they need spaCy (pip install 'lacy[spacy]')."
 
 
 def with_marks(steps: Sequence[DecodeStep], text: str) -> tuple[list[DecodeStep], str]:
-    """Return the steps with the bundled annotator's marks, and a note if it is not installed."""
+    """Add the bundled annotator's marks to the steps; also return a note if it is not installed."""
     from lacy.annotate import SpacyAnnotator
 
     try:
@@ -48,16 +48,16 @@ def _marked(
     words: Sequence[tuple[int, int]],
     p_facts: Sequence[float],
 ) -> DecodeStep:
-    """Return a step with the mark that overlaps it, without its outer spaces."""
+    """Add to a step the mark that overlaps its text (without outer spaces)."""
     start = step.start + len(step.text) - len(step.text.lstrip())
     end = step.start + len(step.text.rstrip())
-    found = [mark for mark in marks if mark.start < end and start < mark.end]
+    overlapping = [mark for mark in marks if mark.start < end and start < mark.end]
     probabilities = [
         p
         for (first, last), p in zip(words, p_facts, strict=bool(p_facts))
         if first < end and start < last
     ]
-    reason = found[0].reason if found else None
+    reason = overlapping[0].reason if overlapping else None
     return replace(step, mark=reason, p_mark=max(probabilities, default=None))
 
 
@@ -87,7 +87,7 @@ def show_calls(
     palette: dict[str, str],
     only: int | None = None,
 ) -> None:
-    """Print each call: the words before it, its candidates, the one taken, and why.
+    """Print each call: the words before it, its candidates, and why one was taken or not.
 
     Args:
         console: the console to print to.
@@ -104,7 +104,7 @@ def show_calls(
 def _table(
     steps: Sequence[DecodeStep], palette: dict[str, str], console: Console, words: int
 ) -> Table:
-    """Return a table with one row per step; narrow terminals get fewer columns."""
+    """Return a table with one row per step, and with fewer columns in narrow terminals."""
     width = console.width
     marked = any(step.mark or step.p_mark is not None for step in steps)
     teacher = any(step.p_text is not None for step in steps)
@@ -157,7 +157,7 @@ def _coloured_words(
 
 
 def _word(text: str) -> str:
-    """Return a word without outer spaces; symbols stand for a space, a newline and the end."""
+    """Return a word without outer spaces, with symbols for a space, a newline and the end."""
     return cascade.printable(text).replace("\n", "\u23ce").strip(" ") or (
         "\u2423" if text else "(end)"
     )
@@ -170,7 +170,7 @@ def _fact(step: DecodeStep) -> str:
 
 
 def _next_best(step: DecodeStep, count: int, room: int) -> Text:
-    """Return as many of the next best words as fit into ``room``, at least one."""
+    """Return as many of the next best words as fit into ``room`` columns, but at least one."""
     text = Text()
     for word in step.words[:count]:
         shown = _word(word.text or " ")
@@ -188,18 +188,22 @@ def _call(
     console: Console,
     number: int,
 ) -> list[Any]:
-    """Return the lines of one call: words before it, value taken, reason, candidates."""
-    before = "".join(other.text for other in steps if other.start < step.start)[-30:]
-    if (cut := before.find(" ")) >= 0 and len(before) == 30:
-        before = before[cut + 1 :]
-    first = Text(f"\u25b8 {number} ", "bold")
-    first = Text().append_text(first).append(f"\u2026{cascade.printable(before).strip()} ", "dim")
+    """Return the lines about one call: words before it, value, reason, candidates."""
+    words_before = "".join(other.text for other in steps if other.start < step.start)[-30:]
+    if (cut := words_before.find(" ")) >= 0 and len(words_before) == 30:
+        words_before = words_before[cut + 1 :]
+    first_line = Text(f"\u25b8 {number} ", "bold")
+    first_line = (
+        Text()
+        .append_text(first_line)
+        .append(f"\u2026{cascade.printable(words_before).strip()} ", "dim")
+    )
     if step.answered:
         taken = next(offer for offer in step.offers if offer.taken)
         style = "reverse" if console.no_color else palette.get(step.speaker, "bold")
-        first.append(cascade.printable(taken.text).strip(), style)
+        first_line.append(cascade.printable(taken.text).strip(), style)
     else:
-        first.append(_word(step.text), cascade.guess_style(not console.no_color))
+        first_line.append(_word(step.text), cascade.guess_style(not console.no_color))
     lines = [Text(cascade.printable(step.reason))]
     if step.seconds or step.cost:
         cost = f", cost {step.cost:g}" if step.cost else ""
@@ -207,7 +211,7 @@ def _call(
     lines += [_offer(offer, console.width >= 60) for offer in step.offers[:SHOWN]]
     if len(step.offers) > SHOWN:
         lines.append(Text(f"and {len(step.offers) - SHOWN} more", "dim"))
-    return [first, *map(indented, lines)]
+    return [first_line, *map(indented, lines)]
 
 
 def _offer(offer: Offer, wide: bool) -> Text:
@@ -220,7 +224,7 @@ def _offer(offer: Offer, wide: bool) -> Text:
 
 
 def _explanation(steps: Sequence[DecodeStep]) -> str:
-    """Explain the columns that are not self-explanatory."""
+    """Return an explanation of the columns that are not self-explanatory."""
     by = next((step.by for step in steps if step.by), "")
     if not by:
         return "No call is ever made: there is no source, or the policy is never."
@@ -255,24 +259,24 @@ def _probability(p: float | None) -> str:
 def coloured_text(
     text: str, steps: Sequence[DecodeStep], palette: dict[str, str], console: Console
 ) -> Text:
-    """Return the text in the colours of ``lacy generate``; a text that was given stays plain."""
+    """Return the text in the colours of ``lacy generate``; a given text stays plain."""
     if steps and steps[0].speaker == "text":
         return Text(cascade.printable(text))
     shown = Text(cascade.printable(text[: steps[0].start] if steps else text), style="bold")
-    line, follow = Text().append_text(shown), cascade.GuessTracker()
+    line, tracker = Text().append_text(shown), cascade.GuessTracker()
     for step in steps:
         span = Span(step.text, step.speaker, asked=step.called)
-        for part, guessed in follow.split(span):
+        for part, guessed in tracker.split(span):
             style = cascade.style_of(span, palette, not console.no_color, guessed=guessed)
             line.append(cascade.printable(part), style)
     return line
 
 
 def check_plot_name(file: Path | None) -> None:
-    """Check the name of a plot before anything is computed.
+    """Check the file name of a plot before anything is computed.
 
     Raises:
-        LacyError: E113, the name is neither PNG nor SVG.
+        LacyError: E113, it ends neither in .png nor in .svg.
     """
     if file is not None and file.suffix not in (".png", ".svg"):
         raise LacyError("E113", path=file)
@@ -282,30 +286,37 @@ def draw(file: Path, steps: Sequence[DecodeStep], title: str) -> None:
     """Draw margin and threshold along the text, and mark the calls.
 
     Raises:
-        LacyError: E113, a name that is neither PNG nor SVG.
+        LacyError: E113, the file name ends neither in .png nor in .svg.
     """
     check_plot_name(file)
     from lacy.report import SERIES_COLOURS, sheet
 
     margin = any(step.by in ("", "margin") for step in steps)
     by = "margin" if margin else steps[0].by or next(step.by for step in steps if step.by)
-    ys = [_finite(step.margin if margin else step.value) for step in steps]
+    values = [_finite(step.margin if margin else step.value) for step in steps]
     limits = [_finite(step.limit) for step in steps]
-    at = list(range(len(steps)))
-    about = f"{by} and threshold at each of {len(steps)} steps of: {title}"
-    with sheet(file, 1, about, columns=1, height=4.2) as [axes]:
-        axes.plot(at, ys, color=SERIES_COLOURS[0], marker="o", label=by)
+    positions = list(range(len(steps)))
+    description = f"{by} and threshold at each of {len(steps)} steps of: {title}"
+    with sheet(file, 1, description, columns=1, height=4.2) as [axes]:
+        axes.plot(positions, values, color=SERIES_COLOURS[0], marker="o", label=by)
         axes.step(
-            at, limits, where="mid", color=SERIES_COLOURS[6], linestyle="--", label="threshold"
+            positions,
+            limits,
+            where="mid",
+            color=SERIES_COLOURS[6],
+            linestyle="--",
+            label="threshold",
         )
         for answered, colour, label in ((True, 2, "call, answered"), (False, 1, "call, no answer")):
-            xs = [n for n, step in enumerate(steps) if step.called and step.answered == answered]
-            if xs:
+            called_at = [
+                n for n, step in enumerate(steps) if step.called and step.answered == answered
+            ]
+            if called_at:
                 style = {"color": SERIES_COLOURS[colour], "markersize": 8, "label": label}
-                axes.plot(xs, [ys[n] for n in xs], "D", **style)
+                axes.plot(called_at, [values[n] for n in called_at], "D", **style)
         axes.set_ylabel(f"{by} ({'logits' if by in ('margin', 'top2') else by})")
         size = 9 if len(steps) <= 40 else 6
-        axes.set_xticks(at, [_tick(step) for step in steps], rotation=90, fontsize=size)
+        axes.set_xticks(positions, [_tick(step) for step in steps], rotation=90, fontsize=size)
 
 
 def _finite(value: float | None) -> float:

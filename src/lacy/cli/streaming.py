@@ -1,13 +1,11 @@
-"""Print texts in a terminal while they are generated, and receipts of what they cost."""
+"""Print texts in a terminal while they are generated, and receipts of their cost."""
 
 from __future__ import annotations
 
 import re
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
@@ -16,6 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from lacy import cascade
+from lacy._signals import handle_signals
 from lacy.types import Answer, Span
 
 if TYPE_CHECKING:
@@ -26,18 +25,19 @@ if TYPE_CHECKING:
 
 _SPACES = re.compile(r"(\s+)")
 _BAR = 20
-"""Characters of the longest bar in a receipt."""
+"""Length of the longest bar in a receipt, in characters."""
 
 
 class SpanWriter:
     """Prints spans as they arrive, each in the colour of its speaker.
 
-    In a terminal, words are printed whole, and a word that does not fit into the line (the terminal
-    may be resized meanwhile) begins the next line. Elsewhere every span is printed as it is.
+    In a terminal, only whole words are printed; a word that does not fit into the current line
+    begins the next one (the terminal may be resized at any time). Elsewhere, every span is printed
+    at once.
 
     Args:
         console: the console to print to.
-        palette: colours by source; new sources are added.
+        palette: colours by source; new sources are added to it.
     """
 
     def __init__(self, console: Console, palette: dict[str, str]) -> None:
@@ -84,7 +84,7 @@ class SpanWriter:
         self._word, self._spaces = Text(), Text()
 
     def _space(self, spaces: str, style: str) -> None:
-        """Keep spaces until the next word is printed; end lines at once."""
+        """Hold back spaces until the next word is printed, but print newlines at once."""
         lines = spaces.count("\n")
         if lines:
             self._print(Text("\n" * lines))
@@ -107,15 +107,15 @@ def generate_live(
     *,
     stoppable: bool = False,
 ) -> Answer:
-    """Generate one text and pass on every span as it comes; same text as ``Engine.generate``.
+    """Generate the same text as ``Engine.generate``, but pass on every span as it comes.
 
     Args:
         engine: the engine.
-        loop_thread: where its source is asked.
-        sequence: the text to continue, made by ``engine.sequence``.
+        loop_thread: the thread in which the source is asked.
+        sequence: the text to continue, from ``engine.sequence``.
         on_span: called with each span.
-        stoppable: Ctrl-C ends the text instead of the program; a second Ctrl-C before the text has
-            ended raises ``KeyboardInterrupt``.
+        stoppable: True if Ctrl-C should end the text and not the program. A second Ctrl-C before
+            the text has ended still raises ``KeyboardInterrupt``.
 
     Raises:
         LacyError: for the same reasons as ``Engine.generate``.
@@ -142,62 +142,56 @@ def generate_live(
     return results[0]
 
 
-@contextmanager
-def _stopping(sequence: Any) -> Iterator[None]:
-    """Let Ctrl-C end a text; Python delivers signals only to the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _stopping(sequence: TextSequence) -> AbstractContextManager[None]:
+    """Return a context in which Ctrl-C ends a text, and a second Ctrl-C the command."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         if sequence.cancelled:
             raise KeyboardInterrupt
         sequence.cancelled = True
 
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return handle_signals(("SIGINT",), stop)
 
 
 def cut_off(answer: Answer) -> str:
-    """Say that a text ended at a limit or by Ctrl-C; return "" if the model ended it."""
+    """Return a note if a text was cut off by a limit or Ctrl-C; "" if the model ended it."""
     return "" if answer.finished else f"Cut off after {answer.tokens} tokens"
 
 
 def long_receipt(bill: Bill, palette: dict[str, str], console: Console) -> Text:
-    """Return a receipt of several lines: tokens by speaker, calls, time, cost, savings."""
+    """Return a receipt of several lines: tokens by speaker, calls, time, cost and savings."""
     colour, wide = not console.no_color, console.width >= 60
     names = {
         name: "own words" if name == "slm" else cascade.printable(name) for name in bill.speakers
     }
-    room = min(max(map(cell_len, names.values())), 24)
+    name_width = min(max(map(cell_len, names.values())), 24)
     text = Text()
     for name, share in bill.speakers.items():
         style = "" if name == "slm" else palette.get(name, "") if colour else "reverse"
-        part = share.tokens / bill.tokens if bill.tokens else 0.0
-        shown = Text(names[name], style)
-        shown.truncate(room, overflow="ellipsis", pad=True)
-        text.append("  ").append_text(shown).append(f" {share.tokens:>5} {part:>4.0%}")
+        ratio = share.tokens / bill.tokens if bill.tokens else 0.0
+        label = Text(names[name], style)
+        label.truncate(name_width, overflow="ellipsis", pad=True)
+        text.append("  ").append_text(label).append(f" {share.tokens:>5} {ratio:>4.0%}")
         if wide:
-            bar = round(part * _BAR)
+            bar = round(ratio * _BAR)
             text.append("  ").append("\u2588" * bar, style if colour else "")
             text.append("\u2591" * (_BAR - bar), "dim")
         if name != "slm":
             text.append(f"  {share.answers} answer{'s' * (share.answers != 1)}", "dim")
             text.append(f", {_seconds(share.seconds)}" if wide else "", "dim")
         text.append("\n")
-    return text.append(_fitted(_parts(bill), console.width) + "\n" + _saved(bill, console.width))
+    return text.append(
+        _join_lines(_summary_parts(bill), console.width) + "\n" + _savings(bill, console.width)
+    )
 
 
 def short_receipt(bill: Bill, console: Console) -> Text:
-    """Return a receipt of one line, or as many as a narrow terminal needs."""
-    return Text(_fitted(_parts(bill), console.width), style="dim")
+    """Return a receipt of one line (several in a narrow terminal)."""
+    return Text(_join_lines(_summary_parts(bill), console.width), style="dim")
 
 
-def _fitted(parts: Sequence[str], width: int) -> str:
-    """Join parts into lines without breaking a part."""
+def _join_lines(parts: Sequence[str], width: int) -> str:
+    """Join parts into lines of at most ``width`` characters, without breaking a part."""
     lines = [""]
     for part in parts:
         if lines[-1] and len(lines[-1]) + len(part) + 5 > width:
@@ -206,20 +200,22 @@ def _fitted(parts: Sequence[str], width: int) -> str:
     return "\n".join(lines)
 
 
-def _saved(bill: Bill, width: int) -> str:
+def _savings(bill: Bill, width: int) -> str:
+    """Return a line that compares the cost with that of a larger model writing everything."""
     own = f"{bill.own:.0%} own words"
     if bill.undelegated is None:
-        return _fitted([own, *["no source has a price"] * bool(bill.calls)], width)
+        return _join_lines([own, *["no source has a price"] * bool(bill.calls)], width)
     saved = 1 - bill.cost / bill.undelegated if bill.undelegated else 0.0
     whole = f"without delegation: {bill.undelegated:.4g}"
-    return _fitted([own, whole, _less(saved)], width)
+    return _join_lines([own, whole, _saved_text(saved)], width)
 
 
-def _less(saved: float) -> str:
+def _saved_text(saved: float) -> str:
     return f"{saved:.0%} saved" if saved >= 0 else f"{-saved:.0%} more than that was paid"
 
 
-def _parts(bill: Bill) -> list[str]:
+def _summary_parts(bill: Bill) -> list[str]:
+    """Return the parts of the receipt's summary line: tokens, calls, time, cost."""
     own = bill.speakers["slm"].tokens
     parts = [f"{bill.tokens} tokens, {bill.tokens - own} borrowed"]
     calls = f"{bill.calls} call{'s' * (bill.calls != 1)}"
@@ -227,8 +223,8 @@ def _parts(bill: Bill) -> list[str]:
     if bill.calls:
         parts.append(f"call rate {bill.rate:.0%}")
     if bill.seconds is not None:
-        each = bill.seconds / bill.tokens if bill.tokens else 0.0
-        parts.append(f"{_seconds(bill.seconds)}, {_seconds(each)} per token")
+        per_token = bill.seconds / bill.tokens if bill.tokens else 0.0
+        parts.append(f"{_seconds(bill.seconds)}, {_seconds(per_token)} per token")
     parts.append(f"cost {bill.cost:.4g}" if bill.cost else "no cost")
     return parts
 
@@ -240,21 +236,21 @@ def _seconds(seconds: float) -> str:
 
 
 def evidence(answer: Answer, palette: dict[str, str], console: Console) -> Iterator[Any]:
-    """Yield printable lines for each call of a text: the value, its source, reason and evidence."""
+    """Yield lines for each call of a text: the value, its source, the reason and the evidence."""
     for span in answer.spans:
         if not span.asked:
             continue
-        who = "no answer" if span.speaker == "slm" else cascade.printable(span.speaker)
+        speaker = "no answer" if span.speaker == "slm" else cascade.printable(span.speaker)
         style = cascade.style_of(span, palette, not console.no_color)
-        line = Text("  ").append(repr(span.text.strip()), style).append(f"  {who}", "dim")
-        why = [cascade.printable(part) for part in (span.reason, span.evidence) if part]
+        line = Text("  ").append(repr(span.text.strip()), style).append(f"  {speaker}", "dim")
+        details = [cascade.printable(part) for part in (span.reason, span.evidence) if part]
         if not console.is_terminal:
-            yield line.append("  " + " ".join("; ".join(why).split()))  # a line for each call
+            yield line.append("  " + " ".join("; ".join(details).split()))  # a line for each call
             continue
         yield line
-        yield from (indented(Text(part, style="dim")) for part in why)
+        yield from (indented(Text(part, style="dim")) for part in details)
 
 
 def indented(text: Text) -> Padding:
-    """Return a text that is indented even where it wraps."""
+    """Return a text that stays indented where it wraps."""
     return Padding(text, (0, 0, 0, 4), expand=False)

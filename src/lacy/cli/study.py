@@ -1,4 +1,4 @@
-"""``lacy study``: train, evaluate and compare methods x seeds x sizes; can be stopped any time."""
+"""``lacy study``: train, evaluate and compare methods x seeds x sizes; stop and resume any time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lacy import report, study
+from lacy._require import require_one_of
 from lacy._text import format_duration
 from lacy.cli.terminal import facts, say, table
 from lacy.config import Positional, Rare
@@ -35,20 +36,20 @@ class StudyFlags:
     """The plan, a YAML file; `lacy help config study` writes one with all settings."""
     # [Plan]
     out: Path | None = None
-    """Another folder than the recipe's."""
+    """Folder of the study; by default that of the recipe."""
     only: tuple[str, ...] = ()
-    """Run only these methods, and those whose models they need."""
+    """Run only these methods and the methods whose models they need."""
     seeds: tuple[int, ...] = ()
     """Run only these seeds, for every method."""
     smoke: bool = False
-    """Run every method and condition so small that it takes seconds, to test the recipe."""
+    """Test the recipe: run all methods and conditions, so small that they take seconds."""
     # [Execution]
     jobs: int = 0
-    """Number of runs side by side; 0 for one per GPU, or one per CPU core."""
+    """Number of parallel runs; 0 for one per GPU or, without GPUs, one per CPU core."""
     dry_run: bool = False
-    """Print what would be trained and evaluated, and what is finished."""
+    """Only print what would be trained and evaluated, and what is finished already."""
     tables: Rare[bool] = False
-    """Train nothing; write tables and report of the finished runs."""
+    """Do not train; only write tables and report of the finished runs."""
 
 
 FILE = False
@@ -58,7 +59,7 @@ lacy study recipes/methods-world.yaml --smoke
 lacy study recipes/methods-world.yaml --only lacy plain --seeds 0 --jobs 2
 """
 MAX_LISTED = 10
-"""Failed jobs listed in the error."""
+"""Maximum number of failed jobs that the error lists."""
 
 FINISHED = ("done", "old", "failed", "skipped")
 SYMBOLS = {"waiting": "·", "running": "…", "done": "✓", "old": "✓", "failed": "✗", "skipped": "-"}
@@ -107,10 +108,9 @@ def _plan(flags: StudyFlags) -> StudyPlan:
 
 
 def _selected(plan: StudyPlan, only: Sequence[str]) -> StudyPlan:
-    """Return the plan with some methods, and the methods whose models these need."""
-    if unknown := [name for name in only if name not in plan.methods]:
-        do = f"choose among {', '.join(plan.methods)}"
-        raise LacyError("E12", key="--only", value=unknown[0], why="no method of this study", do=do)
+    """Return the plan with only these methods and the methods whose models they need."""
+    for name in only:
+        require_one_of("--only", name, plan.methods)
     selected = study.required_methods(plan, only)
     comparisons = tuple(
         text
@@ -138,7 +138,7 @@ def _print_plan(plan: StudyPlan) -> None:
 
 
 def _run_jobs(plan: StudyPlan, jobs: int) -> list[Job]:
-    """Run the jobs, with a live table on a terminal, else with a line per finished job."""
+    """Run the jobs, with a live table in a terminal, else with a line per finished job."""
     from rich.console import Console
     from rich.live import Live
 
@@ -169,7 +169,7 @@ def _print_finished(board: Board, printed: set[str]) -> None:
 
 
 def _table(board: Board, workers: int) -> Group:
-    """Return the progress as a table: methods down, seeds across."""
+    """Return the progress as a table with a row per method and a column per seed."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -196,7 +196,7 @@ def _write_results(plan: StudyPlan) -> None:
     results = study.write_tables(plan)["results"]
     try:
         report.write_study_page(plan.out, plan.out / "report.html")
-    except LacyError as error:  # without matplotlib, there are still the tables
+    except LacyError as error:  # such as missing matplotlib; the tables are written anyway
         print(error, file=sys.stderr)
     pooled = results[(results.seed == study.POOLED) & (results.condition != "")]
     if len(pooled):

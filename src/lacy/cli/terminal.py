@@ -1,4 +1,4 @@
-"""Read lines from standard input; print remarks, tables and reports."""
+"""Read lines from standard input; print notes, tables and reports."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from lacy.corpus import ReadReport
 
 PLACES = 3
-"""Places listed for each reason why texts were skipped."""
+"""Number of places that are listed for each reason why texts were skipped."""
 
 
 @contextmanager
 def needs_extra(extra: str, what: str) -> Iterator[None]:
-    """Turn a missing package of an optional extra into an error that says what to install.
+    """A context that turns a missing package into an error that says what to install.
+
+    Args:
+        extra: the optional extra that the package belongs to.
+        what: what needs the extra.
 
     Raises:
         LacyError: E11, a package is not installed.
@@ -38,12 +42,11 @@ def needs_extra(extra: str, what: str) -> Iterator[None]:
 def input_lines() -> Iterator[str]:
     """Yield the lines of standard input, without empty ones.
 
-    A byte order mark is removed from the first line; it shows whether the input is UTF-16. All
-    other input is read as UTF-8 (from a terminal, or with PYTHONIOENCODING, in the encoding that is
-    set); invalid bytes become U+FFFD.
+    Input with a UTF-16 byte order mark is read as UTF-16. All other input is read as UTF-8 or, from
+    a terminal or with PYTHONIOENCODING, in the encoding that is set. Invalid bytes become U+FFFD.
 
     Raises:
-        LacyError: E151, the input contains zero bytes: it is UTF-16 without a byte order mark, or
+        LacyError: E151, the input contains zero bytes, so it is UTF-16 without a byte order mark or
             not text.
     """
     stream: Any = sys.stdin
@@ -60,7 +63,7 @@ def input_lines() -> Iterator[str]:
 
 
 def _input_encoding(stream: io.TextIOWrapper) -> str:
-    """Return UTF-16 if the input begins with its byte order mark, else UTF-8 or the set one."""
+    """Return UTF-16 if the input begins with its byte order mark, else UTF-8 or what is set."""
     if stream.isatty() or os.environ.get("PYTHONIOENCODING"):
         return stream.encoding
     peek = getattr(stream.buffer, "peek", None)  # missing if Python runs unbuffered
@@ -69,12 +72,12 @@ def _input_encoding(stream: io.TextIOWrapper) -> str:
 
 
 def as_text(word: str) -> str:
-    """Return an argument of the command line as text; bytes that are not UTF-8 become U+FFFD."""
+    """Return a command-line argument as text; bytes that are not UTF-8 become U+FFFD."""
     return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def note(sentence: str) -> None:
-    """Print a remark on standard error, wrapped at words if that is a terminal."""
+    """Print a note on standard error, wrapped at words if that is a terminal."""
     if sys.stderr.isatty():
         import shutil
         import textwrap
@@ -85,13 +88,13 @@ def note(sentence: str) -> None:
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line that may contain untrusted text, without its control characters."""
+    """Print a line without control characters; use this for lines with untrusted text."""
     indent = line[: len(line) - len(line.lstrip(" "))]
     print(f"{indent}{one_line(line)}", file=file or sys.stdout)
 
 
 def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("", "")) -> None:
-    """Print a table; the first column is text, the others are aligned right."""
+    """Print a table; of more than two columns, all but the first are right-aligned."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -107,12 +110,12 @@ def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str] = ("
 
 
 def facts(title: str, values: Mapping[str, Any]) -> None:
-    """Print names with their values."""
+    """Print a table of names with their values."""
     table(title, list(values.items()))
 
 
 def print_report(report: ReadReport, out: TextIO | None = None) -> None:
-    """Print what was skipped while texts were read, and where; by default on standard error."""
+    """Print which texts were skipped, and where; by default on standard error."""
     out = out or sys.stderr
     for sentence, places in report.lines():
         say(sentence, out)

@@ -14,12 +14,12 @@ lacy train recipes/paper-334m.yaml --dry-run
 
 
 def run(config: TrainConfig) -> int:
-    """Train."""
+    """Train a model and print what to do next."""
     config.check()
     from lacy.train import CLOSED_OUTPUT, train
 
     result = train(config)
-    if result.stopped and not config.dry_run:  # the console has said how to resume
+    if result.stopped and not config.dry_run:  # it has printed how to resume
         return CLOSED if result.stopped == CLOSED_OUTPUT else STOPPED
     if not (config.dry_run or config.quiet):
         print(f'Next: lacy generate {config.out} "..." --source FACTS.sqlite')

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lacy.cascade import DecodeStep, Engine
 
 WIDTH = 120
-"""Characters per line of a table in a file."""
+"""Line length of a table in a file, in characters."""
 
 
 @dataclass
@@ -41,13 +41,13 @@ class WhyConfig(EngineOptions):
     teacher: bool = False
     """Explain the tokens of TEXT itself; calls are answered, but the text stays as it is."""
     subject: str | None = None
-    """Whom or what the text is about; by default the source finds it in the text."""
+    """Who or what the text is about; by default the source finds it in the text."""
 
     # [Output]
     marks: bool = True
-    """Let the bundled annotator mark facts (needs lacy[spacy])."""
+    """Show which words the bundled annotator marks as facts (needs lacy[spacy])."""
     words: Rare[int] = 5
-    """Number of next best words to keep for each step; as many are shown as fit."""
+    """Number of next best words per step; the table shows as many of them as fit."""
     json: bool = False
     """Print JSON instead of a table."""
     out: Path | None = None
@@ -64,7 +64,7 @@ lacy why runs/mine "Emil Quilodell was born in Kelfield." --source world --teach
 
 
 def run(config: WhyConfig) -> int:
-    """Explain and print."""
+    """Explain the steps and print them."""
     config.text = as_text(config.text)
     step_table.check_plot_name(config.plot)
     if cascade.is_address(config.model):
@@ -97,7 +97,7 @@ def run(config: WhyConfig) -> int:
 def _as_json(
     engine: Engine, config: WhyConfig, text: str, steps: Sequence[DecodeStep], notes: Sequence[str]
 ) -> str:
-    """Return the steps as JSON; print them if there is no file."""
+    """Return the steps as JSON; print them if there is no output file."""
     values = {
         "model": config.model,
         "source": config.source,
@@ -117,7 +117,7 @@ def _as_json(
 def _as_table(
     config: WhyConfig, text: str, steps: Sequence[DecodeStep], notes: Sequence[str]
 ) -> str:
-    """Return the steps as a table; print it if there is no file."""
+    """Return the steps as a table; print it if there is no output file."""
     from rich.console import Console
     from rich.text import Text
 

@@ -29,9 +29,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lacy._require import require_one_of
 from lacy.errors import LacyError
 from lacy.objective import fused
-from lacy.objective.settings import CallNegative, Impl, require_choice
+from lacy.objective.settings import CallNegative, Impl
 
 IGNORE_INDEX = -100
 """Marks positions without target; torch's default ``ignore_index``."""
@@ -136,8 +137,8 @@ def loss(
     Raises:
         LacyError: E12, unknown ``call_negative`` or ``impl``; E42, shapes differ.
     """
-    require_choice("call_negative", call_negative, get_args(CallNegative))
-    require_choice("impl", impl, get_args(Impl))
+    require_one_of("call_negative", call_negative, get_args(CallNegative))
+    require_one_of("impl", impl, get_args(Impl))
     for name, mask in (("call_BT", call_BT), ("ignore_BT", ignore_BT)):
         if mask is not None and mask.shape != targets_BT.shape:
             got, want = tuple(mask.shape), tuple(targets_BT.shape)

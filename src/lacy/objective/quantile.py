@@ -15,8 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lacy.errors import LacyError
-from lacy.objective.settings import require_rate
+from lacy._require import require_at_least, require_share
 
 WINDOW = 16_384
 """Number of marked tokens to remember; they span 65 thousand tokens if a quarter is marked."""
@@ -46,14 +45,9 @@ class RunningQuantile:
         window: int = WINDOW,
         gather: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        require_rate(call_rate)
-        if window < 1:
-            raise LacyError(
-                "E12", key="window", value=window, why="nothing would be remembered",
-                do=f"choose a number of tokens; {WINDOW} is usual",
-            )  # fmt: skip
+        require_share("call_rate", call_rate)
         self.call_rate = call_rate
-        self.window = window
+        self.window = require_at_least("window", window, 1)
         self.gather = gather
         self._scores = torch.zeros(0, dtype=torch.float32)
         self._marked = 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from lacy._require import require_one_of, require_share
 from lacy._text import did_you_mean
 from lacy.errors import LacyError
 
@@ -116,12 +117,12 @@ class Objective:
 
     def __post_init__(self) -> None:
         get_method(self.method)
-        require_rate(self.call_rate)
+        require_share("call_rate", self.call_rate)
         for key, known in (
             ("delegate", Delegate), ("rank_within", RankWithin), ("call_negative", CallNegative),
             ("ignore", Ignore),
         ):  # fmt: skip
-            require_choice(key, getattr(self, key), get_args(known))
+            require_one_of(key, getattr(self, key), get_args(known))
 
     @property
     def delegates(self) -> bool:
@@ -131,17 +132,3 @@ class Objective:
     def plain(self) -> Objective:
         """Return a copy that is plain cross-entropy: nothing is delegated or ignored."""
         return replace(self, method="none", call_negative="none", ignore="none")
-
-
-def require_choice(key: str, value: str, known: tuple[str, ...]) -> None:
-    """Raise E12 unless ``value`` is one of ``known``."""
-    if value not in known:
-        do = f"choose one of: {', '.join(known)}"
-        raise LacyError("E12", key=key, value=value, why="there is no such choice", do=do)
-
-
-def require_rate(rate: float) -> None:
-    """Raise E12 unless a call rate is between 0 and 1."""
-    if not 0.0 <= rate <= 1.0:
-        why, do = "it is a share of the tokens", "choose a number from 0 to 1; the paper's is 0.15"
-        raise LacyError("E12", key="call_rate", value=rate, why=why, do=do)

@@ -1,6 +1,6 @@
-"""A server with OpenAI's API: one model and its sources.
+"""A server that offers one model and its sources through OpenAI's API.
 
-``make_app`` returns the ASGI application, ``Server`` runs it and ends its streams cleanly. Needs
+``make_app`` returns the ASGI application; ``Server`` runs it and shuts it down cleanly. Needs
 ``pip install 'lacy[serve]'``.
 """
 

@@ -1,8 +1,8 @@
-"""Admission and order of jobs: which are accepted, which starts next, and when there is room.
+"""Decide which jobs are accepted, which one starts next, and when there will be room.
 
-If several keys share the server, none can use all of it: each key's share leaves room for one more
-key, a free stream goes to the key with the fewest running texts, and a few streams are always kept
-free of any single key.
+If several keys share the server, no key can block the others: each key's share leaves room for one
+more key, a free stream goes to the key with the fewest running texts, and a few streams are never
+given to a key that already uses all others.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from lacy.serve.scheduler import GenerationJob
 
 SECONDS_PER_TOKEN = 0.05
-"""Assumed until a text has been measured."""
+"""Assumed speed until a text has been measured."""
 
 WEIGHT = 0.2
-"""Weight of the latest text in the moving average."""
+"""Weight of the latest text in the exponential moving average of the speed."""
 
 
 class Closing(Exception):
@@ -31,7 +31,7 @@ class Busy(Exception):
     """Raised when the server is full, or the key has used its share.
 
     Args:
-        seconds: time until there is room, if no other client takes it and no text ends earlier.
+        seconds: estimated time until there is room, if no other client takes it.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -43,8 +43,8 @@ class JobQueue:
     """Running and waiting jobs in order of arrival. Not thread-safe: callers must hold a lock.
 
     Args:
-        streams: texts that run at the same time.
-        queue: further texts that wait.
+        streams: maximum number of texts that are generated at the same time.
+        queue: maximum number of further texts that wait.
     """
 
     def __init__(self, streams: int, queue: int) -> None:
@@ -67,27 +67,27 @@ class JobQueue:
         return sum(job.count for job in self._waiting)
 
     def add(self, jobs: Sequence[GenerationJob]) -> None:
-        """Accept all of the jobs.
+        """Accept all of the jobs or, with an error, none.
 
         Raises:
             Busy: there is no room for all of them.
         """
-        wanted, owner = sum(job.count for job in jobs), jobs[0].owner
-        excess = self._texts() + wanted - (self.streams + self.queue)
-        own = self._texts(owner) if owner else 0
-        beyond = own + wanted - self._share(owner) if own else 0
-        if excess > 0 or beyond > 0:
-            raise Busy(max(self._until(excess), self._until(beyond, owner)))
+        requested, owner = sum(job.count for job in jobs), jobs[0].owner
+        excess = self._texts() + requested - (self.streams + self.queue)
+        owned = self._texts(owner) if owner else 0
+        over_share = owned + requested - self._share(owner) if owned else 0
+        if excess > 0 or over_share > 0:
+            raise Busy(max(self._until(excess), self._until(over_share, owner)))
         self._waiting.update(dict.fromkeys(jobs))
 
     def next(self, room: int) -> GenerationJob | None:
-        """Return the job to start now, which counts as running from then on; None if none can.
+        """Return the next job to start and count it as running; None if no job can start now.
 
         Args:
             room: number of texts for which there is room.
         """
         job: GenerationJob | None = None
-        while self._cancelled:  # cancelled jobs go first: they end at once
+        while self._cancelled:  # cancelled jobs go first because they end at once
             job = self._cancelled.popleft()
             if job in self._waiting:
                 break
@@ -114,7 +114,7 @@ class JobQueue:
             self._running.pop(job, None)
 
     def _next(self, room: int) -> GenerationJob | None:
-        """Return the first job of the key with the fewest running texts."""
+        """Return the first waiting job of the key with the fewest running texts."""
         running = Counter[str | None]()
         for job in self._running:
             running[job.owner] += job.remaining
@@ -123,11 +123,11 @@ class JobQueue:
             firsts.setdefault(job.owner, job)
         allowed = [job for job in firsts.values() if self._may_run(job, running[job.owner])]
         first = min(allowed, key=lambda job: running[job.owner], default=None)
-        # If it needs more room than there is, no other job overtakes it.
+        # If there is not enough room for it, wait; letting others overtake could starve it.
         return first if first is not None and first.count <= room else None
 
     def _may_run(self, job: GenerationJob, running: int) -> bool:
-        """True if a key may run this job in addition to its running texts."""
+        """True if a key may run this job beside its ``running`` texts."""
         reserved = 0 if job.owner is None else min(self.streams - 1, max(1, self.streams // 8))
         return not running or running + job.count <= self.streams - reserved
 
@@ -136,12 +136,17 @@ class JobQueue:
         return sum(job.remaining for job in self if owner in (None, job.owner))
 
     def _share(self, owner: str | None) -> int:
-        """Return the most texts of a key: the capacity divided by the active keys plus one."""
+        """Return how many texts a key may have: the capacity divided by one more than all keys."""
         others = {job.owner for job in self} - {owner}
         return -(-(self.streams + self.queue) // (len(others) + 2))
 
     def _until(self, texts: int, owner: str | None = None) -> float:
-        """Return the seconds until this many texts (of one key) end, if all use their limit."""
+        """Estimate the seconds until this many texts have ended, if all use their token limit.
+
+        Args:
+            texts: number of texts.
+            owner: count only texts of this key.
+        """
         if texts <= 0:
             return 0.0
         ends = [

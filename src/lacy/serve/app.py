@@ -1,4 +1,4 @@
-"""The application: OpenAI's paths, those for operators, and the page."""
+"""The ASGI application: OpenAI's API, paths for operators, and the page."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PAGE_FILES = {
     "/page/icon.svg": ("icon.svg", "image/svg+xml"),
     **{f"/page/{name}.js": (f"{name}.js", "text/javascript") for name in SCRIPTS},
 }
-"""Files of the page and their types by path."""
+"""Files of the page and their media types, by path."""
 
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -53,7 +53,7 @@ PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""No inline code, nothing from other servers, no frames; forms are sent only by scripts."""
+"""The page has no inline code, loads nothing from other servers and cannot be framed."""
 
 OPEN_PATHS = ("/health", *PAGE_FILES)
 """Paths that need no key: they reveal nothing about the model."""
@@ -74,18 +74,19 @@ def make_app(
     """Return the ASGI application of one model.
 
     Args:
-        scheduler: generates the texts; closed when the application ends.
+        scheduler: generates the texts; it is closed when the application ends.
         name: the model's name for clients.
         limits: limits on requests and connections.
-        keys: accepted API keys; None: no key is needed.
+        keys: accepted API keys; None if no key is needed.
         log_prompts: also write prompts to the log.
-        hosts: host names that requests may use; None: any.
-        prompts: beginnings of texts that the page offers.
+        hosts: host names that requests may use; None for any.
+        prompts: example prompts that the page offers.
         ping_seconds: silence after which a stream sends a comment to keep the connection open.
         origins: origins whose web pages may send requests, such as ``https://chat.example``.
     """
     limits, metrics = limits or Limits(), Metrics(scheduler)
-    control_tokens(scheduler.engine.tokenizer)  # cached now, before threads share the tokenizer
+    # Fill the cache before several threads use the tokenizer.
+    control_tokens(scheduler.engine.tokenizer)
     service = Service(
         scheduler, name, limits, metrics, log_prompts, int(time.time()),
         scheduler.engine.context, prompts, ping_seconds,
@@ -106,67 +107,70 @@ def make_app(
     add_error_handlers(app)
     _add_generation(app, service)
     _add_information(app, service)
-    for path, (file, kind) in PAGE_FILES.items():
-        route = _file_route(read_page_file(file), kind)
+    for path, (file, media_type) in PAGE_FILES.items():
+        route = _file_route(read_page_file(file), media_type)
         app.add_api_route(path, route, methods=["GET", "HEAD"], include_in_schema=False)
     schemas.adapt_openapi(app, keys=keys is not None)
-    build = app.build_middleware_stack
-    app.build_middleware_stack = lambda: EnvelopeMiddleware(build(), origins)  # type: ignore[method-assign]
+    build_stack = app.build_middleware_stack
+    app.build_middleware_stack = lambda: EnvelopeMiddleware(build_stack(), origins)  # type: ignore[method-assign]
     return app
 
 
 def _add_generation(app: FastAPI, service: Service) -> None:
     """Add the paths that generate text."""
-    described = schemas.generation_responses
+    response_docs = schemas.generation_responses
 
-    @app.post("/v1/completions", responses=described(schemas.Completion))
+    @app.post("/v1/completions", responses=response_docs(schemas.Completion))
     async def completions(body: CompletionBody, request: Request) -> Response:
-        check_limit("prompt", body.prompts, service.limits.prompts)  # before tokens are decoded
+        # Before tokens are decoded, which takes time.
+        check_limit("prompt", body.prompts, service.limits.prompts)
         prompts = completion_prompts(body.prompt, service.scheduler.engine)
-        wanted = service.request(body, prompts, body.max_tokens)
-        form = CompletionFormat("completion", body.model, str(wanted.engine.policy))
-        return await service.answer(request, body, wanted, form)
+        generation_request = service.request(body, prompts, body.max_tokens)
+        answer_format = CompletionFormat(
+            "completion", body.model, str(generation_request.engine.policy)
+        )
+        return await service.answer(request, body, generation_request, answer_format)
 
-    @app.post("/v1/chat/completions", responses=described(schemas.ChatCompletion))
+    @app.post("/v1/chat/completions", responses=response_docs(schemas.ChatCompletion))
     async def chat(body: ChatBody, request: Request) -> Response:
         if body.top_logprobs and not body.logprobs:
             why = "top_logprobs needs logprobs: true"
             raise ApiError(400, why, "invalid_value", "top_logprobs")
         limit = body.max_completion_tokens or body.max_tokens
         prompt = chat_prompt(body.messages, service.scheduler.engine.tokenizer)
-        wanted = service.request(body, [prompt], limit)
-        form = CompletionFormat("chat", body.model, str(wanted.engine.policy))
-        return await service.answer(request, body, wanted, form)
+        generation_request = service.request(body, [prompt], limit)
+        answer_format = CompletionFormat("chat", body.model, str(generation_request.engine.policy))
+        return await service.answer(request, body, generation_request, answer_format)
 
-    @app.post("/v1/responses", responses=described(schemas.ResponseSchema))
+    @app.post("/v1/responses", responses=response_docs(schemas.ResponseSchema))
     async def responses(body: ResponseBody, request: Request) -> Response:
         prompt = chat_prompt(body.messages(), service.scheduler.engine.tokenizer, "input")
-        wanted = service.request(body, [prompt], body.limit)
-        engine = wanted.engine
-        form = ResponseFormat(body, str(engine.policy), engine.temperature, engine.top_p)
-        return await service.answer(request, body, wanted, form)
+        generation_request = service.request(body, [prompt], body.limit)
+        engine = generation_request.engine
+        answer_format = ResponseFormat(body, str(engine.policy), engine.temperature, engine.top_p)
+        return await service.answer(request, body, generation_request, answer_format)
 
 
 def _add_information(app: FastAPI, service: Service) -> None:
-    """Add the paths that only inform."""
+    """Add the paths that return information about the server."""
     model = {
         "id": service.name, "object": "model", "created": service.created, "owned_by": "lacy",
         "root": service.name, "parent": None, "permission": [], "max_model_len": service.context,
     }  # fmt: skip
-    errors = schemas.error_responses
+    error_docs = schemas.error_responses
 
-    @app.get("/v1/models", response_model=schemas.ModelList, responses=errors())
+    @app.get("/v1/models", response_model=schemas.ModelList, responses=error_docs())
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [model]}
 
     @app.get(
-        "/v1/models/{name:path}", response_model=schemas.ModelSchema, responses=errors(400, 404)
+        "/v1/models/{name:path}", response_model=schemas.ModelSchema, responses=error_docs(400, 404)
     )
     async def one_model(name: str) -> dict[str, Any]:
         service.engine(service.policy_in_name(name), "model")
         return model | {"id": name}
 
-    @app.get("/v1/lacy", response_model=schemas.ServerInfo, responses=errors())
+    @app.get("/v1/lacy", response_model=schemas.ServerInfo, responses=error_docs())
     async def about() -> dict[str, Any]:
         engine = service.scheduler.engine
         return {
@@ -181,7 +185,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/metrics", response_class=PlainTextResponse, responses=errors())
+    @app.get("/metrics", response_class=PlainTextResponse, responses=error_docs())
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 

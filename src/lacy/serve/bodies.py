@@ -1,7 +1,7 @@
-"""Request bodies: OpenAI's fields, and ``lacy`` beside them.
+"""Request bodies: OpenAI's fields, and the additional field ``lacy``.
 
-Fields that would change the text and that lacy does not support are refused if they ask for
-something; fields that only describe the request are ignored; all others are errors.
+A field that lacy does not support is refused if its value would change the text. Fields that only
+describe the request are ignored. Unknown fields are errors.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from lacy.serve.fields import NO_EFFECT, declare, unsupported_field
+from lacy.serve.fields import NO_EFFECT, RESPONSE_ONLY, declare, unsupported_field
 from lacy.serve.messages import (
     ENCODABLE,
     FastList,
@@ -31,27 +31,27 @@ TEXT_LOGPROBS = "message.output_text.logprobs"
 
 
 class LacyOptions(Strict):
-    """``lacy``: how the cascade is to run."""
+    """The field ``lacy``: settings of the cascade for one request."""
 
     policy: Annotated[str, Field(max_length=200)] | None = None
-    """When to call, e.g. ``budget=0.1``; overrides the policy in the model's name."""
+    """When the model calls, such as ``budget=0.1``; overrides the policy in the model's name."""
     unit: Literal["token", "word", "value"] | None = None
     subject: Annotated[str, Field(max_length=500)] | None = None
-    """Whom or what the text is about, if the caller knows."""
+    """Who or what the text is about, if known."""
 
 
 class StreamOptions(BaseModel):
-    """``stream_options`` of OpenAI."""
+    """OpenAI's field ``stream_options``."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
 
 
 class RequestBody(declare("Common", Strict, chat=None)):  # type: ignore[misc]
-    """Fields of all kinds of requests."""
+    """The fields that all kinds of requests have."""
 
     prompt_field: ClassVar[str] = "prompt"
-    """The field with what the model is to continue."""
+    """Name of the field with the prompt, for error messages."""
     model: str = Field(max_length=500)
     max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
@@ -62,9 +62,9 @@ class RequestBody(declare("Common", Strict, chat=None)):  # type: ignore[misc]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     ignore_eos: bool | None = None
-    """Continue after end tokens until ``max_tokens``."""
+    """Ignore end tokens, so that the answer has ``max_tokens`` tokens."""
     min_tokens: int | None = Field(None, ge=0)
-    """Fewest tokens of the answer."""
+    """Minimum number of tokens of the answer."""
     lacy: LacyOptions = LacyOptions()
 
     @field_validator("lacy", mode="before")
@@ -73,21 +73,21 @@ class RequestBody(declare("Common", Strict, chat=None)):  # type: ignore[misc]
         return LacyOptions() if value is None else value
 
     def unsupported(self) -> str | None:
-        """Return the first field that asks for what lacy cannot do."""
+        """Return the name of the first field that asks for something unsupported, if any."""
         return unsupported_field({name: getattr(self, name) for name in self.model_fields_set})
 
     def fewest_tokens(self, limit: int) -> int:
-        """Return the fewest tokens of the answer, given that ``limit`` is the most."""
+        """Return the minimum number of tokens of an answer with at most ``limit`` tokens."""
         return limit if self.ignore_eos else self.min_tokens or 0
 
     @property
     def stops(self) -> list[str]:
-        """Stop strings."""
+        """The stop strings."""
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
 
     @property
     def wanted_logprobs(self) -> int | None:
-        """Number of likeliest tokens to return at each position; None: no logprobs at all."""
+        """Number of likeliest tokens to return at each position; None for no logprobs."""
         return None
 
     @property
@@ -97,7 +97,7 @@ class RequestBody(declare("Common", Strict, chat=None)):  # type: ignore[misc]
 
     @property
     def wants_usage(self) -> bool:
-        """True if the last chunk of a stream counts tokens."""
+        """True if the last chunk of a stream has token counts."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
@@ -109,9 +109,9 @@ class CompletionBody(declare("OfCompletion", RequestBody, chat=False)):  # type:
     """``POST /v1/completions``."""
 
     prompt: Annotated[str | PromptList[str] | Tokens | PromptList[Tokens], ENCODABLE]
-    """Texts, or tokens of the model."""
+    """One or several texts, or token ids."""
     max_tokens: int | None = Field(None, ge=0)
-    """With 0 nothing is generated; with ``echo`` the prompt is scored."""
+    """With 0 and ``echo``, the prompt is scored and nothing is generated."""
     echo: bool | None = None
     logprobs: Annotated[int, Field(strict=True, ge=0, le=5)] | None = None
 
@@ -123,7 +123,7 @@ class CompletionBody(declare("OfCompletion", RequestBody, chat=False)):  # type:
 
     @property
     def wanted_logprobs(self) -> int | None:
-        """Number of likeliest tokens to return at each position; None: no logprobs at all."""
+        """Number of likeliest tokens to return at each position; None for no logprobs."""
         return self.logprobs
 
     @property
@@ -143,7 +143,7 @@ class ChatBody(declare("OfChat", RequestBody, chat=True)):  # type: ignore[misc]
 
     @property
     def wanted_logprobs(self) -> int | None:
-        """Number of likeliest tokens to return at each position; None: no logprobs at all."""
+        """Number of likeliest tokens to return at each position; None for no logprobs."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
 
@@ -160,6 +160,7 @@ InputContent = Annotated[str | PartList[InputPart] | None, ENCODABLE]
 
 
 def _text_of(content: str | list[InputPart] | None) -> str:
+    """Return the text of all parts of a content."""
     if isinstance(content, list):
         return "".join(part.content or "" for part in content)
     return content or ""
@@ -208,23 +209,10 @@ class Item(Strict):
 
 
 class TextFormat(Strict):
-    """The field ``text``: the format of the answer."""
+    """The field ``text``, which sets the format of the answer."""
 
     format: dict[str, Any] | None = None
     verbosity: Any = None
-
-
-RESPONSE_ONLY: dict[str, tuple[Any, ...]] = {
-    "previous_response_id": (None,),
-    "conversation": (None,),
-    "prompt": (None,),
-    "background": (None, False),
-    "truncation": (None, "disabled"),
-    "max_tool_calls": (None,),
-    "context_management": (None, []),
-    "moderation": (None,),
-}
-"""Unsupported fields of ``/v1/responses`` only, with the values that have no effect."""
 
 
 class ResponseBody(declare("OfResponse", RequestBody, chat=True, more=RESPONSE_ONLY)):  # type: ignore[misc]
@@ -234,14 +222,14 @@ class ResponseBody(declare("OfResponse", RequestBody, chat=True, more=RESPONSE_O
     input: Annotated[str | MessageList[Item], ENCODABLE]
     """The user's text, or a conversation."""
     instructions: OptionalText = None
-    """A system message before the input."""
+    """A system message to put before the input."""
     max_output_tokens: int | None = Field(None, ge=1)
     text: TextFormat | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     include: FastList[str] | None = None
 
     def unsupported(self) -> str | None:
-        """Return the first unsupported field that would have an effect."""
+        """Return the name of the first field that asks for something unsupported, if any."""
         given = {name: getattr(self, name) for name in self.model_fields_set}
         form = self.text.format if self.text else None
         if form is not None and form != {"type": "text"}:
@@ -258,11 +246,11 @@ class ResponseBody(declare("OfResponse", RequestBody, chat=True, more=RESPONSE_O
 
     @property
     def limit(self) -> int | None:
-        """Most tokens of the answer."""
+        """Maximum number of tokens of the answer; None for the default."""
         return self.max_output_tokens or self.max_tokens
 
     @property
     def wanted_logprobs(self) -> int | None:
-        """Number of likeliest tokens to return at each position; None: no logprobs at all."""
+        """Number of likeliest tokens to return at each position; None for no logprobs."""
         wanted = bool(self.top_logprobs) or TEXT_LOGPROBS in (self.include or ())
         return (self.top_logprobs or 0) if wanted else None

@@ -1,4 +1,4 @@
-"""One answer as it grows: stop strings, spans, counts, and why it ended."""
+"""One answer while it is generated: its spans, stop strings, counts and finish reason."""
 
 from __future__ import annotations
 
@@ -11,48 +11,50 @@ from lacy.cascade import ScoredSpan
 from lacy.types import Answer, Span
 
 PROMPT = "prompt"
-"""Speaker of an echoed prompt, which neither contains stop strings nor counts as generated."""
+"""Speaker of an echoed prompt, which is not searched for stop strings; its tokens do not count."""
 
 SPAN_FIELDS = [known.name for known in fields(Span)]
-"""Fields of a span in responses."""
+"""The fields of a span that responses contain."""
 
 
 class StopStrings:
-    """Ends a text before the first stop string, and keeps spans while they may be part of one.
+    """Ends a text before its first stop string.
+
+    Spans that may be the beginning of a stop string are held back until that is decided.
 
     Args:
-        stops: non-empty texts; if there are none, all spans pass.
+        stops: non-empty stop strings; without any, all spans pass at once.
     """
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
         self.stops = list(stops)
         self.found = False
-        self._kept: list[Span] = []
+        self._held_back: list[Span] = []
 
     def add(self, span: Span) -> list[Span]:
-        """Add a span, and return the spans that are final; none after a stop string."""
+        """Add a span, and return all spans that are final now; none after a stop string."""
         if self.found:
             return []
-        self._kept.append(span)
-        text = "".join(span.text for span in self._kept)
+        self._held_back.append(span)
+        text = "".join(span.text for span in self._held_back)
         places = [place for place in map(text.find, self.stops) if place >= 0]
         if places:
             self.found = True
-            final, self._kept = _cut(self._kept, min(places)), []
+            final, self._held_back = _cut(self._held_back, min(places)), []
             return final
         overlap = max((_overlap(text, stop) for stop in self.stops), default=0)
         count = end = 0
-        for span in self._kept:
+        for span in self._held_back:
             end += len(span.text)
             if end > len(text) - overlap:
                 break
             count += 1
-        final, self._kept = self._kept[:count], self._kept[count:]
+        final, self._held_back = self._held_back[:count], self._held_back[count:]
         return final
 
     def end(self) -> list[Span]:
         """Return the remaining spans at the end of the text."""
-        rest, self._kept = self._kept, []
+        rest, self._held_back = self._held_back, []
         return rest
 
 
@@ -63,14 +65,15 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def _cut(spans: Sequence[Span], length: int) -> list[Span]:
-    """Return the first ``length`` characters; a span that is cut keeps its provenance and cost.
+    """Return the spans of the first ``length`` characters; a cut span keeps provenance and cost.
 
-    Calls stay in the account, even if none of their text is left.
+    Calls are kept even if none of their text is left, because they were paid for.
     """
     final: list[Span] = []
     for span in spans:
         text = span.text[:length]
-        within = length > 0  # also for a span without text: the first bytes of a character
+        # Also true for a span without text, which has the first bytes of a character.
+        within = length > 0
         length -= len(text)
         if not (within or span.asked):
             continue
@@ -83,13 +86,13 @@ def _cut(spans: Sequence[Span], length: int) -> list[Span]:
 
 @dataclass
 class Choice:
-    """One answer."""
+    """One answer of a request (OpenAI calls it a choice)."""
 
     stops: StopStrings = field(default_factory=StopStrings)
     spans: list[Span] = field(default_factory=list)
-    """Spans so far; the model's text between two calls is one span."""
+    """The spans so far, with the model's text between two calls merged into one span."""
     scored: list[Span] = field(default_factory=list)
-    """All spans as they arrived, if their tokens have scores."""
+    """All spans with token scores, as they arrived."""
     finish: Literal["stop", "length"] | None = None
 
     def add(self, span: Span) -> list[Span]:
@@ -112,7 +115,7 @@ class Choice:
         return sum(span.tokens for span in self.spans if span.speaker != PROMPT)
 
     def summary(self) -> dict[str, Any]:
-        """Return ``lacy`` beside a whole answer: spans, number of calls, cost and time."""
+        """Return the field ``lacy`` of a whole answer: spans, calls, cost and time."""
         asked = [span for span in self.spans if span.asked]
         return {
             "spans": spans_as_dicts(self.spans),
@@ -123,6 +126,7 @@ class Choice:
         }
 
     def _merge(self, spans: list[Span]) -> list[Span]:
+        """Add spans, joining neighbours of the same speaker that are not calls; return them."""
         for span in spans:
             if isinstance(span, ScoredSpan):
                 self.scored.append(span)
@@ -147,5 +151,5 @@ def spans_as_dicts(spans: Sequence[Span]) -> list[dict[str, Any]]:
 
 
 def _has_content(span: Span) -> bool:
-    """True if a span has text or stands for a call; the end token has neither."""
+    """True if a span has text, tokens or a call; the span of the end token has none of these."""
     return bool(span.text or span.tokens or span.asked or span.speaker == PROMPT)

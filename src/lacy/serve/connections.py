@@ -1,8 +1,8 @@
-"""Limits on connections: deadlines, number of connections, and strict parsing of requests.
+"""Protect the server on the level of connections: deadlines, limits, strict parsing of requests.
 
-All of this happens before authentication, so time and memory must be bounded here. uvicorn's h11
-protocol reads and writes; ``BoundedProtocol`` adds deadlines and a limit on connections;
-``StrictParser`` refuses requests with an ambiguous length or that are expensive to parse.
+This code runs before authentication, so it must bound time and memory. uvicorn's h11 protocol reads
+and writes; ``BoundedProtocol`` adds deadlines and a limit on the number of connections;
+``StrictParser`` refuses requests whose length is ambiguous or which are expensive to parse.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lacy.serve.errors import ApiError
 from lacy.serve.limits import MIB, Limits
 
 HEAD_BYTES = 16 * 1024
-"""Largest request line with headers, and the number of bytes that are parsed at a time."""
+"""Maximum size of the request line with all headers, and of the data that are parsed at a time."""
 
 MAX_HEADERS = 100
 
@@ -43,14 +43,14 @@ class StrictParser(h11.Connection):
     """h11's connection with stricter checks of requests."""
 
     refusal: h11.RemoteProtocolError | None = None
-    """The error of the last event."""
+    """The error that the last event raised, if any."""
     _chunks = _bytes = 0
 
     def next_event(self) -> Any:
         """Return the next event.
 
         Raises:
-            h11.RemoteProtocolError: the data are no valid request, or the request is refused.
+            h11.RemoteProtocolError: the data are not a valid request, or the request is refused.
         """
         try:
             event = super().next_event()
@@ -80,7 +80,7 @@ def _check_head(request: h11.Request) -> None:
         raise h11.RemoteProtocolError(why, error_status_hint=505)
     size = len(request.method) + len(request.target)
     size += sum(len(name) + len(value) for name, value in request.headers)
-    if size > HEAD_BYTES:  # h11 checks only the size of incomplete ones
+    if size > HEAD_BYTES:  # h11 itself checks the size only while headers are incomplete
         why = f"the request line and headers have more than {HEAD_BYTES:,} bytes"
         raise h11.RemoteProtocolError(why, error_status_hint=431)
     if len(request.headers) > MAX_HEADERS:
@@ -94,11 +94,11 @@ def _check_head(request: h11.Request) -> None:
 
 
 class BoundedTransport:
-    """A transport whose ``close`` takes a limited time; then unread data are dropped.
+    """A transport that stops sending, and drops the rest, some time after ``close``.
 
     Args:
         transport: the event loop's transport.
-        seconds: time for the data still to be sent.
+        seconds: time after ``close`` for sending the remaining data.
     """
 
     def __init__(self, transport: asyncio.Transport, seconds: float) -> None:
@@ -109,14 +109,14 @@ class BoundedTransport:
         return getattr(self._transport, name)
 
     def close(self) -> None:
-        """Send the remaining data, and close."""
+        """Send the remaining data, then close; abort when the time is up."""
         self._transport.close()
         if self._abort is None:
             loop = asyncio.get_running_loop()
             self._abort = loop.call_later(self._seconds, self._transport.abort)
 
     def closed(self) -> None:
-        """Cancel the timer, because the connection is closed."""
+        """Cancel the timer; called when the connection is closed."""
         if self._abort is not None:
             self._abort.cancel()
 
@@ -125,7 +125,7 @@ class BoundedProtocol(H11Protocol):
     """One connection, with deadlines.
 
     Args:
-        limits: deadlines, and the number of connections.
+        limits: the deadlines, and the maximum number of connections.
         options: arguments of uvicorn's protocol.
     """
 
@@ -155,7 +155,7 @@ class BoundedProtocol(H11Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Parse in small parts: h11 bounds headers only while they are incomplete."""
+        """Parse the data in small parts, as h11 limits headers only while they are incomplete."""
         if self._stage == "discard" or self._discarding:
             self._discarded += len(data)
             if self._discarded > LINGER_BYTES:
@@ -166,11 +166,14 @@ class BoundedProtocol(H11Protocol):
                 return
             super().data_received(data[begin : begin + HEAD_BYTES])
         if self.answering and len(self.conn.trailing_data[0]) <= HEAD_BYTES:
-            self.flow.resume_reading()  # a disconnect is noticed only while reading
+            self.flow.resume_reading()  # a disconnect is only noticed while reading
         self._watch()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Handle a client that closed its sending side: it may still wait, or be gone."""
+        """Handle a client that closed its sending side; it may still wait for the answer.
+
+        Returns True to keep the connection open.
+        """
         if not self.answering or self._discarding:
             return False
         if not self._half_closed:
@@ -187,15 +190,15 @@ class BoundedProtocol(H11Protocol):
             self._stalled.cancel()
 
     def pause_writing(self) -> None:
-        """Start the timer of a client that has stopped reading.
+        """Start a timer, because the client has stopped reading.
 
-        ``GuardMiddleware`` ends its texts first, then the connection is closed.
+        ``GuardMiddleware`` cancels its texts first; a second later, the connection is aborted.
         """
         super().pause_writing()
         self._stalled = self.loop.call_later(self.limits.stall_seconds + 1, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Cancel the timer: the client reads again."""
+        """Cancel the timer, because the client reads again."""
         super().resume_writing()
         if self._stalled is not None:
             self._stalled.cancel()
@@ -203,7 +206,7 @@ class BoundedProtocol(H11Protocol):
     # Called by uvicorn
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse data that are no valid request."""
+        """Refuse data that are not a valid request."""
         error = self._parser.refusal
         hint = error.error_status_hint if error else 400
         self._refuse(ApiError(hint, str(error or msg), "invalid_request"))
@@ -216,7 +219,7 @@ class BoundedProtocol(H11Protocol):
         self._watch()
 
     def shutdown(self) -> None:
-        """Shut down: only requests that are already complete are answered."""
+        """Shut down; only requests that have arrived completely are still answered."""
         if self.answering:
             self.cycle.keep_alive = False
         elif self.receiving and not self._discarding:
@@ -234,7 +237,7 @@ class BoundedProtocol(H11Protocol):
 
     @property
     def receiving(self) -> bool:
-        """True if a body is being read for the application."""
+        """True if the application is reading the body of a request."""
         return self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body
 
     # Deadlines
@@ -257,13 +260,13 @@ class BoundedProtocol(H11Protocol):
             self._deadline = self.loop.call_later(allowed[stage], self._too_late)
 
     def _stage_now(self) -> str:
-        """Return what the connection waits for; ``GuardMiddleware`` has the deadline for bodies."""
+        """Return what the connection waits for; ``GuardMiddleware`` sets the deadline of a body."""
         if self.answering:
             return "answer"
         if self.receiving:
             return "body"
         if self.conn.their_state is h11.SEND_BODY:
-            return "discard"  # the application no longer reads this body
+            return "discard"  # answered already; the rest of the body is not needed
         return "head" if self.cycle is None or self._has_data else "idle"
 
     @property
@@ -272,6 +275,7 @@ class BoundedProtocol(H11Protocol):
         return bool(self.conn.trailing_data[0])
 
     def _too_late(self) -> None:
+        """Handle a missed deadline."""
         if self._stage == "head" and self._has_data:
             why = f"the headers took longer than {self.limits.head_seconds} s"
             self._refuse(ApiError(408, why, "too_slow"))
@@ -288,22 +292,22 @@ class BoundedProtocol(H11Protocol):
     def _close_idle(self) -> bool:
         """Close the connection that has been idle longest; return False if none is idle."""
         others = (other for other in self.connections if other is not self)
-        waiting = [
+        idle = [
             other for other in others if isinstance(other, BoundedProtocol) and not other.answering
         ]
-        if not waiting:
+        if not idle:
             return False
-        # Close connections without a request first: a client that has sent headers may be slow.
-        longest = min(waiting, key=lambda other: (other.receiving, other.since))
-        self.connections.discard(longest)
-        longest.transport.abort()
+        # Prefer connections without a request; a client that has sent headers may just be slow.
+        oldest = min(idle, key=lambda other: (other.receiving, other.since))
+        self.connections.discard(oldest)
+        oldest.transport.abort()
         return True
 
     def _probe(self) -> None:
-        """Check that a client that closed its sending side is still there.
+        """Check whether a client that closed its sending side still exists.
 
-        A closed socket responds to any data with a reset. "100 Continue" may precede any answer,
-        and clients ignore it.
+        A closed socket answers any data with a reset. So send "100 Continue", which may precede any
+        answer and which clients ignore.
         """
         if self.transport.is_closing() or not self.answering:
             return
@@ -322,11 +326,11 @@ class BoundedProtocol(H11Protocol):
     # Closing
 
     def _refuse(self, error: ApiError) -> None:
-        """Send an error without the application, and close the connection."""
+        """Send an error without asking the application, and close the connection."""
         if self.cycle is not None and not self.cycle.response_complete:
-            begun, self.cycle.disconnected = self.cycle.response_started, True
-            self.cycle.message_event.set()  # wake the reader of the body
-            if begun:
+            response_started, self.cycle.disconnected = self.cycle.response_started, True
+            self.cycle.message_event.set()  # wake the application if it waits for the body
+            if response_started:
                 self.transport.abort()
                 return
         self._cancel_deadline()

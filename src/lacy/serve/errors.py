@@ -29,7 +29,7 @@ from lacy.serve.messages import Message, Part, ToolCall, ToolFunction
 LOG = logging.getLogger("lacy.serve")
 
 MAX_MESSAGE, MAX_PARAM = 2000, 200
-"""Most characters of a message and of a field name; both may quote the request."""
+"""Maximum length of a message and of a field name; both may quote the request."""
 
 FIELDS = frozenset(
     field
@@ -39,7 +39,7 @@ FIELDS = frozenset(
     )
     for field in model.model_fields
 )  # fmt: skip
-"""All field names of requests."""
+"""Names of all fields that requests can have."""
 
 
 class ApiError(Exception):
@@ -47,10 +47,10 @@ class ApiError(Exception):
 
     Args:
         status: HTTP status.
-        message: a sentence for the caller.
-        code: a word for programs.
-        param: the field at fault.
-        retry: seconds after which it may be tried again.
+        message: a message for people.
+        code: a code for programs.
+        param: the invalid field.
+        retry: seconds after which the request may be retried.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ApiError(Exception):
 
 
 def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
-    """Convert any failure; of a bug, the client learns nothing but that it is one."""
+    """Convert any exception to an ``ApiError``; details of a bug go only to the log."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, Busy):
@@ -100,10 +100,10 @@ def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
             return ApiError(502, f"{error.what}; {error.do}", error.code)
         code = "context_length_exceeded" if error.code == "E60" else error.code
         return ApiError(400, f"{error.what}; {error.do}", code, param)
-    if not hasattr(error, "logged"):  # an error that ends several texts is logged once
+    if not hasattr(error, "logged"):  # log an error only once, even if it ends several texts
         LOG.error("a request failed", exc_info=error)
         error.logged = True  # type: ignore[attr-defined]
-    return ApiError(500, "a bug in lacy, which its log shows", "internal_error")
+    return ApiError(500, "a bug in lacy; its log has the details", "internal_error")
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -117,7 +117,7 @@ def add_error_handlers(app: FastAPI) -> None:
     async def body(request: Request, error: RequestValidationError) -> Response:
         first = _best_error(error.errors())
         if first["type"] == "json_invalid":
-            why = f"the body is no JSON at character {first['loc'][-1]}"
+            why = f"the body is not valid JSON at character {first['loc'][-1]}"
             return ApiError(400, why, "invalid_body").response()
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json" and not kind.endswith("+json"):
@@ -145,24 +145,25 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _best_error(errors: Sequence[Any]) -> Any:
-    """Return the first error; for a union, the error of the member that fits best."""
+    """Return the first error; for a union type, that of the member that matches furthest."""
     field = errors[0]["loc"][:2]
-    same = [error for error in errors if error["loc"][:2] == field]
-    return max(same, key=lambda error: len(error["loc"]))
+    same_field = [error for error in errors if error["loc"][:2] == field]
+    return max(same_field, key=lambda error: len(error["loc"]))
 
 
-def _param_of(place: tuple[Any, ...], kind: str) -> str | None:
-    """Return the name of the invalid parameter for clients: ``prompt``, ``messages.0.content``.
+def _param_of(location: tuple[Any, ...], kind: str) -> str | None:
+    """Return the name of the invalid field, such as ``prompt`` or ``messages.0.content``.
 
     Args:
-        place: location of the error; pydantic puts the types that it tried between the names.
-        kind: pydantic's type of error; ``extra_forbidden`` means that the last part is unknown.
+        location: the location that pydantic reports, with names of types between field names.
+        kind: pydantic's type of error; ``extra_forbidden`` means that the last part is an unknown
+            field.
     """
-    parts = [part for part in place if isinstance(part, int) or part in FIELDS]
-    if kind == "extra_forbidden" and place and place[-1] not in parts:
-        parts.append(place[-1])
+    parts = [part for part in location if isinstance(part, int) or part in FIELDS]
+    if kind == "extra_forbidden" and location and location[-1] not in parts:
+        parts.append(location[-1])
     while parts and isinstance(parts[-1], int) and parts[0] == "prompt":
-        parts.pop()  # drop the index of a prompt or token: the parameter is the same
+        parts.pop()  # the index of a prompt or token is not part of the name
     return ".".join(str(part) for part in parts) or None
 
 

@@ -1,4 +1,4 @@
-"""Answers in OpenAI's formats, whole or as server-sent events, with ``lacy`` beside each choice."""
+"""Format answers as OpenAI does, whole or as server-sent events, with a field ``lacy`` added."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from lacy.serve.generation import Generation, Update
 from lacy.types import Span
 
 PING = b": ping\n\n"
-"""A comment between server-sent events, which clients ignore and which keeps proxies waiting."""
+"""A comment between server-sent events. Clients ignore it; it keeps proxies from timing out."""
 
 LOWEST_LOGPROB = -9999.0
-"""Stands for -inf, which JSON does not have (OpenAI's value for it)."""
+"""OpenAI's value for -inf, which JSON does not have."""
 
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
 
@@ -43,16 +43,16 @@ class CompletionFormat:
     id: str = field(default="", init=False)
     created: int = field(default_factory=lambda: int(time.time()), init=False)
     _sent: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int), init=False)
-    """Characters of each answer that have been sent in chunks."""
+    """Number of characters of each answer that have been sent in chunks."""
     _usage: bool = field(default=False, init=False)
-    """True if the last chunk counts tokens."""
+    """True if the last chunk has token counts."""
 
     def __post_init__(self) -> None:
         prefix = "cmpl" if self.kind == "completion" else "chatcmpl"
         self.id = f"{prefix}-{uuid.uuid4().hex}"
 
     def whole(self, generation: Generation) -> dict[str, Any]:
-        """Return all answers at once."""
+        """Return the complete response with all answers."""
         choices = []
         for index, choice in enumerate(generation.choices):
             content: dict[str, Any] = {"text": choice.text}
@@ -69,7 +69,7 @@ class CompletionFormat:
     ) -> AsyncIterator[bytes]:
         """Yield server-sent events; a failure during generation is an event too.
 
-        After every ``timeout`` seconds without an event, a comment is sent.
+        After every ``timeout`` seconds without an event, yield a comment.
         """
         self._usage = usage_wanted
         try:
@@ -79,7 +79,7 @@ class CompletionFormat:
                     yield self._chunk([_choice(index, {"delta": delta}, {"spans": []})])
             async for update in generation.updates(timeout):
                 yield PING if update is None else self._chunk([self._update(generation, update)])
-            if usage_wanted:  # null in every other chunk, as in OpenAI's reference
+            if usage_wanted:  # null in all other chunks, as in OpenAI's reference
                 yield _event(self._envelope([], chunk=True) | {"usage": _usage(generation)})
         except Exception as error:
             yield _event(as_api_error(error).body)
@@ -106,7 +106,7 @@ class CompletionFormat:
     def _logprobs(
         self, generation: Generation, spans: Sequence[Span], offset: int
     ) -> dict[str, Any] | None:
-        """Return the log-probabilities of spans that begin ``offset`` characters into an answer."""
+        """Return the log-probabilities of spans that start at character ``offset`` of an answer."""
         top = generation.request.logprobs
         if top is None:
             return None
@@ -150,7 +150,7 @@ class ResponseFormat:
 
     Args:
         body: the request.
-        policy: when the model calls.
+        policy: the policy by which the model calls.
         temperature, top_p: the sampling parameters.
     """
 
@@ -165,7 +165,7 @@ class ResponseFormat:
         self.id, self.item_id = f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}"
 
     def whole(self, generation: Generation) -> dict[str, Any]:
-        """Return the complete answer."""
+        """Return the complete response."""
         return self._response(_status(generation.choices[0]), generation)
 
     async def chunks(
@@ -173,7 +173,7 @@ class ResponseFormat:
     ) -> AsyncIterator[bytes]:
         """Yield server-sent events; a failure during generation is an event too.
 
-        After every ``timeout`` seconds without an event, a comment is sent.
+        After every ``timeout`` seconds without an event, yield a comment.
         """
         place = {"item_id": self.item_id, "output_index": 0, "content_index": 0}
         try:
@@ -226,7 +226,7 @@ class ResponseFormat:
         return head | {"content": content}
 
     def _response(self, status: Status, generation: Generation | None = None) -> dict[str, Any]:
-        """Return the response object; without ``generation``, as it is before the start."""
+        """Return the response object; without ``generation``, its state before the start."""
         body, ended = self.body, status in ("completed", "incomplete")
         output, usage, lacy = [], None, None
         if generation is not None:
@@ -234,11 +234,11 @@ class ResponseFormat:
             output = [self._item(status, [self._content(choice, generation)])]
             usage = _response_usage(generation)
             lacy = {"policy": self.policy, **choice.summary()}
-        cut = {"reason": "max_output_tokens"} if status == "incomplete" else None
+        cut_off = {"reason": "max_output_tokens"} if status == "incomplete" else None
         return {
             "id": self.id, "object": "response", "created_at": self.created, "status": status,
             "completed_at": int(time.time()) if ended else None, "background": False,
-            "error": None, "incomplete_details": cut, "instructions": body.instructions,
+            "error": None, "incomplete_details": cut_off, "instructions": body.instructions,
             "max_output_tokens": body.limit, "max_tool_calls": None, "model": body.model,
             "output": output, "parallel_tool_calls": True, "previous_response_id": None,
             "reasoning": {"effort": None, "summary": None}, "store": False,
@@ -274,12 +274,12 @@ def _response_usage(generation: Generation) -> dict[str, Any]:
 
 
 def text_logprobs(spans: Sequence[Span], offset: int, top: int) -> dict[str, Any]:
-    """Return ``logprobs`` of a completion.
+    """Return the field ``logprobs`` of a completion.
 
     Args:
-        spans: part of an answer.
-        offset: characters of the answer before them.
-        top: if 0, the likeliest tokens are left out.
+        spans: consecutive spans of an answer.
+        offset: number of characters of the answer before these spans.
+        top: 0 to leave out the likeliest tokens.
     """
     scores: list[TokenScore] = []
     offsets: list[int] = []
@@ -297,7 +297,7 @@ def text_logprobs(spans: Sequence[Span], offset: int, top: int) -> dict[str, Any
 
 
 def chat_logprobs(spans: Sequence[Span]) -> dict[str, Any]:
-    """Return ``logprobs`` of a chat message, without its end token (as OpenAI does)."""
+    """Return the field ``logprobs`` of a chat message; as at OpenAI, without the end token."""
     scores = [
         score
         for span in spans
@@ -317,20 +317,20 @@ def _token(text: bytes, logprob: float | None) -> dict[str, Any]:
 
 
 def _likeliest(score: TokenScore) -> dict[str, float] | None:
-    """Return the likeliest tokens and the chosen one; of equal texts the likelier token."""
+    """Return the likeliest tokens and the chosen one; if texts are equal, the likelier token."""
     if score.logprob is None:
         return None
-    found: dict[str, float] = {}
+    logprob_of: dict[str, float] = {}
     for text, logprob in (*score.top, (score.text, score.logprob)):
-        found.setdefault(_token_text(text), _finite(logprob) or 0.0)
-    return found
+        logprob_of.setdefault(_token_text(text), _finite(logprob) or 0.0)
+    return logprob_of
 
 
 def _token_offsets(span: ScoredSpan) -> list[int]:
-    """Return the places in a span's text where its tokens begin."""
+    """Return the positions in a span's text at which its tokens begin."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     raw = b"".join(score.text for score in span.scores)
-    # some tokenizers begin every text with a space that is not there
+    # Some tokenizers add a space at the beginning of a text; it is not part of the span's text.
     extra = raw.startswith(b" ") and not span.text.startswith(" ")
     offsets, end = [], -int(extra)
     for score in span.scores:
@@ -340,7 +340,7 @@ def _token_offsets(span: ScoredSpan) -> list[int]:
 
 
 def _token_text(text: bytes) -> str:
-    """Return a token's text, or its bytes as OpenAI writes them if they are not valid UTF-8."""
+    """Return a token's text; bytes that are not valid UTF-8 are written as OpenAI does."""
     try:
         return text.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The texts of one request, between the scheduler's thread and the event loop of the server."""
+"""Pass the texts of one request from the scheduler's thread to the server's event loop."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from lacy.serve.scheduler import GenerationJob, Scheduler
 from lacy.types import Answer, Span
 
 Event = tuple[int, Span | Answer] | int
-"""From the scheduler: a span or the end of a text by its index, or the tokens of a prompt."""
+"""From the scheduler: the index of a text with a span or the whole answer, or the number of tokens
+of a prompt that has started."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """What one request asks for."""
+    """The contents of one request."""
 
     engine: Engine
     prompts: Sequence[Prompt]
@@ -28,7 +29,7 @@ class GenerationRequest:
     stops: Sequence[str] = ()
     subject: str | None = None
     logprobs: int | None = None
-    """Number of likeliest tokens to return with log-probabilities; None: no log-probabilities."""
+    """Number of likeliest tokens to return with log-probabilities; None for none."""
     echo: bool = False
     owner: str | None = None
     """The key that owns the texts, if several keys share the server."""
@@ -36,7 +37,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """New spans of one answer; ``ended`` if it is complete."""
+    """New spans of one answer; ``ended`` is True if the answer is complete."""
 
     index: int
     spans: list[Span]
@@ -45,9 +46,9 @@ class Update:
 
 @dataclass(eq=False)
 class Generation:
-    """The texts of one request, in the order of its prompts, ``count`` for each.
+    """The running generation of one request: ``count`` texts per prompt, in the prompts' order.
 
-    To be created in an event loop, and to be cancelled if not read to its end.
+    Create it inside an event loop, and call ``cancel`` if you do not read all updates.
     """
 
     scheduler: Scheduler
@@ -55,7 +56,7 @@ class Generation:
     choices: list[Choice] = field(init=False)
     prompt_tokens: int = field(default=0, init=False)
     first_text: float | None = field(default=None, init=False)
-    """Seconds to the first text."""
+    """Seconds from the start to the first text."""
     _next_event: Event | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class Generation:
         """Submit the texts and wait until the first one has started.
 
         Args:
-            timeout: seconds to wait for that at most; None: without limit.
+            timeout: maximum number of seconds to wait; None for no limit.
 
         Raises:
             Busy, Closing: there is no room.
@@ -81,7 +82,7 @@ class Generation:
             tokens = await self._next(timeout)
             assert tokens is None or isinstance(tokens, int)
             self.prompt_tokens += tokens or 0
-            if self.scheduler.hosted:  # if its server is down, the status must not be 200
+            if self.scheduler.hosted:  # if its server is down, the HTTP status must not be 200
                 self._next_event = await self._next(timeout)
         except BaseException:
             self.cancel()
@@ -91,10 +92,10 @@ class Generation:
         """Yield updates until all texts have ended.
 
         Args:
-            timeout: yield None after so many seconds without an update; None: never.
+            timeout: yield None after this many seconds without an update; None for never.
 
         Raises:
-            Exception: whatever failed in the scheduler.
+            Exception: the error that ended a text.
         """
         open_choices = len(self.choices)
         while open_choices:
@@ -107,16 +108,16 @@ class Generation:
                 continue
             if self.first_text is None:
                 self.first_text = time.perf_counter() - self._started
-            index, what = event
+            index, content = event
             choice = self.choices[index]
-            if isinstance(what, Answer):
+            if isinstance(content, Answer):
                 open_choices -= 1
-                yield Update(index, choice.end(what), ended=True)
-            elif spans := choice.add(what):
+                yield Update(index, choice.end(content), ended=True)
+            elif spans := choice.add(content):
                 yield Update(index, spans)
 
     def hint(self, index: int) -> dict[str, str]:
-        """Return a hint for the user about the prompt, as ``{"hint": ...}``, or {}.
+        """Return ``{"hint": ...}`` if the user should rephrase a prompt, otherwise {}.
 
         A model without a chat template continues texts and does not answer questions.
         """
@@ -126,12 +127,12 @@ class Generation:
         return {"hint": hint} if hint else {}
 
     def cancel(self) -> None:
-        """End all texts, because nobody reads them any more."""
+        """Stop the generation of all texts."""
         self.scheduler.cancel(*self._jobs)
 
     @property
     def completion_tokens(self) -> int:
-        """Number of tokens of all answers."""
+        """Number of generated tokens in all answers."""
         return sum(choice.tokens for choice in self.choices)
 
     async def _next(self, timeout: float | None) -> Event | None:
@@ -148,7 +149,7 @@ class Generation:
         return item
 
     def _send(self, item: Exception | Event) -> bool:
-        """Pass an event to the event loop; True if the loop is closed."""
+        """Pass an event to the event loop; return True if the loop is closed."""
         try:
             self._loop.call_soon_threadsafe(self._events.put_nowait, item)
         except RuntimeError:
@@ -157,16 +158,16 @@ class Generation:
 
     def _job(self, number: int, prompt: Prompt) -> GenerationJob:
         request, first = self.request, number * self.request.count
-        # Also checked in the scheduler's thread, so that a text ends at once.
+        # Stop strings are also checked in the scheduler's thread, so that a text ends at once.
         stops = [StopStrings(request.stops) for _ in range(request.count)]
 
-        def on_span(which: int, span: Span) -> bool:
+        def on_span(text_number: int, span: Span) -> bool:
             if span.speaker != PROMPT:
-                stops[which].add(span)
-            return self._send((first + which, span)) or stops[which].found
+                stops[text_number].add(span)
+            return self._send((first + text_number, span)) or stops[text_number].found
 
-        def on_end(which: int, answer: Answer | Exception) -> None:
-            self._send(answer if isinstance(answer, Exception) else (first + which, answer))
+        def on_end(text_number: int, answer: Answer | Exception) -> None:
+            self._send(answer if isinstance(answer, Exception) else (first + text_number, answer))
 
         def on_start(tokens: int) -> None:
             self._send(tokens)

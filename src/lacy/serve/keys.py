@@ -1,8 +1,8 @@
 """API keys: their file, their rate limits, and the client of a request.
 
-The file holds only hashes: ``{"keys": [{"name": "ada", "sha256": "...", "per_minute": 60}]}``. Keys
-are made from 32 random bytes, so a plain hash is enough. The file is readable only by its owner,
-and several processes can add keys at the same time.
+The file has only hashes: ``{"keys": [{"name": "ada", "sha256": "...", "per_minute": 60}]}``. Keys
+are 32 random bytes, which cannot be guessed, so a plain hash is enough. Only the file's owner can
+read it, and several processes can add keys at the same time.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ MAX_FILE_BYTES = 1 << 20
 MAX_NAME = 200
 
 LOCK_SECONDS = 30.0
-"""How long to wait for another process that is changing the file."""
+"""Maximum time to wait for another process that is changing the file."""
 
 ROUNDING = 1e-6
-"""Texts by which a rate may be exceeded, so that waiting for ``Retry-After`` is always enough."""
+"""Tolerance in texts, so that a request after ``Retry-After`` never fails by a rounding error."""
 
 FileVersion = tuple[int, ...] | None
 """Identifies a version of a file by its metadata; None if there is no file."""
@@ -49,31 +49,31 @@ class Key:
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     sha256: Annotated[str, StringConstraints(pattern="^[0-9a-fA-F]{64}$", to_lower=True)]
     per_minute: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Texts per minute; None: no limit."""
+    """Maximum number of texts per minute; None for no limit."""
 
     @property
     def burst(self) -> float:
-        """Most texts that may be requested at once."""
+        """Maximum number of texts that may be requested at once."""
         return float("inf") if self.per_minute is None else max(1.0, self.per_minute)
 
 
 class KeyFile(BaseModel):
-    """The content of a file of keys."""
+    """The contents of a key file."""
 
     keys: list[Key]
 
 
 class KeysUnreadable(Exception):
-    """Raised when the file of keys is missing or invalid, so that all keys are refused."""
+    """Raised when the key file is missing or invalid, so that all keys are refused."""
 
 
 class Keys:
-    """The keys that a server accepts, and how many texts each has requested recently.
+    """The keys that a server accepts, with their rate limits.
 
     Args:
         keys: the accepted keys.
-        clock: returns seconds; for tests.
-        path: their file, which is read again whenever it has changed. If it cannot be read, all
+        clock: returns the current time in seconds; replaced in tests.
+        path: the key file, which is read again whenever it has changed. If it cannot be read, all
             keys are refused.
     """
 
@@ -88,7 +88,7 @@ class Keys:
         self._clock = clock
         self._lock = threading.Lock()
         self._remaining: dict[str, tuple[float, float]] = {}
-        """By hash: texts that may be requested, and the time of that count."""
+        """For each hash: the number of texts that may be requested, and the time of that count."""
         self._version = _version_of(path)
         self._readable = True
 
@@ -100,12 +100,12 @@ class Keys:
             LacyError: E13, no such file; E12, the file is invalid.
         """
         path = Path(path)
-        keys = cls([], path=path)  # notes the file's version before it is read
+        keys = cls([], path=path)  # records the file's version before it is read
         keys.keys = read_keys(path)
         return keys
 
     def add(self, path: str | Path, name: str, per_minute: float | None = None) -> str:
-        """Make a key, add its hash to the file, and return the key, which is stored nowhere.
+        """Create a key, add its hash to the file, and return the key, which is not stored.
 
         Several processes may do so at the same time.
 
@@ -119,21 +119,21 @@ class Keys:
         text = f"lacy-{secrets.token_urlsafe(32)}"
         self.path = Path(path)
         self.keys = _append_key(self.path, Key(name, _hash_of(text), per_minute), self.keys)
-        self._version = ()  # read again: another process may have added a key as well
+        self._version = ()  # forces a new read, as another process may have added a key too
         return text
 
     def find(self, text: str) -> Key | None:
-        """Return the key of a secret; takes as long for a wrong one as for a right one.
+        """Return the key with this secret, in constant time (so that timing reveals nothing).
 
         Raises:
-            KeysUnreadable: the file of keys cannot be read any more.
+            KeysUnreadable: the key file cannot be read any more.
         """
         self._refresh()
-        given, found = _hash_of(text), None
+        digest, match = _hash_of(text), None
         for key in self.keys:
-            if hmac.compare_digest(key.sha256, given):
-                found = key
-        return found
+            if hmac.compare_digest(key.sha256, digest):
+                match = key
+        return match
 
     def charge(self, key: Key, texts: int = 1, charged: int = 0) -> float:
         """Count texts against a key's rate limit.
@@ -141,18 +141,18 @@ class Keys:
         Args:
             key: the key of the request.
             texts: number of texts, at most ``key.burst``.
-            charged: how many of them have been counted already.
+            charged: number of these texts that have been counted already.
 
         Returns:
-            0.0, or the seconds after which the key may request so many. In that case nothing is
-            counted, and the texts already counted are given back.
+            0.0, or the seconds after which the key may request that many texts. In this case
+            nothing is counted, and the texts already counted are given back.
         """
         if key.per_minute is None:
             return 0.0
         now = self._clock()
         with self._lock:
-            remaining, then = self._remaining.get(key.sha256, (key.burst, now))
-            remaining += (now - then) * key.per_minute / 60 + charged
+            remaining, counted_at = self._remaining.get(key.sha256, (key.burst, now))
+            remaining += (now - counted_at) * key.per_minute / 60 + charged
             remaining = min(key.burst, remaining)
             enough = remaining + ROUNDING >= texts
             self._remaining[key.sha256] = (remaining - texts if enough else remaining, now)
@@ -175,12 +175,12 @@ class Keys:
                 raise KeysUnreadable
 
     def _reread(self, path: Path) -> None:
-        before = [key.name for key in self.keys]
+        names_before = [key.name for key in self.keys]
         try:
             self.keys, self._readable = read_keys(path), True
-            known = {key.sha256 for key in self.keys}
-            self._remaining = {k: left for k, left in self._remaining.items() if k in known}
-            if before != [key.name for key in self.keys]:
+            hashes = {key.sha256 for key in self.keys}
+            self._remaining = {k: left for k, left in self._remaining.items() if k in hashes}
+            if names_before != [key.name for key in self.keys]:
                 LOG.warning("%s has changed: it now has %d keys", path, len(self.keys))
         except (LacyError, OSError) as error:
             self.keys, self._readable = [], False
@@ -189,28 +189,32 @@ class Keys:
 
 @dataclass
 class Client:
-    """The client of a request; without keys, all clients are the same.
+    """The client of a request.
 
     Args:
-        keys: all accepted keys.
+        keys: all accepted keys; None if the server needs no key.
         key: the key of the request.
     """
 
     keys: Keys | None = None
     key: Key | None = None
     charged: int = 0
-    """Texts that have been counted for this request."""
+    """Number of texts that have been counted for this request."""
 
     @property
     def owner(self) -> str | None:
-        """The key that owns the texts, if several keys share the server."""
+        """The hash of the request's key, if several keys share the server."""
         return self.key.sha256 if self.keys and self.key and len(self.keys.keys) > 1 else None
 
     def charge(self, texts: int) -> None:
-        """Count the texts of this request against the key's rate, including those counted before.
+        """Count the texts of this request against the key's rate limit.
+
+        Args:
+            texts: number of all texts of the request; those counted before are not counted again.
 
         Raises:
-            ApiError: 400, more than the rate ever allows at once; 429, more than it allows now.
+            ApiError: 400, more texts than the limit ever allows at once; 429, more than it allows
+                now.
         """
         if self.keys is None or self.key is None:
             return
@@ -282,7 +286,7 @@ def _version_of(path: Path | None) -> FileVersion:
     if path is None:
         return None
     try:
-        known = os.stat(path)
+        stat = os.stat(path)
     except OSError:
         return None
-    return (known.st_mtime_ns, known.st_ctime_ns, known.st_size, known.st_ino, known.st_dev)
+    return (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino, stat.st_dev)

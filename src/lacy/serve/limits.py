@@ -6,12 +6,12 @@ import os
 import sys
 from dataclasses import dataclass, field, fields
 
-from lacy.errors import LacyError
+from lacy._require import require_at_least
 
 MIB = 1 << 20
 
 MAX_CONNECTIONS = 1024
-"""Default limit on connections, even if there are more file descriptors."""
+"""Default maximum number of connections, even if there are more file descriptors."""
 
 
 def affordable_connections() -> int:
@@ -34,44 +34,41 @@ def affordable_connections() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a server. A request beyond one is refused with a reason; nothing is truncated.
+    """Limits of a server. A request that exceeds a limit is refused; nothing is truncated.
 
     Raises:
         LacyError: E12, a limit is below 1.
     """
 
     body_bytes: int = MIB
-    """Largest body of a request."""
+    """Maximum size of a request's body."""
     max_new_tokens: int = 1024
-    """Most new tokens per text that a request may ask for."""
+    """Maximum number of new tokens per text that a request may ask for."""
     choices: int = 8
-    """Most answers to one prompt (``n``)."""
+    """Maximum number of answers to one prompt (``n``)."""
     prompts: int = 32
-    """Most prompts in one request."""
+    """Maximum number of prompts in one request."""
     stops: int = 4
-    """Most stop strings in one request (OpenAI's limit)."""
+    """Maximum number of stop strings in one request (OpenAI's limit)."""
     stop_characters: int = 500
-    """Longest stop string."""
+    """Maximum length of a stop string."""
     stall_seconds: int = 60
     """If a client stops reading for this long, its texts are cancelled and it is disconnected."""
     connections: int = field(default_factory=lambda: min(MAX_CONNECTIONS, affordable_connections()))
-    """Most open connections. Beyond these, the connection that has been idle longest is closed."""
+    """Maximum number of open connections. A further one replaces the one that is idle longest."""
     head_seconds: int = 10
-    """From the start of the connection, or the first byte of a later request, to the end of the
-    request's headers."""
+    """Maximum time for the headers of a request, from the start of the connection or, for later
+    requests, from their first byte."""
     body_seconds: int = 30
-    """From the headers to the end of the body; the same again for each MiB of ``body_bytes``."""
+    """Maximum time for the body of a request, per MiB of ``body_bytes`` (see ``body_deadline``)."""
     idle_seconds: int = 15
-    """Between two requests on one connection."""
+    """Maximum time between two requests on one connection."""
 
     def __post_init__(self) -> None:
         for limit in fields(self):
-            if (value := getattr(self, limit.name)) < 1:
-                raise LacyError(
-                    "E12", key=limit.name, value=value, why="less than 1", do="give 1 or more"
-                )
+            require_at_least(limit.name, getattr(self, limit.name), 1)
 
     @property
     def body_deadline(self) -> float:
-        """Seconds allowed for the largest body."""
+        """Maximum number of seconds for the body of a request."""
         return self.body_seconds * max(1.0, self.body_bytes / MIB)

@@ -1,9 +1,8 @@
-"""Chat messages in requests, and types for request bodies that are validated in linear time.
+"""Chat messages in requests, and types whose validation takes linear time.
 
-pydantic collects every error, and tries each member of a union. A body of 0.7 MB with 350,000
-invalid elements then blocked the server for seconds. Validation of the lists defined here stops at
-the first invalid element, and objects report only their first unknown field, so the number of
-errors depends on the fields of a body and not on its length.
+By default, pydantic collects every error and tries each member of a union: a body of 0.7 MB with
+350,000 invalid elements blocked the server for seconds. So validation of the lists defined here
+stops at the first invalid element, and objects report only their first unknown field.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 T = TypeVar("T")
 
 MAX_MESSAGES = 4096
-"""Most messages of one chat. Each takes several tokens; more would not fit a small context."""
+"""Maximum number of messages in a chat. Each takes several tokens, so more would not fit anyway."""
 
 MAX_PARTS = 1024
-"""Most parts of one message."""
+"""Maximum number of parts in a message."""
 
 MAX_PROMPTS = 2048
-"""Most prompts of one request, whatever ``Limits.prompts`` is (OpenAI's limit)."""
+"""Maximum number of prompts in a request, whatever ``Limits.prompts`` is (OpenAI's limit)."""
 
 MAX_DEPTH = 64
-"""Deepest nesting of a tool call's arguments that are passed to templates as values."""
+"""Arguments of a tool call that are nested deeper than this are passed on as text."""
 
 FastList = Annotated[list[T], Field(fail_fast=True)]
-"""A list that is validated up to its first error."""
+"""A list whose validation stops at the first error."""
 
 NonEmptyList = Annotated[list[T], Field(min_length=1, fail_fast=True)]
 PromptList = Annotated[list[T], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)]
@@ -37,7 +36,7 @@ MessageList = Annotated[list[T], Field(min_length=1, max_length=MAX_MESSAGES, fa
 
 
 def _check_encodable(value: Any) -> Any:
-    """Check a text or a list of texts for lone surrogates: JSON allows them, encodings do not.
+    """Check a text or a list of texts for lone surrogates, which JSON allows but UTF-8 does not.
 
     Raises:
         ValueError: a text contains a lone surrogate.
@@ -52,7 +51,7 @@ def _check_encodable(value: Any) -> Any:
 
 
 ENCODABLE = AfterValidator(_check_encodable)
-"""For fields with text: it can be encoded."""
+"""Validates that the text of a field can be encoded as UTF-8."""
 
 Text = Annotated[str, ENCODABLE]
 OptionalText = Annotated[str | None, ENCODABLE]
@@ -104,12 +103,12 @@ class ToolCall(BaseModel):
     function: ToolFunction
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the format that chat templates expect."""
+        """Return the tool call as chat templates expect it."""
         return {"id": self.id or "", "type": self.type, "function": self.function.as_dict()}
 
 
 class Part(Strict):
-    """A part of a message; only text is supported (and refusals in earlier answers)."""
+    """A part of a message: a text, or the refusal of an earlier answer."""
 
     type: Literal["text", "refusal"]
     text: OptionalText = None
@@ -129,7 +128,7 @@ class Part(Strict):
 
 
 class Message(Strict):
-    """A message of a chat. Additional fields from earlier answers are ignored."""
+    """A message of a chat. The fields that only earlier answers have are ignored."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Annotated[str | PartList[Part] | None, ENCODABLE] = None
@@ -160,19 +159,19 @@ class Message(Strict):
         return "".join(part.content or "" for part in self.content or ())
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the format that chat templates expect: one text, tool arguments as values."""
+        """Return the message as chat templates expect it: parts joined, tool arguments parsed."""
         role = "tool" if self.role == "function" else self.role
-        made: dict[str, Any] = {"role": role, "content": self.text}
-        made |= {"name": self.name} if self.name else {}
-        made |= {"tool_call_id": self.tool_call_id} if self.tool_call_id else {}
+        message: dict[str, Any] = {"role": role, "content": self.text}
+        message |= {"name": self.name} if self.name else {}
+        message |= {"tool_call_id": self.tool_call_id} if self.tool_call_id else {}
         calls = [call.as_dict() for call in self.tool_calls or ()]
         if self.function_call is not None:
             calls.append({"type": "function", "function": self.function_call.as_dict()})
-        return made | ({"tool_calls": calls} if calls else {})
+        return message | ({"tool_calls": calls} if calls else {})
 
 
 def _depth(text: str) -> int:
-    """Return the nesting depth of the brackets in a text, including those in strings."""
+    """Return the maximum nesting depth of brackets in a text (in JSON strings too)."""
     depth = deepest = 0
     for letter in text:
         depth += (letter in "[{") - (letter in "]}")

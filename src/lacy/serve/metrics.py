@@ -12,7 +12,7 @@ SECONDS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
 
 
 class Metrics:
-    """Counters of one server, in a registry of its own."""
+    """The counters of one server, in a separate registry, so that several servers can coexist."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._registry = registry = CollectorRegistry()
@@ -55,9 +55,9 @@ class Metrics:
             self._tokens.labels(span.speaker).inc(span.tokens)
             if not span.asked:
                 continue
-            # In a chain, a call failed if a source failed and no other had an answer.
-            missed = "failed" if span.fault else "not_found"
-            self._calls.labels(missed if span.speaker == "slm" else "found").inc()
+            # In a chain, a call counts as failed if a source failed and no other one answered.
+            outcome = "failed" if span.fault else "not_found"
+            self._calls.labels(outcome if span.speaker == "slm" else "found").inc()
             self._cost.inc(max(span.cost, 0.0))
 
     def text(self) -> bytes:

@@ -1,4 +1,4 @@
-"""ASGI middleware: checks before every request, and headers, log and metrics around it."""
+"""ASGI middleware: check every request, add headers to responses, write log and metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOG = logging.getLogger("lacy.serve")
 METERED_PATHS = (
     "/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/models", "/health", "/metrics",
 )  # fmt: skip
-"""Paths with metrics of their own; all others are counted together."""
+"""Paths that have their own metrics; all other paths are counted together."""
 
 CORS_METHODS = "GET, HEAD, POST"
 CORS_HEADERS = "Authorization, Content-Type, X-Request-Id"
@@ -43,11 +43,11 @@ Send = Callable[[Message], Awaitable[None]]
 class EnvelopeMiddleware:
     """Adds request ids and CORS headers, and handles HEAD and trailing slashes.
 
-    It is the outermost layer, so that it also applies to errors, including those from bugs.
+    It is the outermost layer, so it also applies to error responses, even after a bug.
 
     Args:
         app: the application with all other middleware.
-        origins: origins whose pages may send requests (``https://chat.example``); ``*`` is any.
+        origins: origins whose pages may send requests (``https://chat.example``); ``*`` for any.
     """
 
     def __init__(self, app: Any, origins: Sequence[str] = ()) -> None:
@@ -101,7 +101,7 @@ class EnvelopeMiddleware:
 
 
 def _normalize_origin(origin: str) -> str:
-    """Return an origin as browsers write it."""
+    """Return an origin in the form that browsers send."""
     return origin.strip().rstrip("/").lower()
 
 
@@ -124,15 +124,15 @@ class ClientStalled(Exception):
 
 
 class GuardMiddleware:
-    """Checks host name, key, rate limit and body size, and writes metrics and one line of log.
+    """Checks host name, key, rate limit and body size; writes metrics and a log line per request.
 
     Args:
         app: the application.
         limits: limits on the body and on clients that stop reading.
-        keys: accepted keys; None: no key is needed.
+        keys: accepted keys; None if no key is needed.
         metrics: counters of requests.
-        hosts: host names that requests may use; None: any. A server that is meant for this computer
-            alone must not be reached by a web page whose host name resolves to it.
+        hosts: host names that requests may use; None for any. The check prevents DNS rebinding: a
+            web page whose host name resolves to this computer must not reach a local server.
         open_paths: paths that need no key.
     """
 
@@ -153,7 +153,7 @@ class GuardMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begin, status = time.perf_counter(), 499  # stays 499 if the client leaves before an answer
+        begin, status = time.perf_counter(), 499  # 499: the client left before an answer
         log: dict[str, Any] = {}
         scope.setdefault("state", {})["log"] = log
 
@@ -172,10 +172,10 @@ class GuardMiddleware:
             await self.app(scope, self._bounded(scope, receive), send_in_time)
         except ApiError as error:
             await error.response()(scope, receive, send_in_time)
-        except ClientStalled:  # its response would pile up in memory
+        except ClientStalled:  # otherwise its response would pile up in memory
             log["stalled"] = True
         except Exception:
-            status = 500  # a bug, which is answered further out
+            status = 500  # a bug; an outer layer sends the answer
             raise
         finally:
             path = scope["path"] if scope["path"] in METERED_PATHS else "other"
@@ -187,7 +187,7 @@ class GuardMiddleware:
                 LOG.info(json.dumps(line, ensure_ascii=False))
 
     def _admit(self, scope: Message, log: dict[str, Any]) -> Client:
-        """Check host name, key and rate, before anything of the body is read.
+        """Check host name, key and rate limit, before the body is read.
 
         Raises:
             ApiError: the request is refused.
@@ -203,7 +203,7 @@ class GuardMiddleware:
         key = self._key(self.keys, headers.get(b"authorization", b"").decode("latin-1"))
         log["key"] = key.name
         client = Client(self.keys, key)
-        # Only POST requests generate text. GET is free: the page fetches its sources repeatedly.
+        # Only POST requests generate text. GET is not counted: the page polls its sources.
         if scope["method"] == "POST":
             client.charge(1)
         return client
@@ -226,29 +226,29 @@ class GuardMiddleware:
         return key
 
     def _bounded(self, scope: Message, receive: Receive) -> Receive:
-        """Return a ``receive`` that refuses a body that is too large or too slow."""
+        """Wrap ``receive`` to refuse a body that is too large or too slow."""
         why = f"the body is larger than {self.limits.body_bytes:,} bytes"
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self.limits.body_bytes:
             raise ApiError(413, why, "body_too_large")
-        late = f"the body took longer than {self.limits.body_deadline:g} s"
-        end = asyncio.get_running_loop().time() + self.limits.body_deadline
-        total, whole = 0, False
+        too_late = f"the body took longer than {self.limits.body_deadline:g} s"
+        deadline = asyncio.get_running_loop().time() + self.limits.body_deadline
+        total, complete = 0, False
 
-        # FastAPI passes on only an HTTPException while it reads a body, so no ApiError here.
+        # While FastAPI reads a body, it passes on HTTPException but no other exception.
         async def bounded() -> Message:
-            nonlocal total, whole
-            if whole:
+            nonlocal total, complete
+            if complete:
                 return await receive()
             try:
-                async with asyncio.timeout_at(end):
+                async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise HTTPException(408, late) from None
+                raise HTTPException(408, too_late) from None
             if message["type"] == "http.disconnect":
                 raise HTTPException(499, "the client closed the connection")
             total += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
+            complete = not message.get("more_body", False)
             if total > self.limits.body_bytes:
                 raise HTTPException(413, why)
             return message

@@ -1,4 +1,4 @@
-"""Prompts: texts, tokens, and chats rendered with the tokenizer's template."""
+"""Convert the prompts of requests: texts, token ids, and chats (with the tokenizer's template)."""
 
 from __future__ import annotations
 
@@ -20,48 +20,48 @@ class Prompt:
     text: str
     """The text, without control tokens."""
     tokens: Callable[[], Sequence[int]] = lambda: ()
-    """Returns the tokens, if they differ from the encoded text."""
+    """Returns the token ids; empty if encoding the text gives the right ones."""
     implied: int = 0
-    """Number of tokens that the server added."""
+    """Number of tokens that the server added (a begin token)."""
     written: str | None = None
-    """The prompt as the client wrote it, with control tokens by name."""
+    """The prompt as the client wrote it, with the names of control tokens."""
 
 
 def completion_prompts(given: str | Sequence[Any], engine: Engine) -> list[Prompt]:
-    """Return the prompts of a completion: a text, its tokens, or several of either.
+    """Return the prompts of a completion request, which gives texts or token ids, one or several.
 
-    Tokens are used unchanged: no begin token is added.
+    Token ids are used unchanged; no begin token is added.
 
     Raises:
-        ApiError: 400 for an unknown token or ``<CALL>``, and for more tokens than fit into the
+        ApiError: 400 for an unknown token id, for ``<CALL>``, or for more tokens than fit into the
             context.
     """
     if isinstance(given, str) or isinstance(given[0], int):
         given = [given]
     return [
-        _from_text(one, engine) if isinstance(one, str) else _from_tokens(one, engine)
-        for one in given
+        _from_text(prompt, engine) if isinstance(prompt, str) else _from_tokens(prompt, engine)
+        for prompt in given
     ]
 
 
 def _from_text(text: str, engine: Engine) -> Prompt:
-    """Return a prompt in which the names of special tokens, except ``<CALL>``, are these tokens.
+    """Return a prompt in which names of special tokens, except ``<CALL>``, become these tokens.
 
-    A hosted model gets the text unchanged.
+    For a hosted model, the text is not changed.
     """
-    controls = control_tokens(engine.tokenizer)
-    names = [name for name in controls.special if name in text and name != CALL_TOKEN]
+    control = control_tokens(engine.tokenizer)
+    names = [name for name in control.special if name in text and name != CALL_TOKEN]
     if not names or engine.hosted is not None:
         return Prompt(text)
-    begin = [] if engine.begin_id is None else [engine.begin_id]
-    if begin and engine.begin_id == controls.first(text):
-        begin = []
+    begin_ids = [] if engine.begin_id is None else [engine.begin_id]
+    if begin_ids and engine.begin_id == control.first(text):
+        begin_ids = []
 
     def tokens() -> list[int]:
-        return begin + controls.encode(text, plain=CALL_TOKEN)
+        return begin_ids + control.encode(text, plain=CALL_TOKEN)
 
-    clean = re.sub("|".join(map(re.escape, sorted(names, key=len, reverse=True))), "", text)
-    return Prompt(clean, tokens, len(begin), text)
+    visible_text = re.sub("|".join(map(re.escape, sorted(names, key=len, reverse=True))), "", text)
+    return Prompt(visible_text, tokens, len(begin_ids), text)
 
 
 def _from_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
@@ -77,9 +77,9 @@ def _from_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
 
 
 def chat_prompt(messages: Sequence[Message], tokenizer: Any, param: str = "messages") -> Prompt:
-    """Return the text whose continuation is the answer to a chat.
+    """Return the prompt whose continuation is the answer to a chat.
 
-    A model without a chat template continues the user's last message, as it was trained to.
+    A model without a chat template just continues the user's last message.
 
     Raises:
         ApiError: 400, there is no message to answer, or the template rejects the messages or drops
@@ -88,7 +88,7 @@ def chat_prompt(messages: Sequence[Message], tokenizer: Any, param: str = "messa
     if not getattr(tokenizer, "chat_template", None):
         users = [message.text for message in messages if message.role == "user"]
         if not users:
-            why = "this model has no chat template and needs a message of the user"
+            why = "this model has no chat template, so it needs a message with the role user"
             raise ApiError(400, why, "no_user_message", param)
         return Prompt(users[-1])
     try:

@@ -1,7 +1,7 @@
-"""A thread that generates all texts of a server, a token of each at a time.
+"""A thread that generates all texts of a server, one token of each per step.
 
-Callers submit a ``GenerationJob`` and get spans through callbacks; only this thread ever waits.
-Tokenizers are used in this thread alone, because they are not thread-safe.
+Callers submit a ``GenerationJob`` and receive spans through callbacks, so they never block. Only
+this thread uses the tokenizer, because tokenizers are not thread-safe.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ LOG = logging.getLogger("lacy.serve")
 
 @dataclass(eq=False)
 class GenerationJob:
-    """Texts that begin with one prompt. Its callbacks are called by one thread at a time.
+    """A job: one or several texts that continue one prompt. Callbacks never run concurrently.
 
-    ``on_span(number, span)`` gets the spans of a text and returns True to end it;
-    ``on_end(number, answer)`` gets the answer, or the exception if the job failed.
+    ``on_span(number, span)`` receives the spans of a text and returns True to end it;
+    ``on_end(number, answer)`` receives the answer, or the exception if the job failed.
     """
 
     engine: Engine
     prompt: str
     limit: int
-    """Most new tokens of each text."""
+    """Maximum number of new tokens per text."""
     count: int = 1
     subject: str | None = None
     tokens: Callable[[], Sequence[int]] = lambda: ()
-    """Returns the prompt's tokens if they differ from the encoded prompt."""
+    """Returns the prompt's token ids; empty if encoding the prompt gives the right ones."""
     on_span: Callable[[int, Span], bool] = lambda number, span: False
     on_end: Callable[[int, Answer | Exception], None] = lambda number, answer: None
     on_start: Callable[[int], None] = lambda tokens: None
     """Called with the number of prompt tokens when the job starts."""
     logprobs: int | None = None
-    """If given, spans have scores of their tokens and of so many of the likeliest ones."""
+    """Number of likeliest tokens to score at each position; None for spans without scores."""
     echo: str | None = None
-    """The prompt as the client wrote it, which is then the first span."""
+    """The prompt as the client wrote it, to be sent as the first span; None to send no prompt."""
     implied: int = 0
-    """Number of ``tokens`` that the server added: the begin token, or none."""
+    """Number of ``tokens`` that the server added (a begin token)."""
     owner: str | None = None
     """The key that owns the texts, if several keys share the server."""
     sequences: list[TextSequence] = field(default_factory=list, init=False)
@@ -60,20 +60,20 @@ class GenerationJob:
 
     @property
     def tokens_left(self) -> list[int]:
-        """Number of tokens that each of its texts may still get."""
+        """Number of tokens that each unfinished text may still get."""
         if not self.sequences:
             return [self.limit] * self.remaining
         return [max(0, self.limit - sequence.generated) for sequence in list(self.sequences)]
 
 
 class Scheduler:
-    """Generates the texts of jobs; to be closed, or used in a ``with``.
+    """Generates the texts of jobs. A context manager; otherwise call ``close``.
 
     Args:
-        engine: the model and its source, whose requests are counted (``source_status``); jobs use
-            variants of it.
-        streams: texts generated at the same time.
-        queue: further texts that may wait.
+        engine: the model with its source; requests to the source are counted (``source_status``).
+            Jobs must use variants of this engine.
+        streams: maximum number of texts that are generated at the same time.
+        queue: maximum number of further texts that wait.
     """
 
     def __init__(self, engine: Engine, *, streams: int = 32, queue: int = 64) -> None:
@@ -89,7 +89,7 @@ class Scheduler:
 
     @property
     def hosted(self) -> bool:
-        """True if the model runs behind another server, which scores no tokens and may fail."""
+        """True if the model runs behind another server; then there are no token scores."""
         return self.engine.hosted is not None
 
     @property
@@ -99,12 +99,12 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """Number of texts that wait."""
+        """Number of waiting texts."""
         with self._changed:
             return self._jobs.waiting
 
     def submit(self, *jobs: GenerationJob) -> None:
-        """Accept all of the jobs, or none.
+        """Accept all of the jobs or, with an error, none.
 
         Raises:
             Busy: there is no room for them, or their owner has used its share.
@@ -117,7 +117,7 @@ class Scheduler:
             self._changed.notify_all()
 
     def cancel(self, *jobs: GenerationJob) -> None:
-        """End these jobs' texts as they are; ``on_end`` is called for each."""
+        """End the texts of these jobs where they are; ``on_end`` is called for each text."""
         with self._changed:
             for job in jobs:
                 self._jobs.cancel(job)
@@ -126,19 +126,19 @@ class Scheduler:
             self._changed.notify_all()
 
     def refuse(self) -> None:
-        """Accept no more jobs; accepted ones go on."""
+        """Accept no more jobs; accepted jobs continue."""
         with self._changed:
             self._closing = True
 
     def end(self) -> None:
-        """Accept no more jobs, and end the accepted ones as they are."""
+        """Accept no more jobs, and end the texts of accepted ones where they are."""
         self.refuse()
         with self._changed:
             jobs = list(self._jobs)
         self.cancel(*jobs)
 
     def close(self) -> None:
-        """End everything and stop the threads."""
+        """End all texts and stop the threads."""
         self.end()
         with self._changed:
             self._closed = True
@@ -168,7 +168,7 @@ class Scheduler:
                 self._begin(job)
             try:
                 self._loop.step()
-            except Exception as error:  # a bug ends the running texts, not the server
+            except Exception as error:  # a bug must only end the running texts, not the server
                 LOG.exception("a step failed")
                 error.logged = True  # type: ignore[attr-defined]
                 self._loop.fail(error)
@@ -182,7 +182,7 @@ class Scheduler:
         return jobs
 
     def _begin(self, job: GenerationJob) -> None:
-        """Start a job's texts."""
+        """Start the texts of a job."""
         try:
             given = job.tokens()
             sequences = [self._sequence(job, number, given) for number in range(job.count)]
@@ -195,7 +195,7 @@ class Scheduler:
                 job.sequences = sequences
                 for sequence in sequences:
                     sequence.cancelled = job.cancelled
-        except Exception as error:  # a bad prompt or a bug; it ends this job alone
+        except Exception as error:  # an invalid prompt or a bug; it must only end this job
             with self._changed:
                 for _ in range(job.count):
                     self._jobs.text_ended(job)
@@ -203,7 +203,7 @@ class Scheduler:
                 job.on_end(number, error)
 
     def _sequence(self, job: GenerationJob, number: int, given: Sequence[int]) -> TextSequence:
-        """Make one of a job's texts."""
+        """Return the sequence of one of a job's texts."""
         sequence = job.engine.sequence(number, job.prompt, job.subject, job.limit, given)
 
         def on_end(answer: Answer | Exception) -> None:

@@ -1,4 +1,4 @@
-"""Schemas of responses for the OpenAPI description; ``formats`` builds the responses."""
+"""Schemas of responses for the OpenAPI description; ``formats`` builds the responses themselves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SpanSchema(BaseModel):
 
 
 class LacySchema(BaseModel):
-    """``lacy`` beside a choice."""
+    """The field ``lacy`` of a choice."""
 
     policy: str
     spans: list[SpanSchema]
@@ -32,7 +32,7 @@ class LacySchema(BaseModel):
     cost: float | None
     seconds: float | None
     hint: str = ""
-    """How to rephrase the prompt if it asks a question of a model that only continues texts."""
+    """How to rephrase a prompt that is a question, if the model only continues texts."""
 
 
 class TextLogprobs(BaseModel):
@@ -53,7 +53,7 @@ class TokenLogprob(BaseModel):
 
 
 class MessageToken(TokenLogprob):
-    """A token of a chat message, with the likeliest tokens at its place."""
+    """A token of a chat message, with the likeliest tokens at its position."""
 
     top_logprobs: list[TokenLogprob]
 
@@ -152,7 +152,7 @@ class ResponseUsage(BaseModel):
 
 
 class Incomplete(BaseModel):
-    """Why a response is incomplete."""
+    """The reason why a response is incomplete."""
 
     reason: Literal["max_output_tokens"]
 
@@ -182,7 +182,7 @@ class ModelSchema(BaseModel):
     parent: None
     permission: list[None]
     max_model_len: int
-    """The context length: most tokens of prompt and answer together."""
+    """The context length: maximum number of tokens of prompt and answer together."""
 
 
 class ModelList(BaseModel):
@@ -213,7 +213,7 @@ class SourceSchema(BaseModel):
     found: int
     not_found: int
     errors: int
-    """Requests at which the source failed; finding nothing is not a failure."""
+    """Number of requests that failed; finding nothing is not a failure."""
     seconds_median: float | None
     seconds_p95: float | None
     cost: float | None
@@ -230,7 +230,7 @@ class ServerInfo(BaseModel):
 
 
 class Health(BaseModel):
-    """The server is up."""
+    """The response of a running server."""
 
     status: Literal["ok"]
 
@@ -251,31 +251,31 @@ class ErrorBody(BaseModel):
 
 
 _REASONS = {
-    400: "something in the request is wrong, or beyond a limit",
+    400: "the request is invalid or exceeds a limit",
     401: "no valid API key",
     404: "there is no such model or path",
     408: "the body did not arrive in time",
     413: "the body is too large",
-    421: "the server is not called by this name",
+    421: "this host name is not allowed",
     429: "too many texts at once, or too many for this key; `Retry-After` says when to retry",
-    500: "a bug",
+    500: "a bug in lacy",
     503: "the server is shutting down",
 }
 _RETRY = {"Retry-After": {"description": "Seconds", "schema": {"type": "string"}}}
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return descriptions of a path's error responses; some statuses are common to all paths."""
-    described: dict[int | str, dict[str, Any]] = {}
+    """Return descriptions of a path's error responses: these statuses and those of all paths."""
+    descriptions: dict[int | str, dict[str, Any]] = {}
     for status in (*statuses, 401, 421, 429, 500):
-        described[status] = {"model": ErrorBody, "description": _REASONS[status]}
+        descriptions[status] = {"model": ErrorBody, "description": _REASONS[status]}
         if status in (429, 503):
-            described[status]["headers"] = _RETRY
-    return described
+            descriptions[status]["headers"] = _RETRY
+    return descriptions
 
 
 def generation_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """Return descriptions of the responses of a path that generates text, whole or streamed."""
+    """Return descriptions of the responses, whole or streamed, of a path that generates text."""
     data = {"type": "string", "description": "a chunk as JSON, or [DONE]"}
     event = {"type": "object", "required": ["data"], "properties": {"data": data}}
     stream = {"text/event-stream": {"schema": event}}
@@ -284,13 +284,13 @@ def generation_responses(model: type[BaseModel]) -> dict[int | str, dict[str, An
 
 
 def adapt_openapi(app: FastAPI, *, keys: bool) -> None:
-    """Adapt the OpenAPI description: a wrong body gives 400, and keys may be needed."""
+    """Adapt the OpenAPI description: an invalid body gives 400, not 422, and keys may be needed."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
-        known = app.openapi_schema is not None
+        cached = app.openapi_schema is not None
         description = generate()
-        if known:
+        if cached:
             return description
         for path in description["paths"].values():
             for operation in path.values():

@@ -1,4 +1,4 @@
-"""Runs the application with uvicorn, and ends streams cleanly at shutdown."""
+"""Run the application with uvicorn, and end streams properly at shutdown."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ import contextlib
 import errno
 import functools
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Generator
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
+from lacy._signals import handle_signals
 from lacy.errors import LacyError
 from lacy.serve.connections import BoundedProtocol
 from lacy.serve.limits import Limits
 from lacy.serve.scheduler import Scheduler
 
 BACKLOG = 2048
-"""Connections that the operating system queues until they are accepted."""
+"""Number of connections that the operating system queues until they are accepted."""
 
 BURSTS = 8
 """asyncio accepts connections in bursts, and may accept another burst before it has closed the
-connections that must make room. This many bursts equal the limit on connections."""
+connections that should make room. So a burst has only this fraction of the maximum number."""
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = ("SIGINT", "SIGTERM")
+"""The signals that stop the server."""
 
 
 def open_socket(host: str, port: int) -> socket.socket:
     """Return a listening socket.
 
     Raises:
-        LacyError: E12, the address is not this computer's, or the port is taken or forbidden.
+        LacyError: E12, this computer does not have the address, or the port is taken or forbidden.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        socket.getaddrinfo(host, None)  # tells an unknown name from other errors
+        socket.getaddrinfo(host, None)  # distinguishes unknown names from other errors
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         if isinstance(error, socket.gaierror) or error.args[0] == errno.EADDRNOTAVAIL:
@@ -63,9 +63,9 @@ class Server(uvicorn.Server):
         app: the application, from ``make_app``.
         scheduler: the scheduler of the application.
         host: address to listen on; loopback by default.
-        port: port to listen on; 0 chooses a free one.
-        grace: seconds that texts have to finish; then the rest is cut off, and each client gets a
-            regular last chunk.
+        port: port to listen on; 0 for any free one.
+        grace: seconds that running texts may take to finish. After that they are cut off, and each
+            client gets a regular last chunk.
     """
 
     def __init__(
@@ -99,30 +99,23 @@ class Server(uvicorn.Server):
 
     @property
     def port(self) -> int:
-        """The port that it listens on, once ``started``."""
+        """The port on which the server listens, once it has started."""
         return int(self.servers[0].sockets[0].getsockname()[1])
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Context in which SIGTERM and Ctrl-C stop the server; afterwards both act as Ctrl-C.
+        """Return a context in which SIGTERM and Ctrl-C shut the server down.
 
         Raises:
             KeyboardInterrupt: a signal arrived, and the server has shut down.
         """
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread receives signals
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in STOPPING}
-        try:
+        with handle_signals(STOPPING, self.handle_exit):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
         if self.should_exit and self._signalled:
             raise KeyboardInterrupt
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to shut down; a second signal ends the process at once with code 130."""
+        """Begin to shut down; on a second signal, exit at once with code 130."""
         if self._signalled:
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write("Ended at once.\n")
@@ -131,7 +124,7 @@ class Server(uvicorn.Server):
         self._signalled = self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, with a longer queue: asyncio uses one number for the queue and its own bursts."""
+        """Listen with a long queue; asyncio would use the size of its bursts for the queue too."""
         await super().startup(sockets)
         for listening in [sock for server in self.servers for sock in server.sockets]:
             with socket.fromfd(listening.fileno(), listening.family, listening.type) as copy:

@@ -1,4 +1,4 @@
-"""The service behind the paths: checks requests against limits, and generates their answers."""
+"""The service behind the paths: check requests against limits, and generate answers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from lacy.serve.prompts import Prompt
 from lacy.serve.scheduler import Scheduler
 
 ALIASES = {"calls=never": "never", "calls=always": "always"}
-"""Other names of policies, which are clearer after a model's name."""
+"""Alternative names of policies that read well after a model's name."""
 
 PING_SECONDS = 5.0
-"""Silence after which a stream sends a comment; proxies commonly give up after 30 or 60."""
+"""A stream sends a comment after this silence; proxies commonly time out after 30 or 60 seconds."""
 
 MIN_TEMPERATURE = 0.001
-"""A lower temperature counts as 0: the likeliest token."""
+"""A lower temperature is treated as 0, which takes the likeliest token."""
 
 
 @dataclass
@@ -44,9 +44,9 @@ class Service:
     log_prompts: bool
     created: int
     context: int
-    """Most tokens of a text."""
+    """Maximum length of prompt and answer in tokens."""
     prompts: Sequence[str] = ()
-    """Prompts that the page offers."""
+    """Example prompts that the page offers."""
     ping_seconds: float = PING_SECONDS
     """Silence after which a stream sends a comment to keep the connection open."""
 
@@ -56,19 +56,21 @@ class Service:
         """Check a body and convert it to a request.
 
         Raises:
-            ApiError: something is beyond a limit, unknown, or not supported.
+            ApiError: a value exceeds a limit, is unknown, or is not supported.
         """
         self._check_supported(body, prompts)
         limits, scheduler = self.limits, self.scheduler
-        count, base = body.n or 1, scheduler.engine
-        limit = min(base.max_new_tokens, limits.max_new_tokens) if limit is None else limit
-        fewest = body.fewest_tokens(limit)
+        count, default_engine = body.n or 1, scheduler.engine
+        limit = (
+            min(default_engine.max_new_tokens, limits.max_new_tokens) if limit is None else limit
+        )
+        min_tokens = body.fewest_tokens(limit)
         check_limit("max_tokens", limit, limits.max_new_tokens)
         check_limit("n", count, min(limits.choices, scheduler.streams))
         check_limit("stop", len(body.stops), limits.stops)
         check_limit("stop", max(map(len, body.stops), default=0), limits.stop_characters)
         if "" in body.stops:
-            raise ApiError(400, "an empty stop string stops everything", "invalid_value", "stop")
+            raise ApiError(400, "a stop string must not be empty", "invalid_value", "stop")
         check_limit("n", count * len(prompts), scheduler.streams + scheduler.queue)
         name_policy = self.policy_in_name(body.model)
         param = "model" if body.lacy.policy is None else "lacy.policy"
@@ -76,19 +78,19 @@ class Service:
         if body.wanted_logprobs is not None and body.wants_echo and limit <= 1:
             policy = "never"  # the request only scores the prompt
         check_limit("min_tokens", body.min_tokens or 0, limit)
-        if fewest and scheduler.hosted:
+        if min_tokens and scheduler.hosted:
             field = "ignore_eos" if body.ignore_eos else "min_tokens"
             why = f"{field} is not supported for a model on another server"
             raise ApiError(400, why, "unsupported", field)
-        cold = body.temperature is not None and body.temperature < MIN_TEMPERATURE
+        greedy = body.temperature is not None and body.temperature < MIN_TEMPERATURE
         engine = self.engine(
             policy,
             param,
             unit=body.lacy.unit,
-            temperature=0.0 if cold else body.temperature,
+            temperature=0.0 if greedy else body.temperature,
             top_p=body.top_p,
             seed=random.getrandbits(32) if body.seed is None else body.seed % 2**32,
-            min_new_tokens=fewest,
+            min_new_tokens=min_tokens,
         )
         return GenerationRequest(
             engine, prompts, limit, count, body.stops, body.lacy.subject,
@@ -96,10 +98,12 @@ class Service:
         )  # fmt: skip
 
     def _check_supported(self, body: RequestBody, prompts: list[Prompt]) -> None:
-        """Check for prompts that are too long, before their slow tokenization, and for fields.
+        """Check for unsupported fields and for prompts that are surely too long.
+
+        Long prompts are refused by their characters, because tokenizing them would be slow.
 
         Raises:
-            ApiError: 400.
+            ApiError: 400, there is one.
         """
         longest = self.context * MAX_TOKEN_CHARACTERS
         if any(len(prompt.text) > longest for prompt in prompts):
@@ -127,13 +131,13 @@ class Service:
         except LacyError as error:
             raise as_api_error(error, param) from error
         except (TypeError, ValueError, OverflowError) as error:  # for example, infinite numbers
-            raise ApiError(400, f"{policy!r} is no policy: {error}", "E61", param) from error
+            raise ApiError(400, f"{policy!r} is not a policy: {error}", "E61", param) from error
 
     def policy_in_name(self, model: str) -> str | None:
-        """Return the policy in a model's name.
+        """Return the policy in a model's name, such as ``mine:budget=0.1``; None if it has none.
 
         Raises:
-            ApiError: 404, the name is another model's.
+            ApiError: 404, it is not the name of this server's model.
         """
         if model == self.name:
             return None
@@ -149,7 +153,7 @@ class Service:
         request: GenerationRequest,
         form: CompletionFormat | ResponseFormat,
     ) -> Response:
-        """Generate and send an answer, whole or as a stream."""
+        """Return the response with the answer, whole or as a stream."""
         log, client = http.state.log, http.state.client
         client.charge(len(request.prompts) * request.count)
         request = replace(request, owner=client.owner)
@@ -181,7 +185,7 @@ class Service:
         return JSONResponse(form.whole(generation))
 
     def _end(self, generation: Generation, log: dict[str, Any]) -> None:
-        """Cancel what is still being generated; count and log what was."""
+        """Cancel texts that are still being generated; count and log what was generated."""
         generation.cancel()
         self.metrics.add_prompt(generation.prompt_tokens)
         if generation.first_text is not None:
@@ -194,11 +198,11 @@ class Service:
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events.
+    """A response of server-sent events.
 
     Args:
-        chunks: the events.
-        on_end: called at the end, even if the client left before the first event.
+        chunks: the encoded events.
+        on_end: called at the end, even if the client leaves before the first event.
     """
 
     def __init__(self, chunks: AsyncIterator[bytes], on_end: Callable[[], None]) -> None:
@@ -207,7 +211,7 @@ class EventStream(StreamingResponse):
         self._on_end = on_end
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Send them."""
+        """Send the events."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -232,10 +236,10 @@ async def _read_all(generation: Generation) -> None:
 async def _while_connected(
     http: Request, work: Coroutine[Any, Any, None], generation: Generation
 ) -> None:
-    """Do ``work``; if the client leaves meanwhile, cancel its texts.
+    """Await ``work``; if the client disconnects meanwhile, cancel the generation.
 
     Raises:
-        ApiError: 499, the client has left (nobody reads this).
+        ApiError: 499, the client has disconnected; this goes only to the log.
     """
     task = asyncio.ensure_future(work)
     try:

@@ -1,4 +1,4 @@
-"""Status of a server's sources: names, prices, and how they have been doing."""
+"""Status of a server's sources: names, prices, and counts of requests and failures."""
 
 from __future__ import annotations
 
@@ -23,56 +23,58 @@ KINDS = {
     "ScriptedSource": "script",
     "Truth": "made-up world",
 }
-"""Names of classes for people; for other classes, the class name is split into words."""
+"""Readable names of source classes; the name of any other class is split into words."""
 
 
 def metered(engine: Engine) -> Engine:
-    """Return the same engine with counters for each source; the sources are not changed."""
-    made = engine.variant()
+    """Return a copy of the engine that counts the requests to each source."""
+    copied = engine.variant()
     if engine.source is not None:
-        made.source = _metered(engine.source)
-    return made
+        copied.source = _metered(engine.source)
+    return copied
 
 
 def source_status(source: Source | None) -> list[dict[str, Any]]:
-    """Return the status of each source, of a chain in its order; it contains no secrets.
+    """Return the status of each source (of a chain in its order), without any secrets.
 
-    The counts come from the ``Metered`` around a source; without one they are zero.
+    The counts come from the ``Metered`` wrapper of a source; without one they are zero.
     """
     if source is None:
         return []
-    return [_status(found) for found in _unwrap(source, _Found(source, SourceUsage()))]
+    return [
+        _status(unwrapped) for unwrapped in _unwrap(source, _UnwrappedSource(source, SourceUsage()))
+    ]
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """A source, and what its wrappers know about it."""
+class _UnwrappedSource:
+    """A source without its wrappers, and the status that its wrappers know."""
 
     source: Source
     usage: SourceUsage
     resting: bool = False
 
 
-def _unwrap(source: Source, found: _Found) -> list[_Found]:
+def _unwrap(source: Source, status: _UnwrappedSource) -> list[_UnwrappedSource]:
     """Return the sources inside all wrappers."""
     if isinstance(source, Metered):
-        found = replace(found, usage=source.usage)
+        status = replace(status, usage=source.usage)
     if isinstance(source, Breaker) and source.state == "open":
-        found = replace(found, resting=True)
+        status = replace(status, resting=True)
     if isinstance(source, Chain):
-        return [one for member in source.sources for one in _unwrap(member, found)]
+        return [unwrapped for member in source.sources for unwrapped in _unwrap(member, status)]
     wrapped = _wrapped(source)
-    return [replace(found, source=source)] if wrapped is None else _unwrap(wrapped, found)
+    return [replace(status, source=source)] if wrapped is None else _unwrap(wrapped, status)
 
 
-def _status(found: _Found) -> dict[str, Any]:
-    source, usage = found.source, found.usage
+def _status(unwrapped: _UnwrappedSource) -> dict[str, Any]:
+    source, usage = unwrapped.source, unwrapped.usage
     return {
         "name": source.name,
         "kind": _kind(source),
         "where": _where(source),
         "price": _price(source),
-        "resting": found.resting,
+        "resting": unwrapped.resting,
         "failing": usage.failing,
         "requests": usage.requests,
         "found": usage.answered,
@@ -85,7 +87,7 @@ def _status(found: _Found) -> dict[str, Any]:
 
 
 def _metered(source: Source) -> Source:
-    """Put a ``Metered`` around each member of a chain, or around a source that is no chain."""
+    """Wrap each member of a chain, or a source that is not a chain, in ``Metered``."""
     if isinstance(source, Chain):
         chain = copy.copy(source)
         chain.sources = [_metered(member) for member in source.sources]
@@ -95,12 +97,12 @@ def _metered(source: Source) -> Source:
         wrapper: Any = copy.copy(source)
         wrapper.source = _metered(wrapped)
         return wrapper
-    # No timeout here, because the engine has one.
+    # No timeout here, as the engine has one.
     return source if isinstance(source, Metered) else Metered(source, timeout=None)
 
 
 def _wrapped(source: Source) -> Source | None:
-    """Return the source inside a wrapper; None if it is no wrapper."""
+    """Return the source inside a wrapper; None if ``source`` is not a wrapper."""
     wrapped = getattr(source, "source", None)
     return wrapped if isinstance(wrapped, Source) else None
 
@@ -110,7 +112,7 @@ def _has_chain(source: Source | None) -> bool:
 
 
 def _kind(source: Source) -> str:
-    """Return what a source is, for people."""
+    """Return a readable name for the kind of a source."""
     names = [kind.__name__ for kind in type(source).__mro__]
     known = next((KINDS[name] for name in names if name in KINDS), None)
     return known or re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", names[0]).strip().lower()

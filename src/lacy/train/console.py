@@ -13,6 +13,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from lacy._require import require_one_of
 from lacy._text import format_duration
 from lacy.errors import LacyError
 from lacy.run import flatten
@@ -152,11 +153,7 @@ def trackers(
     known = [str(name) for name in LOGGER_TYPE_TO_CLASS]
     installed = [str(name) for name in get_available_trackers()]
     for name in names:
-        if name not in known:
-            do = f"choose one of: {', '.join(known)}"
-            why = "accelerate has no tracker of this name"
-            raise LacyError("E12", key="trackers", value=name, why=why, do=do)
-        if name not in installed:
+        if require_one_of("trackers", name, known) not in installed:
             raise LacyError("E11", extra_for=f"tracker {name}", package=name, extra="trackers")
     accelerator = Accelerator(log_with=list(names), project_dir=str(folder))
     plain = {key: str(value) for key, value in flatten(settings).items()}

@@ -13,7 +13,7 @@ from lacy.config import Positional
 from lacy.errors import LacyError
 
 MODEL_FILES = ("config.json", "adapter_config.json", "model/config.json", "checkpoints")
-"""A folder with one of these is a model or a training run."""
+"""If a folder has one of these, it is a model or a training run."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class CheckConfig(TextOptions):
     or Parquet (a file, compressed or not, or a folder), or hf:owner/name."""
     # [Check]
     what: Literal["auto", "texts", "marks", "model"] = "auto"
-    """What PATH is; by default its files decide."""
+    """Type of PATH; by default determined from its files."""
     tokenizer: str | None = None
     """Check the marks of texts, counted in tokens of this tokenizer (a folder or a Hub name)."""
     samples: int = 3
@@ -46,7 +46,7 @@ lacy data check runs/mine
 
 
 def run(config: CheckConfig) -> int:
-    """Check what the path holds; return 3 if marks do not fit their tokens."""
+    """Check the path; return 3 if marks do not fit their tokens."""
     what = _kind(config) if config.what == "auto" else config.what
     if what == "marks":
         return _check_marks(config)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lacy.types import Document
 
 SAMPLE, PAID_SAMPLE = 100, 3
-"""Documents that a dry run annotates; fewer if each costs money."""
+"""Number of documents that a dry run annotates; fewer if each costs money."""
 
 
 @dataclass
@@ -56,8 +56,8 @@ class MarkConfig(TextOptions):
     """Folder of packed data to write; older packed data in it are replaced."""
     # [Annotation]
     annotator: Literal["spacy", "gold", "judge", "live"] = "spacy"
-    """What marks: spaCy with rules, the marks of a made-up world (gold), stored labels of a judge,
-    or a language model that is asked now (live)."""
+    """Who marks the facts: spaCy with rules, the made-up world itself (gold), stored labels of a
+    judge, or a language model that is asked now (live)."""
     # [Tokenizer]
     tokenizer: str | None = None
     """Folder or Hub name of a tokenizer; without one, a tokenizer is trained on the texts."""
@@ -94,7 +94,7 @@ lacy data mark world --annotator gold --out data/world
 """
 
 Documents = Callable[[], "Iterator[Document]"]
-"""Reads the documents from the beginning at each call."""
+"""A function that reads the documents from the beginning at each call."""
 
 
 def run(config: MarkConfig) -> int:
@@ -134,9 +134,9 @@ def run(config: MarkConfig) -> int:
 
 
 def _documents(config: MarkConfig, report: list[ReadReport]) -> Documents:
-    """Return a function that reads the documents once for each pass (tokenizer, marks, packing).
+    """Return a function that reads the documents, for each pass (tokenizer, marks, packing).
 
-    ``report`` contains the report of the last pass.
+    Each pass replaces the contents of ``report`` by its own report.
     """
     from lacy.annotate import read_labels
 
@@ -145,7 +145,7 @@ def _documents(config: MarkConfig, report: list[ReadReport]) -> Documents:
 
     def documents() -> Iterator[Document]:
         report[:] = [ReadReport()]
-        # --only filters before --limit counts.
+        # --limit counts only documents that --only selects.
         limit = None if config.only else config.limit
         found = config.read(config.source, report[0], limit=limit)
         if config.only is None:
@@ -203,7 +203,7 @@ def _live(judge: Judge) -> Annotator:
 
 
 def _print_estimate(config: MarkConfig, documents: Documents) -> None:
-    """Print what the whole would take, estimated from a sample."""
+    """Print the estimated size and time of the whole job, from a sample."""
     from lacy.annotate import estimate_packing
 
     sample = PAID_SAMPLE if config.annotator == "live" else SAMPLE
@@ -223,5 +223,5 @@ def _print_estimate(config: MarkConfig, documents: Documents) -> None:
 
 
 def _say(sentence: str) -> None:
-    """Print an automatic choice on standard error."""
+    """Print a note on standard error."""
     say(sentence, file=sys.stderr)

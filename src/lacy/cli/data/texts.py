@@ -1,4 +1,4 @@
-"""The options of commands that read texts."""
+"""Flags of all commands that read texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class TextOptions:
-    """How texts are read."""
+    """Flags that say how texts are read."""
 
     # [Texts]
     text_field: Rare[str] = "text"
@@ -36,12 +36,12 @@ class TextOptions:
     def read(
         self, source: str, report: ReadReport, *, limit: int | None = None
     ) -> Iterator[Document]:
-        """Yield the documents of a source; of a made-up world, its training texts.
+        """Yield the documents of a source (of a made-up world, its training texts).
 
         Args:
             source: a file, a folder, a world's folder or ``hf:owner/name``.
-            report: receives what was skipped.
-            limit: the largest number of documents.
+            report: records which texts were skipped.
+            limit: maximum number of documents.
         """
         from lacy.corpus import read
 
@@ -58,7 +58,7 @@ class TextOptions:
 
 
 def text_source(source: str) -> str | Path:
-    """Return the file of a world's training texts; any other source as it is."""
+    """Return the file of training texts if the source is a world, else the source itself."""
     if source.startswith("hf:"):
         return source
     folder = Path(source)

@@ -32,7 +32,7 @@ class AskConfig:
     text: Positional[str]
     """Beginning of a text, up to where a value is due."""
     subject: str | None = None
-    """Whom or what the text is about; by default the first name in it."""
+    """Who or what the text is about; by default the first name in it."""
 
 
 FILE = False
@@ -65,7 +65,7 @@ def run(config: AskConfig) -> int:
 
 
 def _known_names(names: NameIndex) -> str:
-    """Say whom a source can be asked about."""
+    """Return a sentence with names that the source knows."""
     some = ", ".join(repr(one_line(name)) for name in islice(names, 3))
     if not some:
         return "The source is empty: it knows no names."
@@ -74,7 +74,7 @@ def _known_names(names: NameIndex) -> str:
 
 
 def _print_reply(reply: Reply) -> None:
-    """Print the candidates, each with its kind and, below, its evidence."""
+    """Print the candidates, each with its kind and, on the next line, its evidence."""
     from rich.console import Console
     from rich.text import Text
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lacy.types import Document
 
 SHOWN = 5
-"""Skipped documents that are listed."""
+"""Maximum number of skipped documents that are listed."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ def run(config: BuildConfig) -> int:
     def documents() -> Iterator[Document]:
         try:
             yield from config.read(config.texts, seen, limit=config.limit)
-        except LacyError as error:  # no such file, no text in it, or no readable file in a folder
+        except LacyError as error:  # no such file, or nothing readable in it
             count = (
                 count_documents(config.out, origin) if error.code in ("E13", "E21", "E27") else 0
             )

@@ -17,7 +17,7 @@ from lacy.sources.db import draft_mapping
 class MapConfig:
     """Write a first mapping for a database whose tables were made for something else.
 
-    The mapping says whom or what facts are about, which columns are relations, and how tables join;
+    The mapping says who or what facts are about, which columns are relations, and how tables join;
     its comments say what to change. The database is only read.
     """
 

@@ -1,13 +1,13 @@
-// Keeps the request in the page's address, after the '#', which browsers do not send to servers.
+// Stores the request in the page's address after the '#', a part that browsers do not send to servers.
 
-/** Returns the prompt, the policy, and true if three answers stand side by side. */
+/** Returns the prompt, the policy, and whether three answers are shown side by side. */
 export function read() {
   const parameters = new URLSearchParams(location.hash.slice(1));
   const get = (name) => parameters.get(name) ?? "";
   return { prompt: get("prompt"), policy: get("policy"), beside: parameters.has("beside") };
 }
 
-/** Saves them, without a new entry in the browser's history. */
+/** Saves the request without a new entry in the browser's history. */
 export function save({ prompt, policy, beside }) {
   const parameters = new URLSearchParams({ prompt });
   if (policy) parameters.set("policy", policy);

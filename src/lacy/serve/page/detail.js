@@ -1,9 +1,9 @@
-// The panel with details of the text under the mouse, or of the text that was selected.
+// The panel with details of the part of a text that is selected or under the mouse.
 
 import { amount, byId, definitions, plural, time } from "./dom.js";
 import { speakerName } from "./speakers.js";
 
-let selected = null; // the text that was clicked or focused: { span, node }
+let selected = null; // the part that was clicked or focused: { span, node }
 
 function show(span) {
   byId("about").replaceChildren(definitions([
@@ -15,7 +15,7 @@ function show(span) {
   byId("detail").hidden = false;
 }
 
-/** Shows details; `select`: the text was clicked or focused, not just under the mouse. */
+/** Shows the details of a part; `select` is true if it was clicked or focused. */
 export function point(span, node, select) {
   if (select) {
     selected?.node.setAttribute("aria-pressed", "false");
@@ -25,13 +25,13 @@ export function point(span, node, select) {
   show(span);
 }
 
-/** The mouse has left: shows the selected text again, if any. */
+/** Handles that the mouse has left: shows the selected part again, if there is one. */
 export function leave() {
   if (selected) show(selected.span);
   else byId("detail").hidden = true;
 }
 
-/** Closes the panel; if the focus was in it, it returns to the text. */
+/** Closes the panel; if it has the focus, returns the focus to the text. */
 export function close() {
   const inside = byId("detail").contains(document.activeElement);
   const node = selected?.node;

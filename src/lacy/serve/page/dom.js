@@ -1,4 +1,4 @@
-// Helpers for elements and numbers.
+// Helpers that create elements and format numbers.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -9,7 +9,7 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Returns pairs as a list of terms and definitions. */
+/** Returns a definition list of pairs [term, definition]. */
 export function definitions(rows) {
   const row = ([term, what]) => element("div", {}, element("dt", {}, term), element("dd", {}, what));
   return element("dl", {}, ...rows.map(row));

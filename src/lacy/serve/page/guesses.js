@@ -1,5 +1,5 @@
-// Finds guesses: what the model wrote after a call that found nothing, to the end of the clause.
-// The same rule as in lacy/cascade/guesses.py; a test compares the two.
+// Finds guesses: what the model writes after a call that found nothing, up to the end of the clause.
+// The rule is the same as in lacy/cascade/guesses.py; a test compares the two.
 
 const END = /(?:(?<!\b[A-Z])\.|[;:!?])\s$|,\s[^\d\s]$|[\n)\]}]$/u;
 const TAIL = 4; // number of characters that END examines
@@ -10,7 +10,7 @@ export class GuessTracker {
     this.tail = "";
   }
 
-  /** Splits the next span, or part of one, into [text, true if it is a guess]. */
+  /** Splits the next span, or the next part of one, into pairs [text, true if it is a guess]. */
   split(span) {
     if (span.speaker !== "slm") this.open = false;
     else if (span.asked) [this.open, this.tail] = [true, ""];

@@ -1,4 +1,4 @@
-// The controls of the page. The key stays in its field and is not stored.
+// The controls of the page. The API key stays in its input field and is never stored.
 
 import * as address from "./address.js";
 import { close } from "./detail.js";
@@ -12,17 +12,17 @@ const RERUN_DELAY = 300; // milliseconds after the last change of a control
 
 let server = null; // the response of /v1/lacy
 let running = null; // AbortController of the current request
-let last = null; // the plan of the last answers
-let timer = 0; // timer of the next run
-let waiting = 0; // timer until a refused request may be repeated
+let last = null; // the plan of the last answers: a function that returns their titles and policies
+let timer = 0; // timer of the next automatic run
+let waiting = 0; // timer until a refused request may be retried
 
-function say(text) {
+function setStatus(text) {
   byId("status").textContent = text;
 }
 
-function complain(error) {
+function showError(error) {
   const problem = byId("problem");
-  say("");
+  setStatus("");
   if (error.status === 401) {
     byId("key-row").hidden = false;
     problem.textContent = byId("key").value ? "This key is not valid." : "This server asks for an API key.";
@@ -31,93 +31,93 @@ function complain(error) {
     problem.textContent = `Refused: ${error.message}. Try again in ${error.retry} s.`;
     waiting = setTimeout(() => {
       problem.textContent = "";
-      say("You can try again now.");
+      setStatus("You can try again now.");
     }, 1000 * error.retry);
   } else {
     problem.textContent = error instanceof Failure ? `No answer: ${error.message}` : String(error);
   }
 }
 
-async function look() {
+async function fetchServer() {
   server = await (await ask("/v1/lacy", byId("key").value)).json();
   for (const source of server.sources ?? []) sourceClass(source.name);
   drawSources(server.sources ?? []);
 }
 
-async function meet() {
-  await look();
+async function connect() {
+  await fetchServer();
   byId("problem").textContent = "";
   byId("model").textContent = `The model is ${server.model}.`;
   byId("default").textContent = `(${meaning(server.policy)})`;
-  offer();
+  hideDefaultPolicy();
   byId("picks").hidden = !server.prompts.length;
-  byId("picks").replaceChildren(...server.prompts.map(pick));
+  byId("picks").replaceChildren(...server.prompts.map(promptButton));
   if (!byId("prompt").value && server.prompts.length) byId("prompt").value = server.prompts[0];
 }
 
 const MEANINGS = { "threshold=0": "where the model wants: threshold=0", never: "never" };
 
-const meaning = (how) => MEANINGS[how] ?? how;
+const meaning = (policy) => MEANINGS[policy] ?? policy;
 
-function pick(prompt) {
+function promptButton(prompt) {
   const button = element("button", { type: "button" }, prompt.trim());
-  button.addEventListener("click", () => begin(prompt));
+  button.addEventListener("click", () => startPrompt(prompt));
   return button;
 }
 
-function policy() {
+function selectedPolicy() {
   const chosen = byId("form").elements.policy.value;
   return chosen === "budget" ? `budget=${Number(byId("budget").value)}` : chosen;
 }
 
-function share() {
+function showBudget() {
   byId("share").textContent = `${Math.round(100 * byId("budget").value)}%`;
 }
 
-const single = () => [["Answer", policy()]];
+const singlePlan = () => [["Answer", selectedPolicy()]];
 
-const beside = () => [
+const comparisonPlan = () => [
   ["Alone", "never"],
-  [`lacy: ${policy() || server.policy}`, policy()],
+  [`lacy: ${selectedPolicy() || server.policy}`, selectedPolicy()],
   ["Calls everywhere", "always"],
 ];
 
-/** Hides the policy that is the server's default, which has a choice of its own. */
-function offer() {
+/** Hides the policy that is the server's default, because "default of the server" selects it. */
+function hideDefaultPolicy() {
   for (const radio of byId("form").elements.policy) {
     radio.closest("label").hidden = Boolean(radio.value) && radio.value === server.policy;
   }
-  choose(byId("form").elements.policy.value);
+  selectPolicy(byId("form").elements.policy.value);
 }
 
-function choose(value) {
+function selectPolicy(value) {
   const radios = [...byId("form").elements.policy];
   const radio = radios.find((one) => one.value === value && !one.closest("label").hidden);
   const known = radios.some((one) => one.value === value);
   if (radio ?? known) (radio ?? radios[0]).checked = true;
 }
 
-/** Sets the controls from the address. Nothing is generated: opening a link costs nothing. */
-function restore() {
+/** Sets the controls from the address. Nothing is generated, so opening a link costs nothing. */
+function restoreFromAddress() {
   const view = address.read();
   if (!view.prompt) return;
   byId("prompt").value = view.prompt;
   const [name, value] = view.policy.split("=");
   const chosen = name === "budget" ? name : view.policy;
   if (name === "budget") byId("budget").value = value;
-  choose(chosen);
-  share();
-  const how = view.beside ? "Side by side" : "Write";
-  say(`From the address; “${how}” generates ${view.beside ? "these answers" : "this answer"}.`);
+  selectPolicy(chosen);
+  showBudget();
+  const button = view.beside ? "Side by side" : "Write";
+  setStatus(`Loaded from the address; press “${button}” to generate ${view.beside ? "the answers" : "the answer"}.`);
 }
 
 /** Streams one answer into its pane; returns its token counts and time as a sentence. */
-async function stream(pane, prompt, how, signal, shown) {
+async function stream(pane, prompt, policy, signal, onChunk) {
   const body = { model: server.model, prompt, stream: true, stream_options: { include_usage: true } };
-  if (how) body.lacy = { policy: how };
+  if (policy) body.lacy = { policy };
   const ended = { policy: "", read: 0, finish: "", hint: "" };
   for await (const chunk of chunks(await ask("/v1/completions", byId("key").value, body, signal))) {
-    shown();
+    onChunk();
     for (const choice of chunk.choices) {
       pane.add(choice.lacy.spans);
       ended.policy ||= choice.lacy.policy ?? "";
@@ -129,8 +129,8 @@ async function stream(pane, prompt, how, signal, shown) {
   return pane.end(ended, "", server.sources ?? []);
 }
 
-/** Runs one job at a time: ends the current one, and shows errors. */
-async function busy(work) {
+/** Runs a job and shows its errors; aborts the job that is still running. */
+async function runJob(work) {
   running?.abort();
   clearTimeout(timer);
   clearTimeout(waiting);
@@ -139,44 +139,46 @@ async function busy(work) {
   close();
   const job = { signal: mine.signal, pane: null };
   try {
-    if (!server) await meet();
+    if (!server) await connect();
     if (running !== mine) return;
     byId("stop").disabled = false;
-    say(`Done. ${await work(job)}`);
-    await look().catch(() => {}); // updates the sources; the answer does not need them
+    setStatus(`Done. ${await work(job)}`);
+    await fetchServer().catch(() => {}); // updates the panel of sources; errors do not matter here
   } catch (error) {
     const stopped = error.name === "AbortError";
     if (stopped && running !== mine) return; // another job has started
     if (job.pane?.root.isConnected) job.pane.end(null, stopped ? "stopped" : "broken off", []);
-    else if (!stopped && byId("answers").classList.contains("old")) empty(); // the old answer belongs to another prompt
+    else if (!stopped && byId("answers").classList.contains("old")) clearAnswers(); // they belong to another prompt
     byId("answers").classList.remove("old");
-    if (stopped) say("Stopped.");
-    else complain(error);
+    if (stopped) setStatus("Stopped.");
+    else showError(error);
   } finally {
-    if (running === mine) rest();
+    if (running === mine) endJob();
   }
 }
 
-function empty() {
+function clearAnswers() {
   byId("answers").replaceChildren();
   byId("legend").hidden = true;
 }
 
-/** Generates one answer after the other, so that none slows down another. */
-function write(plan) {
+/** Generates the answers of a plan one after the other, so that they do not slow each other down. */
+function generate(plan) {
   const prompt = byId("prompt").value;
-  address.save({ prompt, policy: policy(), beside: plan === beside });
-  return busy(async (job) => {
+  address.save({ prompt, policy: selectedPolicy(), beside: plan === comparisonPlan });
+  return runJob(async (job) => {
     last = plan;
     const results = [];
-    const wanted = plan();
-    say(wanted.length > 1 ? `Writing ${wanted.length} answers …` : "Writing …");
+    const answers = plan();
+    setStatus(answers.length > 1 ? `Writing ${answers.length} answers …` : "Writing …");
     byId("answers").classList.add("old"); // until new text arrives
-    for (const [n, [title, how]] of wanted.entries()) {
-      const pane = (job.pane = new Pane(title, prompt, { say, onContinue: (it) => resume(it, how), onBegin: begin }));
-      const shown = () => pane.root.isConnected || show(pane, n === 0);
-      const took = await stream(pane, prompt, how, job.signal, shown);
-      results.push(wanted.length > 1 ? `${title}: ${took}` : took);
+    for (const [n, [title, policy]] of answers.entries()) {
+      const pane = (job.pane = new Pane(title, prompt, {
+        setStatus, onContinue: (it) => continueAnswer(it, policy), onBegin: startPrompt,
+      }));
+      const onChunk = () => pane.root.isConnected || showPane(pane, n === 0);
+      const summary = await stream(pane, prompt, policy, job.signal, onChunk);
+      results.push(answers.length > 1 ? `${title}: ${summary}` : summary);
       byId("legend").replaceChildren(...legend());
     }
     return results.join(" ");
@@ -184,24 +186,24 @@ function write(plan) {
 }
 
 /** Continues an answer that was cut off. */
-const resume = (pane, how) =>
-  busy(async (job) => {
+const continueAnswer = (pane, policy) =>
+  runJob(async (job) => {
     job.pane = pane;
-    say("Continuing …");
+    setStatus("Continuing …");
     const text = pane.words;
     pane.resume();
-    const took = await stream(pane, text, how, job.signal, () => {});
+    const summary = await stream(pane, text, policy, job.signal, () => {});
     byId("legend").replaceChildren(...legend());
-    return took;
+    return summary;
   });
 
-/** Writes with another prompt. */
-function begin(prompt) {
+/** Generates an answer to another prompt. */
+function startPrompt(prompt) {
   byId("prompt").value = prompt;
-  write(single);
+  generate(singlePlan);
 }
 
-function show(pane, first) {
+function showPane(pane, first) {
   if (first) byId("answers").replaceChildren();
   byId("answers").classList.remove("old");
   byId("answers").append(pane.root);
@@ -210,43 +212,43 @@ function show(pane, first) {
 }
 
 /** Resets the buttons after a job. */
-function rest() {
+function endJob() {
   running = null;
   if (document.activeElement === byId("stop")) byId("write").focus();
   byId("stop").disabled = true;
 }
 
-/** Generates the last answers again, once the controls have not changed for a while. */
-function again() {
+/** Generates the last answers again when the controls have not changed for a while. */
+function rerunSoon() {
   clearTimeout(timer);
   if (!last) return;
   running?.abort();
   running = null;
-  timer = setTimeout(() => write(last), RERUN_DELAY);
+  timer = setTimeout(() => generate(last), RERUN_DELAY);
 }
 
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  write(single);
+  generate(singlePlan);
 });
 byId("prompt").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
-  write(single);
+  generate(singlePlan);
 });
-byId("beside").addEventListener("click", () => write(beside));
+byId("beside").addEventListener("click", () => generate(comparisonPlan));
 byId("stop").addEventListener("click", () => {
   clearTimeout(timer);
   if (running) return running.abort();
-  say("Stopped."); // between two runs
-  rest();
+  setStatus("Stopped."); // between two runs
+  endJob();
 });
 byId("budget").addEventListener("input", () => {
   byId("form").elements.policy.value = "budget";
-  share();
+  showBudget();
 });
-byId("when").addEventListener("input", again);
-addEventListener("hashchange", restore);
+byId("when").addEventListener("input", rerunSoon);
+addEventListener("hashchange", restoreFromAddress);
 
-restore();
-meet().catch(complain);
+restoreFromAddress();
+connect().catch(showError);

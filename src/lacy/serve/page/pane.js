@@ -1,4 +1,4 @@
-// One answer on the page: its text by speaker, and its receipt.
+// One answer on the page: its text, marked by speaker, and its receipt.
 
 import { leave, point } from "./detail.js";
 import { element, plural } from "./dom.js";
@@ -6,28 +6,28 @@ import { asSentence, receipt, summarize } from "./receipt.js";
 import { spanClass, speakerName, unanswered } from "./speakers.js";
 import { GuessTracker } from "./guesses.js";
 
-/** Returns the space before a call's text, which is not underlined. */
-function before(text) {
+/** Returns the leading space of a text; in the text of a call it is not underlined. */
+function leadingSpace(text) {
   return text.trim() ? text.slice(0, text.length - text.trimStart().length) : "";
 }
 
-/** Returns why a call found nothing: the part after the reason for calling, without scores. */
-const blame = (span) =>
+/** Returns why a call found nothing: the reason without its first part (why the model called) and scores. */
+const missingReason = (span) =>
   (span.reason.split("; ").slice(1).join("; ") || span.reason).replace(/ \([^()]*[<>][^()]*\)/g, "");
 
-/** Returns a notice about calls that found nothing; reasons that differ only in numbers are merged. */
+/** Returns a notice about calls that found nothing; reasons that differ only in numbers are shown once. */
 function notice(spans, calls, what) {
-  const reasons = new Map(spans.map(blame).map((why) => [why.replace(/[\d.]+/g, "#"), why]));
+  const reasons = new Map(spans.map(missingReason).map((why) => [why.replace(/[\d.]+/g, "#"), why]));
   const head = element("strong", {}, `${spans.length} of ${plural(calls, "call")} ${what}`);
   return element("p", { class: `notice ${what}` }, head, `: ${[...reasons.values()].slice(0, 3).join("; ")}. `
-    + "The words marked as guesses are the model's own: check them.");
+    + "The words marked as guesses are the model's own; check them.");
 }
 
 export class Pane {
-  /** `say` sets the status line; `onContinue` continues the text, `onBegin` starts another prompt. */
-  constructor(title, prompt, { say, onContinue, onBegin }) {
+  /** `setStatus` sets the status line; `onContinue` continues this text; `onBegin` starts another prompt. */
+  constructor(title, prompt, { setStatus, onContinue, onBegin }) {
     this.prompt = prompt;
-    this.say = say;
+    this.setStatus = setStatus;
     this.onContinue = onContinue;
     this.onBegin = onBegin;
     this.guesses = new GuessTracker();
@@ -35,7 +35,7 @@ export class Pane {
     this.nodes = [];
     this.first = null;
     this.begin = performance.now();
-    const label = `${title}: text; use the arrow keys to go through its parts`;
+    const label = `${title}: text; use the arrow keys to move through its parts`;
     this.text = element("p", { class: "text", role: "group", "aria-label": label, "aria-busy": "true" });
     this.text.append(element("span", { class: "prompt" }, prompt));
     this.text.addEventListener("keydown", (event) => this.walk(event));
@@ -60,7 +60,7 @@ export class Pane {
     }
   }
 
-  /** Adds text; the model's own is joined to the text before it, unless only one is a guess. */
+  /** Adds a span; the model's own text is joined to its text before, unless just one of them is a guess. */
   put(span, guess) {
     const last = this.spans.at(-1);
     if (last && !span.asked && span.speaker === "slm" && last.speaker === "slm" && last.asked === guess) {
@@ -106,15 +106,15 @@ export class Pane {
     });
     this.spans.push(span);
     this.nodes.push(node);
-    this.text.append(span.asked ? before(span.text) : "", node);
+    this.text.append(span.asked ? leadingSpace(span.text) : "", node);
   }
 
   label(node, span) {
-    node.textContent = span.asked ? span.text.slice(before(span.text).length) : span.text;
+    node.textContent = span.asked ? span.text.slice(leadingSpace(span.text).length) : span.text;
     node.setAttribute("aria-label", `${speakerName(span)}: ${span.text.trim() || "no words"}`);
   }
 
-  /** Makes this part the one tab stop of the answer. */
+  /** Makes this part the only tab stop of the answer. */
   setTabStop(node) {
     for (const other of this.nodes) other.tabIndex = other === node ? 0 : -1;
   }
@@ -128,18 +128,18 @@ export class Pane {
     this.nodes[Math.max(0, Math.min(last, step))].focus();
   }
 
-  /** Copies the text. Without access to the clipboard (over plain HTTP) it is selected instead. */
+  /** Copies the text. Without access to the clipboard (over plain HTTP), selects the text instead. */
   async copied() {
     try {
       await navigator.clipboard.writeText(this.words);
-      this.say("Copied.");
+      this.setStatus("Copied.");
     } catch {
       getSelection().selectAllChildren(this.text);
-      this.say("Selected: copy it with the keyboard.");
+      this.setStatus("Selected the text; copy it with the keyboard.");
     }
   }
 
-  /** Shows which calls found nothing, and why. */
+  /** Shows how many calls found nothing, and why. */
   showMissing() {
     const calls = this.spans.filter((span) => span.asked).length;
     const missing = this.spans.filter(unanswered);
@@ -153,7 +153,7 @@ export class Pane {
     if (finish === "length") {
       const button = element("button", { type: "button", class: "more" }, "Continue");
       button.addEventListener("click", () => this.onContinue(this));
-      this.notice.append(element("p", { class: "notice cut" }, "Cut off at the limit of tokens. ", button));
+      this.notice.append(element("p", { class: "notice cut" }, "Cut off at the token limit. ", button));
     }
     if (!hint) return;
     const note = element("p", { class: "notice hint" }, hint);
@@ -173,7 +173,7 @@ export class Pane {
     this.notice.replaceChildren();
   }
 
-  /** Ends the answer and shows its receipt; `ended` is null if it was cut off because of `why`. */
+  /** Ends the answer and shows its receipt; `ended` is null if it broke off because of `why`. */
   end(ended, why, sources) {
     const sum = summarize(this.spans);
     const whole = (this.whole = this.seconds);

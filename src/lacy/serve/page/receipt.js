@@ -28,7 +28,7 @@ export function asSentence(sum, seconds) {
   return `${plural(sum.tokens, "token")}, ${plural(sum.calls, "call")}${missing}, ${time(seconds)}.`;
 }
 
-/** Draws each speaker's share of the tokens; the table below has the same numbers. */
+/** Draws each speaker's share of the tokens as a bar; the table below has the same numbers. */
 function bar(sum) {
   const drawing = document.createElementNS(SVG, "svg");
   drawing.setAttribute("class", "bar");
@@ -47,20 +47,20 @@ function bar(sum) {
 
 const priced = (source) => source.price && source.price.input + source.price.output > 0;
 
-/** Returns rows and an explanation: the cost if each source with a price had written all text. */
-function without(sum, read, sources) {
+/** Returns table rows and explanations: what each source with a price would cost if it wrote everything. */
+function costWithoutDelegation(sum, read, sources) {
   const known = sources.filter(priced);
   if (!known.length) {
     const own = percent(sum.by[0][2], sum.tokens);
-    const why = "No source here has a price per token. The share that the model wrote itself is what "
-      + "a larger model would not have had to write.";
+    const why = "No source here has a price per token. The model itself wrote this share of the text, "
+      + "so a larger model did not have to.";
     return { paid: "", rows: [["written by itself", own, ""]], why: [why] };
   }
   const all = known.map(({ name, price }) => {
     const cost = (read * price.input + sum.tokens * price.output) / 1e6;
-    const why = `Without delegation ${name} would read the prompt (${plural(read, "token")}, ${amount(price.input)} per million) `
+    const why = `Without delegation, ${name} would read the prompt (${plural(read, "token")}, ${amount(price.input)} per million) `
       + `and write the whole answer (${plural(sum.tokens, "token")}, ${amount(price.output)} per million) = ${amount(cost)}. `
-      + "Tokens are counted as the small model does.";
+      + "Tokens are those of the small model.";
     return { name, cost, why };
   });
   return {
@@ -70,12 +70,12 @@ function without(sum, read, sources) {
   };
 }
 
-/** Returns the elements of the receipt; `ended` is null if the answer was cut off. */
+/** Returns the elements of the receipt; `ended` is null if the answer broke off. */
 export function receipt(sum, { first, whole, ended, title, sources }) {
   const rows = sum.by.map(([mark, name, n]) => [styledName(mark, name), plural(n, "token"), percent(n, sum.tokens)]);
   rows.push(["calls", String(sum.calls), ""]);
   if (sum.unanswered) rows.push(["unanswered", String(sum.unanswered), percent(sum.unanswered, sum.calls)]);
-  const other = ended ? without(sum, ended.read, sources) : { paid: "", rows: [], why: [] };
+  const other = ended ? costWithoutDelegation(sum, ended.read, sources) : { paid: "", rows: [], why: [] };
   rows.push(["paid", amount(sum.cost), other.paid], ...other.rows);
   rows.push(["first text", first === null ? "–" : time(first), ""], ["all text", time(whole), ""]);
   const row = ([head, ...cells]) =>

@@ -1,11 +1,11 @@
-// The panel of sources and their status.
+// The panel that shows the sources and their status.
 
 import { amount, byId, definitions, element, time } from "./dom.js";
 import { sourceClass, styledName } from "./speakers.js";
 
 const known = (value, shown) => (value === null || value === undefined ? "–" : shown(value));
 
-/** Returns the CSS class of a source's state, and its description. */
+/** Returns the CSS class and the description of a source's state. */
 function stateOf(source) {
   if (source.resting) return ["resting", "resting after failures"];
   if (source.failing) return ["failing", "its last request failed"];
@@ -32,7 +32,7 @@ function card(source) {
   return element("li", {}, head, element("p", {}, place), figures);
 }
 
-/** Draws the panel again; without sources it is hidden. */
+/** Draws the panel; without sources it is hidden. */
 export function drawSources(sources) {
   byId("sources").hidden = !sources.length;
   byId("cards").replaceChildren(...sources.map(card));

@@ -1,23 +1,23 @@
-// Requests, and completions over server-sent events.
+// Sends requests and reads streams of server-sent events.
 
 /** A failed request; `status` is 0 if the server did not answer. */
 export class Failure extends Error {
   constructor(message, status = 0, retry = 0) {
     super(message);
     this.status = status;
-    this.retry = retry; // seconds after which it may be tried again; 0: unknown
+    this.retry = retry; // seconds after which the request may be retried; 0 if unknown
   }
 }
 
-/** Sends GET, or POST if there is a body, with the key if there is one. */
+/** Sends a GET request, or POST if there is a body, with the API key if there is one. */
 export async function ask(path, key, body, signal) {
   const headers = { Accept: "application/json" };
   if (key) headers.Authorization = `Bearer ${key}`;
   if (body) headers["Content-Type"] = "application/json";
-  const how = { method: body ? "POST" : "GET", headers, signal, credentials: "omit" };
+  const options = { method: body ? "POST" : "GET", headers, signal, credentials: "omit" };
   let response;
   try {
-    response = await fetch(path, body ? { ...how, body: JSON.stringify(body) } : how);
+    response = await fetch(path, body ? { ...options, body: JSON.stringify(body) } : options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Failure("the server does not answer; is it still running?");
@@ -30,7 +30,7 @@ export async function ask(path, key, body, signal) {
   return response;
 }
 
-/** Yields every chunk as it arrives; throws a Failure if the stream fails. */
+/** Yields chunks as they arrive; throws a Failure if the stream fails. */
 export async function* chunks(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
