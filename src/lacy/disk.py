@@ -201,10 +201,10 @@ def _exchange(first: Path, second: Path) -> bool:
     import ctypes
 
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of the Linux headers
+    cwd, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of the Linux headers
     if rename is None:
         return False
-    return bool(rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
+    return bool(rename(cwd, os.fsencode(first), cwd, os.fsencode(second), exchange) == 0)
 
 
 def _clean_up(path: Path) -> None:

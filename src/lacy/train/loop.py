@@ -271,12 +271,12 @@ class _Loop:
         elapsed = time.perf_counter() - self.saved_at
         return bool(config.save_minutes) and elapsed >= 60 * config.save_minutes
 
-    def _agree(self, stop: bool, due: bool) -> tuple[bool, bool]:
+    def _agree(self, stop: bool, save_is_due: bool) -> tuple[bool, bool]:
         """Let all processes stop or save if one of them wants to, as signals and clocks differ."""
         accelerator = self.session.state.accelerator
         if accelerator is None:
-            return stop, due
-        mine = torch.tensor([[stop, due]], device=self.session.device, dtype=torch.int32)
+            return stop, save_is_due
+        mine = torch.tensor([[stop, save_is_due]], device=self.session.device, dtype=torch.int32)
         every: Any = accelerator.gather(mine)
         return bool(every[:, 0].any()), bool(every[:, 1].any())
 

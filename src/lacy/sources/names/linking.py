@@ -175,7 +175,7 @@ class EntityLinker:
                 known = self._forms.get(form, ())
                 if self._key(name) not in map(self._key, known):
                     self._forms[form] = (*known, name)
-        self._first = {found.group() for form in self._forms if (found := _LETTERS.search(form))}
+        self._first = {match.group() for form in self._forms if (match := _LETTERS.search(form))}
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         try:
             self._db.execute(
