@@ -25,7 +25,7 @@ from lacy.annotate import encode_many
 from lacy.cascade.calibration import calibrate
 from lacy.corpus import PackedData, train_tokenizer
 from lacy.evaluate.facts import precision_counts
-from lacy.evaluate.statistics import recovered
+from lacy.evaluate.statistics import recovered_share
 from lacy.evaluate.world import answer_all
 from lacy.model import load_model
 from lacy.run import environment
@@ -90,7 +90,7 @@ def main() -> None:
                 counts = [
                     precision_counts(w.graded, w.subjects) for w in (answers, alone, source_alone)
                 ]
-                share = recovered(*counts)
+                share = recovered_share(*counts)
                 rows.append({
                     "method": method, "source": name, "policy": policy,
                     "facts_right": round(answers.facts["facts_right"].value, 4),

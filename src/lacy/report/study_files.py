@@ -20,7 +20,7 @@ import numpy as np
 from lacy._parse import parse_json
 from lacy.errors import LacyError
 from lacy.evaluate import Score, metric_of
-from lacy.report.svg import need
+from lacy.report.svg import require_package
 
 POOLED = -1
 """Value of ``seed`` in rows that pool all seeds."""
@@ -214,7 +214,7 @@ def read_table(path: Path) -> Any:
     Raises:
         LacyError: E13 if it is missing, E87 if it lacks a column or cannot be read.
     """
-    pandas = need("pandas")
+    pandas = require_package("pandas")
     if not path.is_file():
         raise LacyError("E13", path=path, do="give the folder that lacy study wrote")
     try:

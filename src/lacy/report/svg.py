@@ -98,7 +98,7 @@ class SeriesStyle:
         return DASHES[(self.variant + self.number // len(SERIES_COLOURS)) % len(DASHES)]
 
 
-def need(package: str) -> Any:
+def require_package(package: str) -> Any:
     """Import a package of the ``study`` extra.
 
     Raises:
@@ -113,7 +113,7 @@ def need(package: str) -> Any:
 
 
 @contextmanager
-def sheet(
+def figure_panels(
     file: Output,
     panels: int,
     description: str,
@@ -130,7 +130,7 @@ def sheet(
         columns: maximum number of panels per row.
         height: height in inches of a figure with one panel; rows of several panels are lower.
     """
-    matplotlib, figures = need("matplotlib"), need("matplotlib.figure")
+    matplotlib, figures = require_package("matplotlib"), require_package("matplotlib.figure")
     columns = min(columns, panels)
     rows = -(-panels // columns)
     figure_height = height if rows == 1 and columns == 1 else 0.3 + rows * height * 0.76
@@ -206,7 +206,7 @@ def inline(svg: str, name: str) -> str:
     """Adapt a saved figure to be embedded in a page: unique ids, and the page's colours.
 
     Args:
-        svg: an SVG that ``sheet`` wrote.
+        svg: an SVG that ``figure_panels`` wrote.
         name: unique id of the figure on its page, of letters and dashes.
     """
     svg = re.sub(r"<style\b.*?</style>", "", svg, count=1, flags=re.DOTALL)
