@@ -24,7 +24,7 @@ import torch
 from lacy.annotate import encode_many
 from lacy.cascade.calibration import calibrate
 from lacy.corpus import PackedData, train_tokenizer
-from lacy.evaluate.facts import precision_counts
+from lacy.evaluate.facts import COUNTS, person_counts
 from lacy.evaluate.statistics import recovered_share
 from lacy.evaluate.world import answer_all
 from lacy.model import load_model
@@ -53,6 +53,12 @@ def other_model(folder: Path, world, texts: int, vocabulary: int, steps: int):
         device="cpu", threads=1, quiet=True,
     ))  # fmt: skip
     return load_model(folder / "run")
+
+
+def right_and_claims(asked):
+    """Return the right claims and all claims of each person."""
+    table = person_counts(asked.answers, asked.subjects, asked.graded)[1]
+    return tuple(table[:, list(COUNTS).index(name)] for name in ("right", "claims"))
 
 
 def main() -> None:
@@ -87,10 +93,7 @@ def main() -> None:
                     small, world, source, policy, people,
                     unit="token", calibration=calibration,
                 )  # fmt: skip
-                counts = [
-                    precision_counts(w.graded, w.subjects) for w in (answers, alone, source_alone)
-                ]
-                share = recovered_share(*counts)
+                share = recovered_share(*map(right_and_claims, (answers, alone, source_alone)))
                 rows.append({
                     "method": method, "source": name, "policy": policy,
                     "facts_right": round(answers.facts["facts_right"].value, 4),

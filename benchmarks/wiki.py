@@ -133,9 +133,10 @@ def one_model(name: str, folder: str, args: argparse.Namespace, data: dict) -> t
     for policy, condition in result.conditions.items():
         counts[name, policy] = counts_of(condition, articles, extract)
         calls = sum(answer.calls for answer in condition.answers) / len(condition.answers)
-        rows.append(
-            {"model": name, "calls_per_text": calls, **as_data(condition), "policy": policy}
-        )
+        rows.append({
+            "model": name, "calls_per_text": calls, "policy": policy,
+            "call_rate": condition.call_rate, **as_data(condition.scores),
+        })  # fmt: skip
         print(name, policy, f"{condition.scores.precision.value:.3f}", f"{condition.call_rate:.3f}",
               f"own {condition.scores.own_precision.value:.3f}",
               f"of {condition.scores.per_text.value:.1f}", flush=True)  # fmt: skip

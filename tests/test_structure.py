@@ -19,7 +19,7 @@ PACKAGES = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 HEAVY = ("torch", "spacy", "transformers", "datasets", "numpy", "rich", "yaml")
 LOWER = (
     "annotate", "corpus", "remote", "world", "types.py", "config.py", "_convert.py", "run.py",
-    "disk.py", "_children.py", "errors",
+    "disk.py", "_children.py", "_require.py", "_signals.py", "errors",
 )  # fmt: skip
 BIN = Path(sys.executable).parent
 

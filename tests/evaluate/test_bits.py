@@ -10,7 +10,7 @@ import pytest
 
 from helpers.readings import F, N, S, reading
 from lacy.evaluate import as_data
-from lacy.evaluate.bits import entropies, fact_loss, language_loss, stored_bits, value_costs
+from lacy.evaluate.bits import fact_loss, language_loss, stored_bits, value_costs
 
 LN2 = math.log(2)
 
@@ -93,13 +93,6 @@ def test_relations_without_known_bits_are_left_out():
     found = stored_bits([told(1.0, "x")], ["Ann"], {"a": 5.0})
     assert found.facts == 0
     json.dumps(as_data(found), allow_nan=False)
-
-
-def test_entropy_of_values():
-    truths = [{"a": "x", "b": "1"}, {"a": "x"}, {"a": "y"}, {"a": "z"}]
-    found = entropies(truths)
-    assert found["a"] == pytest.approx(1.5)  # 1/2, 1/4, 1/4
-    assert found["b"] == 0.0
 
 
 def test_losses_of_words_and_of_facts_by_hand():

@@ -63,7 +63,7 @@ def test_gpt2_has_no_biases_in_effect_also_after_saving(tokenizer, tmp_path):
 
 
 def test_unknown_shapes_and_tokenizers_without_call_are_refused(tokenizer):
-    with pytest.raises(LacyError, match="there is no such preset"):
+    with pytest.raises(LacyError, match="there is no such choice"):
         build_model("2m", tokenizer, context=32)
     with pytest.raises(LacyError, match="depth"):
         build_model("tiny", tokenizer, context=32, depth=3)

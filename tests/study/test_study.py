@@ -149,7 +149,7 @@ def test_dry_run_and_mistakes(study, capsys):
     assert lacy("study") == 2
     assert "RECIPE is missing" in capsys.readouterr().err
     assert lacy("study", recipe, "--only", "laci") == 2
-    assert "no method of this study" in capsys.readouterr().err
+    assert "there is no such choice" in capsys.readouterr().err
 
 
 def test_seeds_given_are_those_of_every_method(study, capsys):

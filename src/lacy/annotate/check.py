@@ -79,9 +79,7 @@ class MarkCheck:
     def shares(self) -> dict[str, float]:
         """Return the share of tokens with each flag."""
         return {
-            str(flag.name): self.flags[str(flag.name)] / max(1, self.tokens)
-            for flag in MarkFlag
-            if flag
+            str(flag.name): self.flags[str(flag.name)] / max(1, self.tokens) for flag in MarkFlag
         }
 
     @property
@@ -240,8 +238,7 @@ def _decode_runs(
 def _count(flags: NDArray[np.uint8], check: MarkCheck) -> None:
     check.tokens += flags.size
     for flag in MarkFlag:
-        if flag:
-            check.flags[str(flag.name)] += int(np.count_nonzero(flags & np.uint8(flag)))
+        check.flags[str(flag.name)] += int(np.count_nonzero(flags & np.uint8(flag)))
 
 
 def _share_table(check: MarkCheck) -> Any:

@@ -14,8 +14,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -109,7 +110,7 @@ def annotate_documents(
     with ExitStack() as stack:
         stack.enter_context(lock(folder))
         manifest = _open_manifest(folder, annotator_settings(annotator), shard_size)
-        tick = stack.enter_context(_ProgressBar(total, progress))
+        tick = stack.enter_context(_progress_bar(total, progress))
         for shard in manifest.shards:
             _skip_shard(stream, shard, folder, tick)
         chunk = list(islice(stream, shard_size))
@@ -345,24 +346,16 @@ class _Workers:
         return marks
 
 
-class _ProgressBar:
-    """A progress bar with an ETA on a terminal; silent elsewhere."""
+@contextmanager
+def _progress_bar(total: int | None, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar with an ETA on a terminal; silent elsewhere. Yields what advances it."""
+    from rich import progress as rp
+    from rich.console import Console
 
-    def __init__(self, total: int | None, shown: bool) -> None:
-        from rich import progress as rp
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        self.bar = rp.Progress(
-            rp.TextColumn("annotating"), rp.BarColumn(), rp.MofNCompleteColumn(),
-            rp.TimeElapsedColumn(), rp.TextColumn("left"), rp.TimeRemainingColumn(),
-            console=console, disable=not (shown and console.is_terminal),
-        )  # fmt: skip
-        self.task = self.bar.add_task("annotating", total=total)
-
-    def __enter__(self) -> Callable[[int], None]:
-        self.bar.start()
-        return lambda count: self.bar.advance(self.task, count)
-
-    def __exit__(self, *failure: object) -> None:
-        self.bar.stop()
+    console = Console(stderr=True)
+    with rp.Progress(
+        rp.TextColumn("annotating"), rp.BarColumn(), rp.MofNCompleteColumn(),
+        rp.TimeElapsedColumn(), rp.TextColumn("left"), rp.TimeRemainingColumn(),
+        console=console, disable=not (shown and console.is_terminal),
+    ) as bar:  # fmt: skip
+        yield partial(bar.advance, bar.add_task("annotating", total=total))

@@ -9,6 +9,7 @@ from importlib import resources, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lacy._require import require_package
 from lacy._text import SURROGATE
 from lacy.annotate.config import RULES_VERSION, TEXT_SECONDS, Rules
 from lacy.annotate.long_texts import TooSlow, batches, prepare_text, split_text, time_limit
@@ -68,14 +69,10 @@ def load_pipeline(name: str | Path) -> Language:
         LacyError: E11, spaCy is not installed; E30, there is no such pipeline, or it cannot be
             loaded.
     """
+    spacy = require_package("spacy", "spacy", "annotation by rules")
     try:
-        import spacy
-    except ImportError:
-        raise LacyError(
-            "E11", extra_for="annotation by rules", package="spacy", extra="spacy"
-        ) from None
-    try:
-        return spacy.load(name)
+        pipeline: Language = spacy.load(name)
+        return pipeline
     except (OSError, ValueError, KeyError) as error:
         why = "it is not installed, and no folder has this name"
         if "[E050]" not in str(error):

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from lacy._require import require_at_least, require_one_of
 from lacy.cascade.calibration import Calibration
 from lacy.cascade.event_loop import outside_loops, submit_to
 from lacy.cascade.hosted_model import Hosted
@@ -103,14 +104,14 @@ class Engine:
         self.source = source
         self.policy: Policy = parse_policy(policy) if isinstance(policy, str) else policy or Never()
         self.unit: Unit = unit
-        self.at: At = _one_of("at", at, get_args(At))
-        self.max_new_tokens = _at_least("max_new_tokens", max_new_tokens, 1)
+        self.at: At = require_one_of("at", at, get_args(At))
+        self.max_new_tokens = require_at_least("max_new_tokens", max_new_tokens, 1, finite=True)
         self.min_new_tokens = 0
-        self.temperature = _at_least("temperature", temperature, 0.0)
-        self.top_p = _at_least("top_p", top_p, 0.0)
+        self.temperature = require_at_least("temperature", temperature, 0.0, finite=True)
+        self.top_p = require_at_least("top_p", top_p, 0.0, finite=True)
         self.seed = seed
         self._calls_in_row = calls_in_row
-        self.batch_size = int(_at_least("batch_size", batch_size, 1))
+        self.batch_size = int(require_at_least("batch_size", batch_size, 1, finite=True))
         self.remember = remember
         self.token_text = TokenText(self.tokenizer)
         self.begin_id = begin_end(self.tokenizer)[0]
@@ -170,11 +171,11 @@ class Engine:
         engine = copy.copy(self)
         engine._controller = None
         if unit is not None:
-            engine.unit = _one_of("unit", unit, get_args(Unit))
+            engine.unit = require_one_of("unit", unit, get_args(Unit))
         if temperature is not None:
-            engine.temperature = _at_least("temperature", temperature, 0.0)
+            engine.temperature = require_at_least("temperature", temperature, 0.0, finite=True)
         if top_p is not None:
-            engine.top_p = _at_least("top_p", top_p, 0.0)
+            engine.top_p = require_at_least("top_p", top_p, 0.0, finite=True)
         if seed is not None:
             engine.seed = seed
         if min_new_tokens is not None:
@@ -224,7 +225,7 @@ class Engine:
                 do="give one subject (or None) per prompt",
             )  # fmt: skip
         limit = self.max_new_tokens if max_new_tokens is None else max_new_tokens
-        limit = int(_at_least("max_new_tokens", limit, 1))
+        limit = int(require_at_least("max_new_tokens", limit, 1, finite=True))
         sequences = [
             self.sequence(number, prompt, subject, limit)
             for number, (prompt, subject) in enumerate(zip(prompts, subjects, strict=True))
@@ -314,19 +315,3 @@ class Engine:
                 batch = sequences[start : start + self.batch_size]
                 loop.add(batch)
                 loop.drain(batch)
-
-
-def _one_of(name: str, value: Any, allowed: Sequence[str]) -> Any:
-    if value not in allowed:
-        raise LacyError(
-            "E12", key=name, value=value, why="there is no such choice",
-            do=f"choose one of: {', '.join(allowed)}",
-        )  # fmt: skip
-    return value
-
-
-def _at_least(name: str, value: float, minimum: float) -> Any:
-    if not minimum <= value < float("inf"):  # false for NaN too
-        why = f"less than {minimum:g}" if value < minimum else "not a finite number"
-        raise LacyError("E12", key=name, value=value, why=why, do=f"give {minimum:g} or more")
-    return value

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy._require import require_share
 from lacy._text import did_you_mean
 from lacy.errors import LacyError
 
@@ -226,11 +227,7 @@ class Budget:
     positions never call and short texts stay below the rate."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.rate <= 1.0:
-            raise LacyError(
-                "E12", key="budget", value=self.rate, why="not a share",
-                do="give a share of tokens between 0 and 1, e.g. budget=0.22",
-            )  # fmt: skip
+        require_share("budget", self.rate)
         if self.window < 1 or self.horizon < 1:
             raise ValueError("window and horizon are at least 1")
 

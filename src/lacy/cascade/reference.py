@@ -14,21 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from lacy.corpus import TokenText, begin_end
 from lacy.model import Decoder, context_of
 from lacy.sources import continuation
 
-MAX_LOGITS = 1 << 23
-"""Maximum number of logits in one forward pass."""
+MAX_POSITIONS = 4096
+"""Maximum number of tokens of texts that are read together."""
 
 MAX_CACHED = 100_000
 """Maximum number of cached log-likelihoods."""
-
-MIN_SHARED = 4
-"""If at least this many values follow the same text, the text is read only once. With fewer values,
-a batch with other texts is faster."""
 
 
 class ValueKey(NamedTuple):
@@ -110,68 +105,34 @@ class ReferenceLikelihoods:
 
     @torch.inference_mode()
     def after(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Return log p(value and its end | text, no CALL) for each pair (text, value)."""
+        """Return log p(value and its end | text, no CALL) for each pair (text, value).
+
+        Every text is read once, several of similar length together, before all its values.
+        """
         texts = {text: self._token_text.encode(text) for text in {text for text, _ in pairs}}
-        jobs = [self._encoded(texts[text], text, value) for text, value in pairs]
-        logps = [0.0] * len(jobs)
+        values: list[list[int]] = []
         by_text: dict[tuple[int, ...], list[int]] = {}
-        for n, (ids, count) in enumerate(jobs):
-            by_text.setdefault(tuple(ids[:-count]), []).append(n)
-        order = []
-        for before, indices in by_text.items():
-            if len(indices) < MIN_SHARED or not before:
-                order += indices
-                continue
-            scores = self._shared(before, [jobs[n] for n in indices])
-            for n, logp in zip(indices, scores, strict=True):
-                logps[n] = logp
-        order.sort(key=lambda n: len(jobs[n][0]))
-        vocab_size = int(self._model.config.vocab_size)
+        for n, (text, value) in enumerate(pairs):
+            before, tokens = self._encoded(texts[text], text, value)
+            values.append(tokens)
+            by_text.setdefault(tuple(before), []).append(n)
+        logps = [0.0] * len(pairs)
+        order = sorted(by_text, key=len)
         while order:
-            width = len(jobs[order[-1]][0])
-            count = max(1, MAX_LOGITS // (width * vocab_size))
+            count = max(1, MAX_POSITIONS // len(order[-1]))
             order, batch = order[:-count], order[-count:]
-            for n, logp in zip(batch, self._forward([jobs[n] for n in batch]), strict=True):
-                logps[n] = logp
+            decoder = Decoder(self._model, call_id=self._call_id)
+            decoder.read(batch)
+            groups = [[values[n] for n in by_text[ids]] for ids in batch]
+            scores = decoder.score(range(len(batch)), groups, whole=True, ends=self.ends)
+            for ids, found in zip(batch, scores, strict=True):
+                for n, logp in zip(by_text[ids], found, strict=True):
+                    logps[n] = logp
         return logps
 
-    def _encoded(self, before: Sequence[int], text: str, value: str) -> tuple[list[int], int]:
-        """Return the tokens of a text (``before``) with a value, and the number of the value's."""
-        tokens = self._token_text.encode_continuation(continuation(text, value))
+    def _encoded(self, before: Sequence[int], text: str, value: str) -> tuple[list[int], list[int]]:
+        """Return the tokens of a text (those of ``before`` that have room) and of a value."""
+        context = context_of(self._model)
+        tokens = self._token_text.encode_continuation(continuation(text, value))[: context - 1]
         start = [] if self._begin_id is None else [self._begin_id]
-        ids = [*start, *before, *tokens]
-        return ids[-context_of(self._model) :], len(tokens)
-
-    def _shared(self, before: Sequence[int], jobs: Sequence[tuple[list[int], int]]) -> list[float]:
-        """Do as ``_forward``, for values that all follow the same text."""
-        decoder = Decoder(self._model, call_id=self._call_id)
-        decoder.feed([before])
-        values = [ids[-count:] for ids, count in jobs]
-        return decoder.score([0], [values], whole=True, ends=self.ends)[0]
-
-    def _forward(self, jobs: Sequence[tuple[list[int], int]]) -> list[float]:
-        """Return the log-likelihoods of values that follow different texts, by one forward pass."""
-        device = self._model.device
-        rows = [torch.tensor(ids, device=device) for ids, _ in jobs]
-        input_BT = pad_sequence(rows, batch_first=True)  # causal attention ignores right padding
-        logits_BTV = self._model(input_ids=input_BT, use_cache=False).logits.float()
-        logps = []
-        for (ids, count), logits_TV in zip(jobs, logits_BTV, strict=True):
-            last = len(ids) - 1
-            own_TV = logits_TV[last - count : last].clone()
-            if self._call_id is not None:
-                own_TV[:, self._call_id] = -torch.inf
-            targets = torch.tensor(ids[last - count + 1 :], device=device)
-            logp = torch.log_softmax(own_TV, -1).gather(-1, targets[:, None]).sum()
-            logps.append(float(logp + self._end_logp(logits_TV[last])))
-        return logps
-
-    def _end_logp(self, logits_V: torch.Tensor) -> torch.Tensor:
-        """Return log p(the value ends here), that is, log p(one of ``ends`` follows)."""
-        if self.ends is not None:
-            allowed_N = logits_V[self.ends]
-        elif self._call_id is not None:
-            allowed_N = torch.cat((logits_V[: self._call_id], logits_V[self._call_id + 1 :]))
-        else:
-            allowed_N = logits_V
-        return torch.logsumexp(allowed_N, -1) - torch.logsumexp(logits_V, -1)
+        return [*start, *before][len(tokens) - context :], tokens

@@ -14,7 +14,7 @@ import sys
 
 from lacy.cli.process import (
     STOPPED,
-    Signals,
+    end_on_signals,
     lost_output,
     prepare_streams,
     reader_gone,
@@ -134,7 +134,7 @@ def _guarded(name: str, arguments: list[str], debug: bool) -> int:
     try:
         if name == "serve":  # the server sets its own signal handlers
             return _run(name, arguments) or 0
-        with Signals():
+        with end_on_signals():
             return _run(name, arguments) or 0
     except KeyboardInterrupt:
         if debug:

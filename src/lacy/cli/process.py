@@ -10,6 +10,7 @@ import sys
 
 TYPE_CHECKING = False  # importing typing would cost milliseconds
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Any
 
 NARROWEST = 20
@@ -118,32 +119,19 @@ def _silence_if_stuck(stream: Any) -> None:
         return
 
 
-class Signals:
-    """A context in which SIGTERM and SIGHUP end a command as Ctrl-C does: cleanup, exit code 130.
+def end_on_signals() -> AbstractContextManager[None]:
+    """Return a context in which SIGTERM and SIGHUP end a command as Ctrl-C does: exit code 130.
 
     Ignored signals (``nohup``) stay ignored. A command may set its own handlers inside: training
     saves a checkpoint first, the server lets running texts finish.
     """
+    import signal
 
-    def __enter__(self) -> None:
-        """Set the handlers; do nothing outside the main thread."""
-        import signal
-        import threading
+    from lacy._signals import handle_signals
 
-        self._before: list[tuple[Any, Any]] = []
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for name in ("SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)  # Windows has no SIGHUP
-            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-                self._before.append((number, signal.signal(number, _stop)))
-
-    def __exit__(self, *_: object) -> None:
-        """Restore the previous handlers."""
-        import signal
-
-        for number, handler in self._before:
-            signal.signal(number, handler)
+    return handle_signals(
+        ("SIGTERM", "SIGHUP"), _stop, replaceable=lambda _, before: before is signal.SIG_DFL
+    )
 
 
 def _stop(_number: int, _frame: Any) -> None:

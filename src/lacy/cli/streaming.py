@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
@@ -16,6 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from lacy import cascade
+from lacy._signals import handle_signals
 from lacy.types import Answer, Span
 
 if TYPE_CHECKING:
@@ -143,23 +142,15 @@ def generate_live(
     return results[0]
 
 
-@contextmanager
-def _stopping(sequence: Any) -> Iterator[None]:
-    """A context in which Ctrl-C ends a text; signal handlers work only in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _stopping(sequence: TextSequence) -> AbstractContextManager[None]:
+    """Return a context in which Ctrl-C ends a text, and a second Ctrl-C the command."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
         if sequence.cancelled:
             raise KeyboardInterrupt
         sequence.cancelled = True
 
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return handle_signals(("SIGINT",), stop)
 
 
 def cut_off(answer: Answer) -> str:

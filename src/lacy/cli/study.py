@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lacy import report, study
+from lacy._require import require_one_of
 from lacy._text import format_duration
 from lacy.cli.terminal import facts, say, table
 from lacy.config import Positional, Rare
@@ -108,9 +109,8 @@ def _plan(flags: StudyFlags) -> StudyPlan:
 
 def _selected(plan: StudyPlan, only: Sequence[str]) -> StudyPlan:
     """Return the plan with only these methods and the methods whose models they need."""
-    if unknown := [name for name in only if name not in plan.methods]:
-        do = f"choose among {', '.join(plan.methods)}"
-        raise LacyError("E12", key="--only", value=unknown[0], why="no method of this study", do=do)
+    for name in only:
+        require_one_of("--only", name, plan.methods)
     selected = study.required_methods(plan, only)
     comparisons = tuple(
         text

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy._require import require_at_least
 from lacy.errors import LacyError
 
 
@@ -31,24 +32,15 @@ class BatchOrder:
     def __init__(
         self, n_rows: int, batch_rows: int, seed: int = 0, *, rank: int = 0, world_size: int = 1
     ) -> None:
-        _require(n_rows >= 1, "n_rows", n_rows, "there are no rows", "give data with rows")
-        _require(batch_rows >= 1, "batch_rows", batch_rows, "a step needs a row", "give 1 or more")
-        _require(
-            world_size >= 1 and 0 <= rank < world_size,
-            "rank",
-            rank,
-            f"ranks go from 0 to {world_size - 1}",
-            "give a rank below world_size",
-        )
-        _require(
-            batch_rows % world_size == 0,
-            "batch_rows",
-            batch_rows,
-            f"{world_size} processes cannot share it equally",
-            f"give a multiple of {world_size}",
-        )
-        self.n_rows = n_rows
-        self.batch_rows = batch_rows
+        self.n_rows = require_at_least("n_rows", n_rows, 1)
+        self.batch_rows = require_at_least("batch_rows", batch_rows, 1)
+        if not 0 <= rank < world_size:
+            why, do = f"ranks go from 0 to {world_size - 1}", "give a rank below world_size"
+            raise LacyError("E12", key="rank", value=rank, why=why, do=do)
+        if batch_rows % world_size:
+            why = f"{world_size} processes cannot share it equally"
+            do = f"give a multiple of {world_size}"
+            raise LacyError("E12", key="batch_rows", value=batch_rows, why=why, do=do)
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -94,8 +86,3 @@ def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))
-
-
-def _require(condition: bool, key: str, value: int, why: str, do: str) -> None:
-    if not condition:
-        raise LacyError("E12", key=key, value=value, why=why, do=do)

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lacy import __version__
 from lacy._parse import parse_json
+from lacy._require import require_at_least
 from lacy.corpus.pack import Encoded, PackedRows, Segment, pack, split, to_segment
 from lacy.corpus.special_tokens import begin_end, save_tokenizer
 from lacy.corpus.tokenizer import load_tokenizer, tokenizer_fingerprint
@@ -118,9 +119,7 @@ class PackedData:
                 and tokens are misaligned; E29, the ids are from another tokenizer, or there are no
                 documents.
         """
-        if context < 8:
-            why, do = "a row must hold a few tokens", "give 8 or more"
-            raise LacyError("E12", key="context", value=context, why=why, do=do)
+        require_at_least("context", context, 8)
         info = DataInfo(context, tokenizer_fingerprint(tokenizer), len(tokenizer))
         segments = _segments(encoded, tokenizer, info)
         with replace_folder(path) as folder:
@@ -310,9 +309,8 @@ def _count(rows: PackedRows, info: DataInfo) -> None:
     info.rows += len(rows.marks_RT)
     info.tokens += int(np.count_nonzero(rows.segments_RT))
     for flag in MarkFlag:
-        if flag:
-            count = int(np.count_nonzero(rows.marks_RT & np.uint8(flag)))
-            info.flags[str(flag.name)] = info.flags.get(str(flag.name), 0) + count
+        count = int(np.count_nonzero(rows.marks_RT & np.uint8(flag)))
+        info.flags[str(flag.name)] = info.flags.get(str(flag.name), 0) + count
 
 
 def _columns(rows: PackedRows) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from lacy._require import require_at_least, require_one_of
 from lacy._text import SURROGATE
 from lacy.corpus.special_tokens import begin_end, choose_begin_end
 from lacy.corpus.tokenizer_files import load_tokenizer_files
@@ -65,13 +66,8 @@ def train_tokenizer(
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    if kind not in ("bpe", "unigram"):
-        raise LacyError("E12", key="kind", value=kind, why="unknown", do="choose bpe or unigram")
-    if vocab_size < MIN_VOCAB:
-        why = "256 bytes and 2 special tokens need room"
-        raise LacyError(
-            "E12", key="vocab_size", value=vocab_size, why=why, do=f"give at least {MIN_VOCAB}"
-        )
+    require_one_of("kind", kind, ("bpe", "unigram"))
+    require_at_least("vocab_size", vocab_size, MIN_VOCAB)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     options: dict[str, Any] = {
         "vocab_size": vocab_size - 1,

@@ -60,22 +60,6 @@ def value_costs(document: DocumentSignals) -> dict[str, float]:
     return costs
 
 
-def entropies(truths: Sequence[Mapping[str, str]]) -> dict[str, float]:
-    """Return the entropy in bits of each relation's values over people.
-
-    This is the plug-in estimate. It is at most ``log2`` of the number of people, so it is too low
-    for values as rare as birth dates; stored bits thus remain a lower bound. If the true
-    probabilities of the values are known, use their entropy instead.
-    """
-    entropy_of: dict[str, float] = {}
-    for relation in sorted({relation for truth in truths for relation in truth}):
-        values = [truth[relation] for truth in truths if relation in truth]
-        counts = np.unique(np.asarray(values, dtype=object), return_counts=True)[1]
-        shares = counts / counts.sum()
-        entropy_of[relation] = float(-(shares * np.log2(shares)).sum())
-    return entropy_of
-
-
 def stored_bits(
     documents: Sequence[DocumentSignals],
     people: Sequence[str],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -18,29 +18,8 @@ from lacy.evaluate.results import ratio_scores
 from lacy.evaluate.statistics import Score, ratio
 from lacy.types import Answer, Unit
 
-
-class ClaimLike(Protocol):
-    """A claim of a text: ``relation`` has ``value``, at characters ``[start, end)``."""
-
-    @property
-    def relation(self) -> str:
-        """Name of the fact."""
-        ...
-
-    @property
-    def value(self) -> str:
-        """The value that the text states."""
-        ...
-
-    @property
-    def start(self) -> int:
-        """First character of the value."""
-        ...
-
-    @property
-    def end(self) -> int:
-        """Character after the value."""
-        ...
+if TYPE_CHECKING:
+    from lacy.world import Claim
 
 
 class TruthLike(Protocol):
@@ -50,8 +29,8 @@ class TruthLike(Protocol):
     ``call_starts`` is measured too.
     """
 
-    def claims(self, text: str) -> Sequence[Any]:
-        """Return the claims of a text (see ``ClaimLike``)."""
+    def claims(self, text: str) -> Sequence[Claim]:
+        """Return the claims of a text."""
         ...
 
     def truth(self, name: str) -> Mapping[str, str]:
@@ -103,7 +82,7 @@ def same_value(a: str, b: str) -> bool:
     return " ".join(a.casefold().split()) == " ".join(b.casefold().split())
 
 
-def judge(claims: Iterable[ClaimLike], truth: Mapping[str, str]) -> GradedAnswer:
+def judge(claims: Iterable[Claim], truth: Mapping[str, str]) -> GradedAnswer:
     """Compare claims with the facts about one person.
 
     Only the first claim about a relation counts. A repeat that agrees with it is ignored. A repeat
@@ -205,14 +184,6 @@ def score_facts(
         raise ValueError(f"{len(answers)} answers about {len(subjects)} subjects")
     graded = [grade(a, s, world, unit=unit) for a, s in zip(answers, subjects, strict=True)]
     return summarise(answers, subjects, graded, seed=seed)
-
-
-def precision_counts(
-    graded: Sequence[GradedAnswer], subjects: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of right claims and of all claims of each person, sorted by name."""
-    table = _by_person(subjects, [(g.right, len(g.verdicts)) for g in graded])
-    return table[:, 0], table[:, 1]
 
 
 def summarise(

@@ -1,13 +1,15 @@
 """Results (values with intervals and conditions), descriptions of all metrics, and tasks.
 
-``METRICS`` is the one place that describes a metric; studies, pages, tables and figures take its
-label, unit, direction and pooling from there. To add a metric, add an entry.
+``metrics.toml`` is the one place that describes a metric; studies, pages, tables and figures take
+its label, unit, direction and pooling from there. To add a metric, add an entry.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib import resources
 from typing import Any, Literal, Protocol
 
 from lacy.evaluate.statistics import Score, as_data, ratio
@@ -46,91 +48,25 @@ class Metric:
         """The unit to print beside the label."""
         return self.unit if self.axis is None else self.axis
 
-
-_SIGNALS = {"margin": "margin", "p_call": "p(CALL)", "entropy": "entropy", "top2": "top2"}
-_POSITIONS = {"start": "value_start", "fact": "fact", "later": "later"}
-
-
-def _answers(label: str, meaning: str, better: Any, counts: str, **more: Any) -> Metric:
-    """Describe a metric of answers, a ratio given as ``numerator/denominator``."""
-    numerator, denominator = counts.split("/")
-    return Metric(label, meaning, better=better, counts=(numerator, denominator), **more)
+    @property
+    def axis_label(self) -> str:
+        """The label of an axis: the label and its unit; shares are drawn in percent."""
+        unit = {"share": "%", "AUROC": ""}.get(self.shown_unit, self.shown_unit)
+        return f"{self.label}, {unit}" if unit else self.label
 
 
-def _model(label: str, meaning: str, better: Any, path: str, **more: Any) -> Metric:
-    """Describe a metric of the model itself by its path."""
-    return Metric(label, meaning, better=better, path=tuple(path.split(".")), **more)
+def _metric(counts: str = "", path: str = "", **given: Any) -> Metric:
+    """Build an entry of ``metrics.toml``."""
+    numerator, _, denominator = counts.partition("/")
+    pair = (numerator, denominator) if counts else None
+    return Metric(counts=pair, path=tuple(path.split(".")) if path else (), **given)
 
 
+_FILE = resources.files(__package__) / "metrics.toml"
 METRICS: dict[str, Metric] = {
-    "facts_right": _answers("facts right", "Right claims among all claims.", "higher",
-                            "right/claims"),
-    "recall": _answers("recall", "Right claims among all facts that could have been stated.",
-                       "higher", "right/facts"),
-    "f1": _answers("F1", "Harmonic mean of facts right and recall.", "higher",
-                   "right+right/claims+facts", outcome=False),
-    "facts_per_answer": _answers("facts per answer", "Claims per answer, right or wrong.",
-                                 "higher", "claims/answers", unit="facts per answer", axis="facts"),
-    "calls_per_answer": _answers("calls per answer", "Calls per answer.", "lower",
-                                 "calls/answers", unit="calls per answer", axis="calls"),
-    "calls_per_fact": _answers("calls per fact", "Calls by claims; 1.0 if each value costs one.",
-                               "lower", "calls/claims", unit="calls per fact", axis="calls"),
-    "calls_per_statement": _answers("calls per statement", "Calls by claims and their repeats.",
-                                    "", "calls/statements", unit="calls per statement", axis=""),
-    "call_rate": _answers("call rate", "Share of the generated tokens that came from calls.", "",
-                          "called/tokens", outcome=False),
-    "finished": _answers("answers finished", "Share of answers that the model ended itself.",
-                         "higher", "finished/answers"),
-    "own_right": _answers("own facts right", "Right claims among those in the SLM's own words.",
-                          "higher", "own_right/own"),
-    "borrowed_right": _answers("borrowed facts right", "Right claims among those from a source.",
-                               "higher", "borrowed_right/borrowed"),
-    "borrowed": _answers("borrowed", "Share of claims that come from a source.", "",
-                         "borrowed/claims", outcome=False, axis=""),
-    "call_starts": _answers("calls at value starts", "Share of calls where a value was due.",
-                            "higher", "due/calls"),
-    "recovered": Metric("recovered", "Share of the partner's advantage in facts right.",
-                        better="higher"),
-    **{
-        f"auroc_{signal}_{position}": _model(
-            f"AUROC, {name} {position}", "How often the signal ranks such a token above others.",
-            "higher", f"calls.separation.{signal}.{where}", unit="AUROC",
-        )
-        for signal, name in _SIGNALS.items()
-        for position, where in _POSITIONS.items()
-    },
-    "call_precision": _model("call precision", "Share of calls at fact tokens.", "higher",
-                             "calls.at_rate.precision"),
-    "call_recall": _model("call recall", "Share of fact tokens with a call.", "higher",
-                          "calls.at_rate.recall"),
-    "start_recall": _model("value starts called", "Share of value starts with a call.", "higher",
-                           "calls.at_rate.start_recall"),
-    "argmax_rate": _model("argmax rate", "Share of tokens where <CALL> is the likeliest token.",
-                          "", "calls.at_zero.call_rate", axis=""),
-    "argmax_precision": _model("argmax precision", "Share of these tokens that are fact tokens.",
-                               "", "calls.at_zero.precision", axis=""),
-    "argmax_start_recall": _model("argmax start recall", "Share of value starts among them.", "",
-                                  "calls.at_zero.start_recall", axis=""),
-    "calibration_error": _model("calibration error", "Gap of p(CALL) and the share of fact tokens.",
-                                "lower", "calls.calibration.error", unit="gap", axis=""),
-    "decision_error": _model("calibration error where it decides", "The same for value starts.",
-                             "lower", "calls.decision.error", unit="gap", axis=""),
-    "language_loss": _model("language loss", "Loss on tokens that state no fact.", "lower",
-                            "language_loss", unit="nats per token", axis="nats"),
-    "fact_loss": _model("loss on facts", "Loss on fact tokens, without <CALL>.", "", "fact_loss",
-                        unit="nats per token", axis="nats"),
-    "stored_bits": _model("stored bits", "Lower bound on what the model stores of a fact.", "",
-                          "bits.per_fact", unit="bits per fact", axis="per fact"),
-    "stored_share": _model("stored share of all bits", "The same as a share of all bits.", "",
-                           "bits.share"),
-    "closed_book_recall": _model("closed-book recall", "Share of facts stated without a source.",
-                                 "lower", "closed_book.start"),
-    "entities_right": Metric("entities right", "Share of entities that the article contains.",
-                             better="higher"),
-    "own_entities_right": Metric("own", "The same in the SLM's own words.", better="higher"),
-    "borrowed_entities_right": Metric("borrowed", "The same from a source.", better="higher"),
-    "entities_per_text": Metric("per text", "New entities per text.", "entities per text"),
-}  # fmt: skip
+    name: _metric(**entry)
+    for name, entry in tomllib.loads(_FILE.read_text(encoding="utf-8")).items()
+}
 
 RATIOS = tuple(name for name, metric in METRICS.items() if metric.counts)
 """Metrics of answers: they can be pooled and compared person by person."""

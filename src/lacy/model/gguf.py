@@ -14,12 +14,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy._require import require_one_of, require_package
 from lacy.corpus import begin_end, turn_end
 from lacy.disk import replace_file
 from lacy.errors import LacyError
@@ -55,10 +55,10 @@ def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") ->
         LacyError: E11, the package ``gguf`` is not installed; E12, unknown precision; E90,
             llama.cpp would interpret the model or tokenizer differently.
     """
-    if precision not in get_args(Precision):
-        do = f"choose one of: {', '.join(get_args(Precision))}"
-        raise LacyError("E12", key="precision", value=precision, why="there is no such kind", do=do)
-    gguf = _package()
+    require_one_of("precision", precision, get_args(Precision))
+    require_package("gguf", "gguf", "GGUF")
+    import gguf
+
     where = loaded.path or "memory"
     _require_llama(loaded.model, where)
     out = Path(out)
@@ -75,16 +75,6 @@ def write_gguf(loaded: Loaded, out: str | Path, precision: Precision = "f16") ->
         writer.write_tensors_to_file()
         writer.close()
     return out
-
-
-def _package() -> ModuleType:
-    try:
-        import gguf
-        import gguf.quants
-    except ModuleNotFoundError as error:
-        raise LacyError("E11", extra_for="GGUF", package="gguf", extra="gguf") from error
-    module: ModuleType = gguf
-    return module
 
 
 def _require_llama(model: Any, where: str | Path) -> None:

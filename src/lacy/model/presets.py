@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lacy._text import did_you_mean
-from lacy.errors import LacyError
+from lacy._require import require_one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +83,7 @@ def get_preset(name: str) -> Preset:
     Raises:
         LacyError: E12, there is no such preset; the message suggests the closest name.
     """
-    if name in PRESETS:
-        return PRESETS[name]
-    raise LacyError(
-        "E12",
-        key="model",
-        value=name,
-        why=f"there is no such preset{did_you_mean(name, PRESETS)}",
-        do=f"choose one of {', '.join(PRESETS)}",
-    )
+    return PRESETS[require_one_of("model", name, PRESETS)]
 
 
 @dataclass(frozen=True, slots=True)

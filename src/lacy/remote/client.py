@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
-from lacy.errors import LacyError
+from lacy._require import require_package
 from lacy.remote.errors import BASE_URL_HINT, OutOfTokens, RemoteError
 from lacy.remote.http import (
     Retries,
@@ -81,11 +81,7 @@ class OpenAIClient:
         concurrency: int = 8,
         max_bytes: int = 1_000_000,
     ) -> None:
-        try:
-            import httpx  # noqa: F401
-        except ImportError:
-            what = "a model behind a server"
-            raise LacyError("E11", extra_for=what, package="httpx", extra="endpoint") from None
+        require_package("httpx", "endpoint", "a model behind a server")
         self.url, self.model = check_url(url), model
         self.key_variable = key_variable
         self.timeout, self.attempt_timeout = timeout, attempt_timeout

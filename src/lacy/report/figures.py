@@ -156,8 +156,7 @@ def sweep(
             metric_info = metric_of(metric)
             scales = (100 if x == "call_rate" else 1, 100 if metric_info.unit == "share" else 1)
             _lines(axes, points_of[metric], scales, equal, group, groups)
-            unit = {"share": "%", "AUROC": ""}.get(metric_info.shown_unit, metric_info.shown_unit)
-            axes.set_ylabel(metric_info.label + (f", {unit}" if unit else ""))
+            axes.set_ylabel(metric_info.axis_label)
             if x == "parameters":
                 _millions(axes, [point.x for point in points_of[metric]])
             axes.set_xlabel("trained call rate, %" if x == "call_rate" else axis_name(x))

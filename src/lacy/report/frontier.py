@@ -184,10 +184,7 @@ def methods(
             method_scores = {key[2]: scores_of[key] for key in study.members(*group)}
             _rows(axes, [method_scores.get(method, {}) for method in rows], names, metric_info.unit)
             axes.set_yticks(range(len(rows)), rows if i % 2 == 0 else [""] * len(rows))
-            unit = {"share": ", %", "AUROC": "", "": ""}.get(
-                metric_info.shown_unit, f", {metric_info.shown_unit}"
-            )
-            axes.set(xlabel=f"{metric_info.label}{unit}", ylabel="", title=study.panel_title(group))
+            axes.set(xlabel=metric_info.axis_label, ylabel="", title=study.panel_title(group))
         share_limits(panels, "x")
     return description
 

@@ -19,7 +19,7 @@ from lacy.report.study_files import (
     Study,
     conditions_at_rate,
     read_study,
-    read_table,
+    select_rows,
 )
 
 METHODS = (
@@ -264,14 +264,8 @@ def read_comparisons(
 ) -> Any:
     """Return the rows of comparisons.csv, selected as in ``comparisons_table``."""
     path = Path(folder) / "comparisons.csv"
-    rows = read_table(path)
     allowed = dict(where or {}) | ({"metric": ",".join(metrics)} if metrics else {})
-    for column, values in allowed.items():
-        if column not in rows:
-            why = f"it has no column {column}; it has: {', '.join(rows.columns)}"
-            raise LacyError("E87", path=path, why=why)
-        rows = rows[rows[column].astype(str).isin(values.split(","))]
-    rows = rows.dropna(subset=["difference"])
+    rows = select_rows(path, allowed).dropna(subset=["difference"])
     if rows.empty:
         raise LacyError("E88", what="no comparison", where=folder)
     return rows

@@ -20,7 +20,7 @@ import numpy as np
 from lacy._parse import parse_json
 from lacy.errors import LacyError
 from lacy.evaluate import Score, metric_of
-from lacy.report.svg import require_package
+from lacy.report.svg import require_drawing
 
 POOLED = -1
 """Value of ``seed`` in rows that pool all seeds."""
@@ -214,7 +214,7 @@ def read_table(path: Path) -> Any:
     Raises:
         LacyError: E13 if it is missing, E87 if it lacks a column or cannot be read.
     """
-    pandas = require_package("pandas")
+    pandas = require_drawing("pandas")
     if not path.is_file():
         raise LacyError("E13", path=path, do="give the folder that lacy study wrote")
     try:
@@ -244,7 +244,10 @@ def read_study(folder: str | Path, where: Mapping[str, str] | None = None) -> St
         LacyError: E13, E87 for missing or foreign files; E88 if no run is left.
     """
     folder = Path(folder)
-    runs = _only(read_table(folder / "runs.csv"), where or {}, folder)
+    runs = select_rows(folder / "runs.csv", where or {})
+    if runs.empty:
+        wanted = " ".join(f"{name}={value}" for name, value in (where or {}).items())
+        raise LacyError("E88", what=f"no run{' with ' if wanted else ''}{wanted}", where=folder)
     order = "parameters" if "parameters" in runs else "seed"
     size_rank = {size: rank for rank, size in enumerate(runs.sort_values(order)["size"].unique())}
     triples = dict.fromkeys(zip(runs["size"], runs["equal"], runs["method"], strict=True))
@@ -274,16 +277,24 @@ def read_setup(folder: Path) -> dict[str, Any]:
     return setup
 
 
-def _only(runs: Any, where: Mapping[str, str], folder: Path) -> Any:
+def require_column(rows: Any, column: str, path: Path) -> None:
+    """Raise E87 if a table, read from a file, does not have a column."""
+    if column not in rows:
+        why = f"it has no column {column}; it has: {', '.join(rows.columns)}"
+        raise LacyError("E87", path=path, why=why)
+
+
+def select_rows(path: Path, where: Mapping[str, str]) -> Any:
+    """Return the rows of a file that have one of the given values, separated by commas, by column.
+
+    Raises:
+        LacyError: E13, E87 for a missing or foreign file, or an unknown column.
+    """
+    rows = read_table(path)
     for column, values in where.items():
-        if column not in runs:
-            why = f"it has no column {column}; it has: {', '.join(runs.columns)}"
-            raise LacyError("E87", path=folder / "runs.csv", why=why)
-        runs = runs[runs[column].map(_same(values.split(",")))]
-    if runs.empty:
-        wanted = " ".join(f"{name}={value}" for name, value in where.items())
-        raise LacyError("E88", what=f"no run{' with ' if wanted else ''}{wanted}", where=folder)
-    return runs
+        require_column(rows, column, path)
+        rows = rows[rows[column].map(_same(values.split(","))).astype(bool)]
+    return rows
 
 
 def _same(wanted: list[str]) -> Any:

@@ -15,11 +15,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from lacy.errors import LacyError
+from lacy._require import require_package
 from lacy.run import write_atomic
 
 SERIES_COLOURS = (
@@ -42,37 +41,7 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 LEGEND_LETTERS = 92
 """Number of letters that fit on one line of a legend."""
-STYLE: dict[str, Any] = {
-    "svg.hashsalt": "lacy",
-    "svg.fonttype": "none",
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titlecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.unicode_minus": False,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 5.5,
-    "text.color": INK,
-    "text.parse_math": False,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-}
+STYLE = Path(__file__).parent / "templates" / "figures.mplstyle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +67,9 @@ class SeriesStyle:
         return DASHES[(self.variant + self.number // len(SERIES_COLOURS)) % len(DASHES)]
 
 
-def require_package(package: str) -> Any:
-    """Import a package of the ``study`` extra.
-
-    Raises:
-        LacyError: E11 if it is not installed.
-    """
-    try:
-        return import_module(package)
-    except ModuleNotFoundError as error:
-        raise LacyError(
-            "E11", extra_for="tables and figures", package=package.split(".")[0], extra="study"
-        ) from error
+def require_drawing(module: str) -> Any:
+    """Import a module that tables and figures need, or raise E11."""
+    return require_package(module, "study", "tables and figures")
 
 
 @contextmanager
@@ -130,11 +90,11 @@ def figure_panels(
         columns: maximum number of panels per row.
         height: height in inches of a figure with one panel; rows of several panels are lower.
     """
-    matplotlib, figures = require_package("matplotlib"), require_package("matplotlib.figure")
+    matplotlib, figures = require_drawing("matplotlib"), require_drawing("matplotlib.figure")
     columns = min(columns, panels)
     rows = -(-panels // columns)
     figure_height = height if rows == 1 and columns == 1 else 0.3 + rows * height * 0.76
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(fname=STYLE):
         figure = figures.Figure(figsize=(WIDTH, figure_height), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.03, hspace=0.03)
         axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]

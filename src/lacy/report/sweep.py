@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.report.study_files import Key, ParsedCondition, Study, conditions_at_rate
+from lacy.report.study_files import Key, ParsedCondition, Study, conditions_at_rate, require_column
 
 GIVEN = (
     "run", "seed", "parameters", "steps", "tokens", "text_tokens", "seconds", "trained", "equal",
@@ -43,10 +43,8 @@ def sweep_points(
             no run has the metric.
     """
     path = study.folder / "runs.csv"
-    for column in (x, group):
-        if column and column not in study.runs:
-            why = f"it has no column {column}; it has: {', '.join(study.runs.columns)}"
-            raise LacyError("E87", path=path, why=why)
+    for column in filter(None, (x, group)):
+        require_column(study.runs, column, path)
     run_of: dict[SweepPoint, Any] = {}
     for run in _runs_by_rule(study):
         key: Key = (run["size"], run["trained"], run["method"])

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from lacy.serve.fields import NO_EFFECT, declare, unsupported_field
+from lacy.serve.fields import NO_EFFECT, RESPONSE_ONLY, declare, unsupported_field
 from lacy.serve.messages import (
     ENCODABLE,
     FastList,
@@ -213,19 +213,6 @@ class TextFormat(Strict):
 
     format: dict[str, Any] | None = None
     verbosity: Any = None
-
-
-RESPONSE_ONLY: dict[str, tuple[Any, ...]] = {
-    "previous_response_id": (None,),
-    "conversation": (None,),
-    "prompt": (None,),
-    "background": (None, False),
-    "truncation": (None, "disabled"),
-    "max_tool_calls": (None,),
-    "context_management": (None, []),
-    "moderation": (None,),
-}
-"""Unsupported fields that only ``/v1/responses`` has, with their values that have no effect."""
 
 
 class ResponseBody(declare("OfResponse", RequestBody, chat=True, more=RESPONSE_ONLY)):  # type: ignore[misc]

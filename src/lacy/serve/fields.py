@@ -7,62 +7,33 @@ accepted if its value has no effect, and refused otherwise.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable
+from importlib import resources
 from typing import Any
 
 from pydantic import create_model
 
-NO_EFFECT: dict[str, tuple[Any, ...]] = {
-    name: (None, *values)
-    for values, names in (
-        ((), "audio prediction web_search_options prompt_logprobs allowed_token_ids chat_template "
-             "truncate_prompt_tokens guided_json guided_regex guided_choice guided_grammar "
-             "structured_outputs json_schema"),
-        ((0,), "frequency_penalty presence_penalty min_p top_a mirostat"),
-        ((-1, 0), "top_k"),
-        ((1,), "best_of repetition_penalty length_penalty repeat_penalty typical_p tfs_z"),
-        ((False,), "use_beam_search early_stopping include_stop_str_in_output return_token_ids "
-                   "return_tokens_as_token_ids continue_final_message"),
-        ((True,), "skip_special_tokens spaces_between_special_tokens add_special_tokens "
-                  "add_generation_prompt"),
-        (("",), "suffix grammar"),
-        (([],), "tools functions stop_token_ids bad_words logits_processors documents"),
-        (({},), "logit_bias chat_template_kwargs"),
-        (("none", "auto"), "tool_choice function_call"),
-        (({"type": "text"},), "response_format"),
-        ((["text"],), "modalities"),
-    )
-    for name in names.split()
-}  # fmt: skip
+_FILE = resources.files(__package__) / "fields.toml"
+_TABLES: dict[str, Any] = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+
+
+def _with_null(table: str) -> dict[str, tuple[Any, ...]]:
+    return {name: (None, *values) for name, values in _TABLES[table].items()}
+
+
+NO_EFFECT = _with_null("no_effect")
 """Unsupported fields of the APIs of OpenAI and other servers, with their values without effect."""
 
-IGNORED = (
-    "cache_prompt", "cache_salt", "chat_id", "data_sources", "kv_transfer_params", "metadata",
-    "priority", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning",
-    "request_id", "safety_identifier", "service_tier", "session_id", "store", "user", "verbosity",
-    "reasoning_effort", "include_reasoning",
-)  # fmt: skip
-"""Fields that are ignored, because they only describe the request or concern reasoning models."""
+RESPONSE_ONLY = _with_null("responses")
+"""Unsupported fields that only ``/v1/responses`` has, with their values without effect."""
 
-_STRUCTURE = 'see docs/how-to/clients.md, "Tools and structured output"'
-_STATE = "the server stores nothing between requests: send the whole conversation as input"
-_STATEFUL = ("previous_response_id", "conversation", "background")
-HELP = dict.fromkeys(_STATEFUL, _STATE) | dict.fromkeys(
-    ("tools", "functions", "tool_choice", "function_call", "response_format", "guided_json",
-     "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "grammar",
-     "json_schema", "text.format"),
-    _STRUCTURE,
-)  # fmt: skip
+HELP = {name: entry["text"] for entry in _TABLES["help"] for name in entry["fields"].split()}
 """What a client can do instead of using an unsupported field."""
 
-CHAT_ONLY = frozenset(
-    ("tools", "functions", "tool_choice", "function_call", "response_format", "modalities",
-     "audio", "prediction", "web_search_options", "chat_template", "chat_template_kwargs",
-     "add_generation_prompt", "continue_final_message", "documents", "parallel_tool_calls"),
-)  # fmt: skip
-"""Unsupported fields that only chats have."""
-COMPLETION_ONLY = frozenset(("best_of", "suffix"))
-"""Unsupported fields that only completions have."""
+IGNORED, CHAT_ONLY, COMPLETION_ONLY = (
+    frozenset(_TABLES[name].split()) for name in ("ignored", "chat_only", "completion_only")
+)
 
 
 def declare(

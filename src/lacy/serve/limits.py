@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import dataclass, field, fields
 
-from lacy.errors import LacyError
+from lacy._require import require_at_least
 
 MIB = 1 << 20
 
@@ -66,10 +66,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for limit in fields(self):
-            if (value := getattr(self, limit.name)) < 1:
-                raise LacyError(
-                    "E12", key=limit.name, value=value, why="less than 1", do="give 1 or more"
-                )
+            require_at_least(limit.name, getattr(self, limit.name), 1)
 
     @property
     def body_deadline(self) -> float:

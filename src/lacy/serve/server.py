@@ -7,16 +7,15 @@ import contextlib
 import errno
 import functools
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Generator
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
+from lacy._signals import handle_signals
 from lacy.errors import LacyError
 from lacy.serve.connections import BoundedProtocol
 from lacy.serve.limits import Limits
@@ -29,7 +28,7 @@ BURSTS = 8
 """asyncio accepts connections in bursts, and may accept another burst before it has closed the
 connections that should make room. So a burst has only this fraction of the maximum number."""
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = ("SIGINT", "SIGTERM")
 """The signals that stop the server."""
 
 
@@ -110,15 +109,8 @@ class Server(uvicorn.Server):
         Raises:
             KeyboardInterrupt: a signal arrived, and the server has shut down.
         """
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread receives signals
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in STOPPING}
-        try:
+        with handle_signals(STOPPING, self.handle_exit):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
         if self.should_exit and self._signalled:
             raise KeyboardInterrupt
 

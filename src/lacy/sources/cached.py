@@ -19,6 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from lacy._require import require_at_least
 from lacy.errors import LacyError
 from lacy.sources.protocol import Source, guarded
 from lacy.sources.wrappers import WRAPPED_TIMEOUT, Wrapper, fingerprint, with_evidence
@@ -82,9 +83,7 @@ class Cached(Wrapper):
         version: str = "",
         timeout: float | None = WRAPPED_TIMEOUT,
     ) -> None:
-        if rows < 1:
-            do = "give at least 1"
-            raise LacyError("E12", key="rows", value=rows, why="too little", do=do)
+        require_at_least("rows", rows, 1)
         super().__init__(source, timeout)
         self.path, self.rows = Path(path), rows
         self.hits = self.misses = 0
@@ -256,7 +255,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     """Open the file and create its table if needed.
 
     Raises:
-            sqlite3.DatabaseError: the file is damaged; OperationalError: it cannot be used now.
+        sqlite3.DatabaseError: the file is damaged; OperationalError: it cannot be used now.
     """
     db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:

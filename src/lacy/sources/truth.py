@@ -12,8 +12,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lacy._require import require_share
 from lacy.corpus import TokenText
-from lacy.errors import LacyError
 from lacy.sources.names import NameIndex
 from lacy.sources.units import continuation
 from lacy.types import Candidate, Reply, Request, Unit
@@ -54,10 +54,8 @@ class Truth:
         name: str = "truth",
         tokenizer: Any = None,
     ) -> None:
-        for key, share in (("knows", knows), ("errors", errors)):
-            if not 0.0 <= share <= 1.0:
-                do = "give a share of facts between 0 and 1"
-                raise LacyError("E12", key=key, value=share, why="not a share", do=do)
+        require_share("knows", knows)
+        require_share("errors", errors)
         self.name, self.knows, self.errors = name, knows, errors
         self._world = world
         self._seed = seed

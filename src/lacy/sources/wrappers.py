@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from lacy._require import require_at_least
 from lacy.errors import LacyError
 from lacy.sources.protocol import Source, guarded
 from lacy.types import Candidate, Reply, Request
@@ -93,10 +94,8 @@ class Breaker(Wrapper):
         timeout: float | None = WRAPPED_TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        for key, value, minimum in (("failures", failures, 1), ("cooldown", cooldown, 0)):
-            if not value >= minimum:
-                do = f"give at least {minimum}"
-                raise LacyError("E12", key=key, value=value, why="too little", do=do)
+        require_at_least("failures", failures, 1)
+        require_at_least("cooldown", cooldown, 0)
         super().__init__(source, timeout)
         self.failures, self.cooldown = failures, cooldown
         self._clock = clock

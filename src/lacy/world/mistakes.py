@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from lacy.errors import LacyError
+from lacy._require import require_share
 from lacy.world.people import Person
 
 
@@ -52,9 +52,7 @@ def wrong_values(everyone: Sequence[Person], share: float, seed: int) -> dict[tu
     Raises:
         LacyError: E12, ``share`` is not between 0 and 1.
     """
-    if not 0.0 <= share <= 1.0:
-        do = "give a share of facts between 0 and 1"
-        raise LacyError("E12", key="errors", value=share, why="not a share", do=do)
+    require_share("errors", share)
     values = values_by_relation(everyone)
     facts = [(person, relation) for person in everyone for relation in person.facts]
     random.Random(f"{seed}/errors").shuffle(facts)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from lacy._parse import parse_json
+from lacy._require import require_at_least
 from lacy.disk import replace_file
 from lacy.errors import LacyError
 from lacy.types import Document
@@ -162,9 +162,7 @@ def make_world(people: int = 400, seed: int = 0, *, prose: float = 0.0) -> World
     """
     if people < 10:
         raise LacyError("E80", people=people)
-    if not 0.0 <= prose < math.inf:
-        do = "give 0 or more"
-        raise LacyError("E12", key="prose", value=prose, why="no number of sentences", do=do)
+    require_at_least("prose", prose, 0, finite=True)
     rng = random.Random(seed)
     values = make_values(rng)
     return World(seed, make_people(people, values, rng), values, float(prose))

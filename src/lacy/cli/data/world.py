@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from lacy._require import require_at_least
 from lacy.cli.terminal import facts, say
-from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     from lacy.world import World
@@ -49,10 +49,7 @@ lacy data mark world --annotator gold --out data/world
 
 def run(config: WorldConfig) -> int:
     """Write the world."""
-    if config.per_person < 1:
-        do = "give 1 or more"
-        why = "no text to train on"
-        raise LacyError("E12", key="per_person", value=config.per_person, why=why, do=do)
+    require_at_least("per_person", config.per_person, 1)
     from lacy.world import make_world, wrong_values
 
     world = make_world(config.people, config.seed, prose=config.prose)

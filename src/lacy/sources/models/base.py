@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from lacy.errors import LacyError
+from lacy._require import require_at_least
 from lacy.remote import LoopThread, RemoteError
 from lacy.sources.protocol import TokenPrice
 from lacy.types import Candidate, Reply, Request, Unit
@@ -66,9 +66,9 @@ class RemoteModel:
         self.name, self.price = name, TokenPrice.of(price)
         self.max_tokens = limits_by_unit(max_tokens, DEFAULT_MAX_TOKENS)
         self.timeout, self.characters = timeout, characters
-        check_minimum("timeout", timeout, 0.001)
-        check_minimum("characters", characters, 1)
-        check_minimum("max_tokens", min(self.max_tokens.values()), 1)
+        require_at_least("timeout", timeout, 0.001)
+        require_at_least("characters", characters, 1)
+        require_at_least("max_tokens", min(self.max_tokens.values()), 1)
         self._loop_thread = LoopThread(cleanup) if cleanup else LoopThread()
 
     async def ask(self, requests: Sequence[Request]) -> list[Reply]:
@@ -145,14 +145,3 @@ def limits_by_unit(
     """Return the token limit of each unit, given one number for all units or a partial mapping."""
     given = dict.fromkeys(defaults, max_tokens) if isinstance(max_tokens, int) else max_tokens
     return {**defaults, **(given or {})}
-
-
-def check_minimum(setting: str, value: Any, minimum: float) -> None:
-    """Check that a setting is at least ``minimum`` and not NaN.
-
-    Raises:
-        LacyError: E12, it is smaller.
-    """
-    if not value >= minimum:
-        do = f"give at least {minimum}"
-        raise LacyError("E12", key=setting, value=value, why="too little", do=do)

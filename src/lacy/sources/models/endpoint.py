@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, get_args
 
-from lacy.errors import LacyError
+from lacy._require import require_at_least, require_one_of
 from lacy.remote import Chunk, OpenAIClient, RemoteError, Retries
 from lacy.sources.models import chat
 from lacy.sources.models.answers import READING_VERSION
@@ -20,7 +20,6 @@ from lacy.sources.models.base import (
     Mode,
     RemoteModel,
     RequestRecord,
-    check_minimum,
 )
 from lacy.sources.models.partial import CHARACTERS_PER_TOKEN, PartialCompletion, TokenUsage
 from lacy.sources.units import drop_partial_word, whole_number
@@ -100,13 +99,11 @@ class Endpoint(RemoteModel):
             name or model, max_tokens=max_tokens, timeout=timeout, price=price,
             characters=characters, cleanup=self.client.close,
         )  # fmt: skip
-        check_minimum("retries", retries, 0)
-        check_minimum("first_wait", first_wait, 0.0)
-        check_minimum("concurrency", concurrency, 1)
-        check_minimum("max_bytes", max_bytes, 1)
-        if mode not in get_args(Mode):
-            do = f"choose one of: {', '.join(get_args(Mode))}"
-            raise LacyError("E12", key="mode", value=mode, why="there is no such mode", do=do)
+        require_at_least("retries", retries, 0)
+        require_at_least("first_wait", first_wait, 0.0)
+        require_at_least("concurrency", concurrency, 1)
+        require_at_least("max_bytes", max_bytes, 1)
+        require_one_of("mode", mode, get_args(Mode))
         self.url, self.model = self.client.url, model
         self.mode: Mode = mode
         self.body, self.stream = dict(body or {}), stream

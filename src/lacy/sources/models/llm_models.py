@@ -16,6 +16,7 @@ from contextlib import aclosing, closing, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from lacy._require import require_at_least, require_package
 from lacy.errors import LacyError
 from lacy.remote import LIMIT_PARAMETERS, AcceptedParameters, RemoteError, redact
 from lacy.sources.models import chat
@@ -25,7 +26,6 @@ from lacy.sources.models.base import (
     Mode,
     RemoteModel,
     RequestRecord,
-    check_minimum,
 )
 from lacy.sources.models.partial import PartialCompletion, TokenUsage
 from lacy.types import Request, Unit
@@ -78,7 +78,7 @@ class LlmModel(RemoteModel):
             name or self.model, max_tokens=max_tokens, timeout=timeout, price=price,
             characters=characters,
         )  # fmt: skip
-        check_minimum("concurrency", concurrency, 1)
+        require_at_least("concurrency", concurrency, 1)
         self.raw = mode == "completions" or (mode == "auto" and _is_completion_model(self._model))
         self.options = dict(options or {})
         known = getattr(self._model.Options, "model_fields", {})
@@ -243,10 +243,7 @@ def _find(name: str) -> Any:
     Raises:
         LacyError: E11, ``llm`` is not installed; E107, it has no such model.
     """
-    try:
-        import llm
-    except ImportError:
-        raise LacyError("E11", extra_for=f"llm:{name}", package="llm", extra="llm") from None
+    llm = require_package("llm", "llm", f"llm:{name}")
     for known in (llm.get_async_model_aliases(), llm.get_model_aliases()):
         if name in known:
             return known[name]

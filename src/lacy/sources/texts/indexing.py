@@ -19,6 +19,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from lacy._require import require_one_of
 from lacy._text import first_line
 from lacy.annotate import RULES_VERSION, validated_marks
 from lacy.disk import disk_error
@@ -81,9 +82,8 @@ def build_index(
     origin: Origin | None = None,
 ) -> None:
     """Write documents to the index in ``folder``; see ``Documents.build``."""
-    if engine is not None and engine not in get_args(SearchEngine):
-        do, why = f"choose one of: {', '.join(get_args(SearchEngine))}", "there is no such engine"
-        raise LacyError("E12", key="engine", value=engine, why=why, do=do)
+    if engine is not None:
+        require_one_of("engine", engine, get_args(SearchEngine))
     is_folder = folder.is_dir()
     if folder.exists() and not is_folder:
         raise LacyError("E16", path=folder)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator
+from importlib import resources
 from typing import Literal, Protocol
 
 from lacy.sources.texts.search import TOKENIZE
@@ -35,34 +36,12 @@ UPDATE_CHUNK = 20_000
 
 BEGIN = "BEGIN IMMEDIATE"
 
-_TABLES = f"""
-CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE document (
-  id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, subject TEXT NOT NULL,
-  digest BLOB NOT NULL, text TEXT NOT NULL);
-CREATE INDEX document_subject ON document (subject);
-CREATE TABLE page (document INTEGER NOT NULL, start INTEGER NOT NULL);
-CREATE INDEX page_document ON page (document);
-CREATE TABLE passage (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, number INTEGER NOT NULL,
-  start INTEGER NOT NULL, stop INTEGER NOT NULL);
-CREATE INDEX passage_document ON passage (document);
-CREATE TABLE span (
-  passage INTEGER NOT NULL, start INTEGER NOT NULL, stop INTEGER NOT NULL,
-  kind TEXT NOT NULL, value TEXT NOT NULL);
-CREATE INDEX span_passage ON span (passage);
-CREATE TABLE kind (name TEXT PRIMARY KEY, alternatives REAL NOT NULL);
-CREATE TABLE common (term TEXT PRIMARY KEY, rows INTEGER NOT NULL);
-CREATE TABLE pending (
-  follower TEXT NOT NULL, passage INTEGER NOT NULL, PRIMARY KEY (follower, passage)) WITHOUT ROWID;
-CREATE VIRTUAL TABLE words USING fts5 (subject, text, tokenize = '{TOKENIZE}');
-CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, row);
-"""
+_TABLES = (resources.files(__package__) / "schema.sql").read_text(encoding="utf-8")
 
 
 def create_tables(db: sqlite3.Connection, engine: SearchEngine) -> None:
     """Create the tables of a new index in the caller's transaction."""
-    for statement in filter(str.strip, _TABLES.split(";")):
+    for statement in filter(str.strip, _TABLES.replace("TOKENIZE", TOKENIZE).split(";")):
         db.execute(statement)
     db.execute(f"PRAGMA application_id = {_APPLICATION}")
     db.execute(f"PRAGMA user_version = {_VERSION}")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lacy._require import require_package
 from lacy.errors import LacyError
 from lacy.sources.texts.passages import search_words
 from lacy.sources.texts.schema import PassageText
@@ -35,12 +36,7 @@ def import_tantivy() -> Any:
     Raises:
         LacyError: E11, it is not installed.
     """
-    try:
-        import tantivy
-    except ImportError as error:
-        what = "an index with the engine tantivy"
-        raise LacyError("E11", extra_for=what, package="tantivy", extra="fast") from error
-    return tantivy
+    return require_package("tantivy", "fast", "an index with the engine tantivy")
 
 
 def _analyzer(tantivy: Any) -> Any:

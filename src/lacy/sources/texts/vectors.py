@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lacy._require import require_package
 from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.sources.texts.schema import PassageText
@@ -140,11 +141,7 @@ def load_embeddings(name: str) -> Any:
     Raises:
         LacyError: E11, model2vec is not installed; E101, there is no such model.
     """
-    try:
-        import model2vec
-    except ImportError as error:
-        what = "an index with vectors"
-        raise LacyError("E11", extra_for=what, package="model2vec", extra="vectors") from error
+    model2vec = require_package("model2vec", "vectors", "an index with vectors")
     try:
         return model2vec.StaticModel.from_pretrained(name, force_download=False)
     except Exception as error:  # every library raises its own classes

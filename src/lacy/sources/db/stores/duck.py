@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lacy._require import require_package
 from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.sources.db.stores.base import (
@@ -56,12 +57,7 @@ class DuckDb(Store):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        try:
-            import duckdb
-        except ModuleNotFoundError as error:
-            raise LacyError(
-                "E11", extra_for="a DuckDB file", package="duckdb", extra="duckdb"
-            ) from error
+        duckdb = require_package("duckdb", "duckdb", "a DuckDB file")
         self._error: type[Exception] = duckdb.Error
         self.name, self.place = path.name, str(path)
         try:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from lacy._require import require_package
 from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.sources.db.stores.base import (
@@ -59,16 +60,9 @@ class Postgres(Store):
 
     def __init__(self, url: str) -> None:
         super().__init__()
+        self._psycopg = psycopg = require_package("psycopg", "postgres", "a PostgreSQL database")
         try:
-            import psycopg
-            from psycopg.conninfo import conninfo_to_dict
-        except ImportError as error:
-            raise LacyError(
-                "E11", extra_for="a PostgreSQL database", package="psycopg", extra="postgres"
-            ) from error
-        self._psycopg = psycopg
-        try:
-            self._address: dict[str, Any] = dict(conninfo_to_dict(url))
+            self._address: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(url)
         except psycopg.Error:
             # No cause: libpq's message may quote the password.
             raise LacyError("E94", place="postgresql://…", why="its address is malformed") from None
