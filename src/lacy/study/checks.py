@@ -177,7 +177,7 @@ def _comparison_problems(plan: StudyPlan, methods: Mapping[str, MethodPlan]) -> 
     named = [
         (f"compare: {text!r}", side) for text in plan.compare for side in comparison_sides(text)
     ]
-    if plan.advantage != Advantage():  # the default may be missing: then there is no such share
+    if plan.advantage != Advantage():  # without the default method, nothing is compared
         named += [("advantage", plan.advantage.alone), ("advantage", plan.advantage.partner)]
     for where, side in named:
         method, _, condition = side.partition("/")
