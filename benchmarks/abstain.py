@@ -79,7 +79,7 @@ def main():
                 "abstain": limit if limit == "reference" else "",
             }
             for key in SCORES:
-                score = getattr(facts, key)
+                score = facts[key]
                 row[key] = [round(v, 4) for v in (score.value, score.low, score.high)]
             rows.append(row)
             print(row, flush=True)

@@ -63,7 +63,7 @@ def agreement(loaded, files, texts):
 
 
 def next_scores(client, ids, size):
-    """The log-probabilities of all tokens after ``ids``; a forced token makes sure of an answer."""
+    """Return the log-probabilities of all next tokens; a forced token ensures an answer."""
     body = {"prompt": ids, "n_predict": 1, "n_probs": size, "logit_bias": [[1, 1000.0]]}
     answer = client.post("/completion", json=body, timeout=60).raise_for_status().json()
     (first,) = answer["completion_probabilities"]
@@ -72,15 +72,15 @@ def next_scores(client, ids, size):
 
 
 def timed(engines, prompts, new, rounds):
-    """Tokens per second of each engine: medians over rounds, one text at a time."""
-    seen = {name: [] for name in engines}
+    """Return the tokens per second of each engine: medians over rounds, one text at a time."""
+    speeds = {name: [] for name in engines}
     for _ in range(rounds):
         for name, engine in engines.items():
             begin, tokens = time.perf_counter(), 0
             for prompt in prompts:
                 tokens += engine.generate([prompt], max_new_tokens=new)[0].tokens
-            seen[name].append(tokens / (time.perf_counter() - begin))
-    return {name: {"median": float(np.median(v)), "rounds": v} for name, v in seen.items()}
+            speeds[name].append(tokens / (time.perf_counter() - begin))
+    return {name: {"median": float(np.median(v)), "rounds": v} for name, v in speeds.items()}
 
 
 def speed(loaded, folder, path, prompts, args):

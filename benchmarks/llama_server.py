@@ -1,4 +1,4 @@
-"""llama.cpp's own server over a GGUF file, from the prebuilt wheel xllamacpp; tests use it, too."""
+"""llama.cpp's own server for a GGUF file, from the wheel xllamacpp; the tests use it as well."""
 
 import contextlib
 import subprocess
@@ -26,10 +26,10 @@ sys.stdin.read()
 
 @contextlib.contextmanager
 def llama_server(path, context=96):
-    """The address of a server over the GGUF file ``path``, without ``/v1``.
+    """Yield the address of a server for the GGUF file ``path``, without ``/v1``.
 
-    It serves four texts of ``context`` tokens at the same time. It runs in a process of its own,
-    which ends when its standard input is closed.
+    It serves four texts of ``context`` tokens at the same time, in a separate process that ends
+    when its standard input is closed.
     """
     words = [sys.executable, "-c", SCRIPT, str(path), str(4 * context)]
     running = subprocess.Popen(

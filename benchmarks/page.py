@@ -45,7 +45,7 @@ const mark = (name) => (window.seen[name] ??= performance.now());
 addEventListener("click", (event) => (window.seen.click = event.timeStamp), true);
 new MutationObserver(() => {
   if (document.getElementById("default")?.textContent) mark("ready");
-  if (document.querySelector(".text .said")?.textContent)
+  if (document.querySelector(".text .segment")?.textContent)
     requestAnimationFrame(() => setTimeout(() => mark("word")));
 }).observe(document, { subtree: true, childList: true, characterData: true });
 """

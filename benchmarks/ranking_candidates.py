@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lacy.cascade import truncate_document
-from lacy.evaluate.entities import words
+from lacy.evaluate.entities import normalized_words
 from lacy.types import Document, Mark
 from lacy.world import World
 
@@ -185,9 +185,9 @@ def article_places(
             if place is None:
                 continue
             place.sets[NATURAL, 0] = _right_first(place.right, own)
-            stated = f" {' '.join(words(place.text))} "
-            if f" {' '.join(words(place.right.value))} " not in stated:
-                fresh = [f for f in own if f" {' '.join(words(f.value))} " not in stated]
+            stated = f" {' '.join(normalized_words(place.text))} "
+            if f" {' '.join(normalized_words(place.right.value))} " not in stated:
+                fresh = [f for f in own if f" {' '.join(normalized_words(f.value))} " not in stated]
                 place.sets["unsaid", 0] = _right_first(place.right, fresh)
             if rng.random() < CONTROLLED:
                 place.sets.update(controlled_sets(place.right, own, lives))

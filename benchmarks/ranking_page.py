@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from lacy.report.svg import MUTED, SeriesStyle, sheet
+from lacy.report.svg import MUTED, SeriesStyle, figure_panels
 from lacy.run import write_atomic
 
 MARKER = re.compile(r"(<!-- ranking: (\w+)((?: \S+)*) -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -248,7 +248,7 @@ def by_count(found: Results, file: Path, data: str, split: str) -> str:
         " kind of distractors, a line per model; dashed without calibration."
     )
     sizes = [name for name in found.trained(data) if name[1] == "lacy"]
-    with sheet(file, len(DISTRACTORS), caption, columns=3, height=4.2) as panels:
+    with figure_panels(file, len(DISTRACTORS), caption, columns=3, height=4.2) as panels:
         for axes, (distractors, title) in zip(panels, DISTRACTORS.items(), strict=True):
             where = {"data": data, "split": split, "distractors": distractors}
             for number, (size, method) in enumerate(sizes):
@@ -297,7 +297,7 @@ def by_limit(found: Results, file: Path, data: str, split: str) -> str:
         f" {SPLITS[split]}; dashed without calibration. Stars: the limit of the cascade."
     )
     sizes = [name for name in found.trained(data) if name[1] == "lacy"]
-    with sheet(file, 1, caption) as (axes,):
+    with figure_panels(file, 1, caption) as (axes,):
         for number, (size, method) in enumerate(sizes):
             for variant, ranking in enumerate(("calibrated", "uncalibrated")):
                 where = {

@@ -24,8 +24,8 @@ import torch
 from lacy.annotate import encode_many
 from lacy.cascade.calibration import calibrate
 from lacy.corpus import PackedData, train_tokenizer
-from lacy.evaluate.facts import COUNTS, counts
-from lacy.evaluate.statistics import recovered
+from lacy.evaluate.facts import COUNTS, person_counts
+from lacy.evaluate.statistics import recovered_share
 from lacy.evaluate.world import answer_all
 from lacy.model import load_model
 from lacy.run import environment
@@ -57,7 +57,7 @@ def other_model(folder: Path, world, texts: int, vocabulary: int, steps: int):
 
 def right_and_claims(asked):
     """Return the right claims and all claims of each person."""
-    table = counts(asked.answers, asked.subjects, asked.graded)[1]
+    table = person_counts(asked.answers, asked.subjects, asked.graded)[1]
     return tuple(table[:, list(COUNTS).index(name)] for name in ("right", "claims"))
 
 
@@ -93,7 +93,7 @@ def main() -> None:
                     small, world, source, policy, people,
                     unit="token", calibration=calibration,
                 )  # fmt: skip
-                share = recovered(*map(right_and_claims, (answers, alone, source_alone)))
+                share = recovered_share(*map(right_and_claims, (answers, alone, source_alone)))
                 rows.append({
                     "method": method, "source": name, "policy": policy,
                     "facts_right": round(answers.facts["facts_right"].value, 4),

@@ -254,12 +254,12 @@ def main() -> None:
     lines = []
     with tempfile.TemporaryDirectory() as place:
         if args.texts:
-            asked = template_questions(args.requests, args.texts, rng)
+            questions = template_questions(args.requests, args.texts, rng)
             lines += collection(
-                "template", partial(template, args.texts), asked, Path(place), engines
+                "template", partial(template, args.texts), questions, Path(place), engines
             )
         if args.articles:
-            asked = article_questions(args.articles, args.limit, args.requests, rng)
+            questions = article_questions(args.articles, args.limit, args.requests, rng)
             supply = partial(articles, args.articles, args.limit)
             vectors = args.vectors
             if vectors is None:
@@ -267,7 +267,7 @@ def main() -> None:
                 rng.shuffle(passages)
                 vectors = str(make_vectors(passages[:100_000], Path(place) / "learned"))
             settings = [*engines, ("fts5", vectors)]
-            lines += collection("articles", supply, asked, Path(place), settings)
+            lines += collection("articles", supply, questions, Path(place), settings)
     with (args.out / "texts.csv").open("w", newline="") as sheet:
         writer = csv.DictWriter(sheet, lines[0])
         writer.writeheader()

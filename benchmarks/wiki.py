@@ -39,10 +39,10 @@ from lacy.evaluate import as_data
 from lacy.evaluate.articles import ArticleAnswers, calibrate_on, evaluate_articles
 from lacy.evaluate.bits import language_loss
 from lacy.evaluate.calls import call_quality
-from lacy.evaluate.entities import ArticleText, dates, default_extract, entity_counts
+from lacy.evaluate.entities import ArticleText, default_extract, entity_counts, find_dates
 from lacy.evaluate.provenance import SpanLookup
 from lacy.evaluate.signals import read_signals
-from lacy.evaluate.statistics import Score, difference, paired_test, ratio, recovered
+from lacy.evaluate.statistics import Score, difference, paired_test, ratio, recovered_share
 from lacy.model import load_model
 from lacy.run import environment
 from lacy.train import TrainConfig
@@ -82,7 +82,7 @@ def birth(text: str) -> tuple[int | None, int | None, int | None] | None:
     inside = BRACKET.search(text, found.start())
     assert inside is not None
     cut = re.split(r"[–—]| - ", inside.group(1))[0]  # the rest is the death
-    stated = dates(cut)
+    stated = find_dates(cut)
     return next(iter(stated)) if len(stated) == 1 else None
 
 
@@ -133,9 +133,10 @@ def one_model(name: str, folder: str, args: argparse.Namespace, data: dict) -> t
     for policy, condition in result.conditions.items():
         counts[name, policy] = counts_of(condition, articles, extract)
         calls = sum(answer.calls for answer in condition.answers) / len(condition.answers)
-        rows.append(
-            {"model": name, "calls_per_text": calls, **as_data(condition), "policy": policy}
-        )
+        rows.append({
+            "model": name, "calls_per_text": calls, "policy": policy,
+            "call_rate": condition.call_rate, **as_data(condition.scores),
+        })  # fmt: skip
         print(name, policy, f"{condition.scores.precision.value:.3f}", f"{condition.call_rate:.3f}",
               f"own {condition.scores.own_precision.value:.3f}",
               f"of {condition.scores.per_text.value:.1f}", flush=True)  # fmt: skip
@@ -179,7 +180,7 @@ def add_scores(rows: list[dict], counts: dict, seed: int) -> None:
         row["births_right"] = as_data(born)
         score = Score(float("nan"), float("nan"), float("nan"), 0)
         if all(end is not None for end in ends):
-            score = recovered(*map(right_and_all, (counted, *ends)), seed=seed)
+            score = recovered_share(*map(right_and_all, (counted, *ends)), seed=seed)
         row["recovered"] = as_data(score)
 
 

@@ -1,4 +1,4 @@
-"""Lets ``python -m lacy`` do what ``lacy`` does."""
+"""Run the command line for ``python -m lacy``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Worker processes that end with the process that started them."""
+"""Make worker processes end with the process that started them."""
 
 from __future__ import annotations
 

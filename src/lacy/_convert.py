@@ -1,6 +1,6 @@
-"""Convert YAML values to typed Python values, and say what was expected when a value is wrong.
+"""Convert YAML values to typed Python values; errors say what was expected.
 
-The lower half of ``lacy.config``; nothing here reads files or flags.
+``lacy.config`` builds on this module; nothing here reads files or flags.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TYPE_NAMES = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a setting: an unknown key (``expected`` empty) or a bad value."""
+    """A problem with a setting: an unknown key (then ``expected`` is "") or an invalid value."""
 
     key: str
     value: Any = None
@@ -42,7 +42,7 @@ class Problem:
 
 
 class Mismatch(Exception):
-    """Raised when a value does not have the type ``expected``; ``note`` is advice to append."""
+    """Raised when a value does not have the type ``expected``; ``note`` is additional advice."""
 
     def __init__(self, expected: Any, note: str = "") -> None:
         super().__init__(describe(expected) + note)
@@ -50,11 +50,11 @@ class Mismatch(Exception):
 
 
 QUOTE_NOTE = "; write names that look like numbers, true, false or null in quotes"
-"""Advice where text is expected and YAML read something else."""
+"""Advice if text is expected but YAML parsed something else."""
 
 
 def read_fields(cls: type, data: Any, prefix: str, problems: list[Problem]) -> dict[str, Any]:
-    """Convert a mapping to constructor arguments of ``cls``, collecting problems."""
+    """Convert a mapping to constructor arguments of ``cls``; append problems to ``problems``."""
     known = {setting.name: setting for setting in settings_of(cls)}
     values: dict[str, Any] = {}
     for key, value in data.items():
@@ -78,14 +78,14 @@ def read_fields(cls: type, data: Any, prefix: str, problems: list[Problem]) -> d
 
 @dataclasses.dataclass(slots=True)
 class Nested:
-    """The arguments of a nested dataclass that is not built yet."""
+    """Arguments of a nested dataclass, which is built later."""
 
     cls: Any
     values: dict[str, Any]
 
 
 def build(cls: type[T], values: dict[str, Any], where: str, command: str) -> T:
-    """Build the dataclass.
+    """Create an instance of a dataclass from its arguments.
 
     Raises:
         LacyError: E12, a required field has no value.
@@ -107,7 +107,7 @@ def required(cls: type) -> list[str]:
 
 
 def choices(hint: Any) -> list[str]:
-    """Return the words that a type allows (``Literal``, ``Enum``, optional ones), else []."""
+    """Return the words that a type allows (``Literal``, ``Enum``, or an optional one), else []."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return choices(args[0])
@@ -124,11 +124,11 @@ def choices(hint: Any) -> list[str]:
 def convert(value: Any, hint: Any) -> Any:
     """Convert a YAML value to a type.
 
-    YAML reads ``1e-3`` and ``on`` as text; here they become a number and a boolean where these are
+    YAML 1.2 reads ``1e-3`` and ``on`` as text; they are converted if a number or boolean is
     expected. A boolean is never accepted as a number, nor a number as text.
 
     Raises:
-        Mismatch: the value does not fit.
+        Mismatch: the value does not have this type.
     """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
@@ -171,7 +171,7 @@ def _convert_scalar(value: Any, hint: type) -> Any:
     elif hint in (int, float) and isinstance(value, int | float | str):
         number = None
         with contextlib.suppress(ValueError, OverflowError):
-            number = float(value)  # also text such as 1e-3 or inf
+            number = float(value)  # accepts text such as 1e-3 or inf
         if number is not None and not isinstance(value, bool):
             if hint is float:
                 return number
@@ -197,7 +197,7 @@ def _convert_union(value: Any, hint: Any) -> Any:
 
 
 def _convert_sequence(value: Any, hint: Any, kind: type) -> Any:
-    """Convert the items of a list; text is not taken for a list of letters."""
+    """Convert the items of a list; text is not accepted as a list of characters."""
     args = typing.get_args(hint)
     fixed = args if kind is tuple and args and args[-1] is not Ellipsis else None
     if not isinstance(value, list | tuple) or (fixed is not None and len(fixed) != len(value)):
@@ -223,7 +223,7 @@ def _convert_dataclass(value: Any, hint: Any) -> Any:
 
 
 def describe(hint: Any) -> str:
-    """Describe a type: ``one of: bpe, unigram``, ``a whole number or null``."""
+    """Describe a type in words: ``one of: bpe, unigram``, ``a whole number or null``."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return describe(args[0])
@@ -245,7 +245,7 @@ def describe(hint: Any) -> str:
 
 
 def command_of(cls: type) -> str:
-    """Return the command whose settings a class contains, from its name."""
+    """Return the command that a settings class belongs to, derived from the class's name."""
     return cls.__name__.removesuffix("Config").lower()
 
 

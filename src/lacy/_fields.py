@@ -1,8 +1,8 @@
-"""The fields of a settings dataclass with their docstrings, groups and marks.
+"""Inspect the fields of a settings dataclass: their docstrings, groups and marks.
 
-A field's docstring is the string literal below it. A comment line ``# [Schedule]`` begins a group:
-the fields below it, up to the next such comment, belong to it. ``Rare[int]`` and the other types
-below mark fields for the command line; for type checkers they are the plain types.
+A field's docstring is the string literal below it. A comment line ``# [Schedule]`` begins a group
+that extends to the next such comment. ``Rare[int]`` and the other types below mark fields for the
+command line; type checkers see the plain types.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class FieldMark(enum.Enum):
-    """How a field becomes a flag."""
+    """How the command line turns a field into a flag."""
 
     RARE = "shown only by --help-all"
     POSITIONAL = "an argument without a flag"
@@ -92,7 +92,7 @@ def _docs_and_groups(cls: type) -> dict[str, tuple[str, str]]:
             continue
         try:
             source = textwrap.dedent(inspect.getsource(base))
-        except (OSError, TypeError):  # defined in an interpreter, without source
+        except (OSError, TypeError):  # no source, because it was defined interactively
             continue
         headings = {
             number: match[1]

@@ -1,4 +1,4 @@
-"""Parse YAML and JSON, with limits on depth and size.
+"""Parse YAML and JSON with limits on depth and size.
 
 YAML is parsed as version 1.2: ``no``, ``on`` and dates are strings, ``true`` and ``false`` are the
 only booleans, 010 is ten, and the keys of mappings are strings, exactly as written.
@@ -12,20 +12,20 @@ import re
 from typing import Any
 
 MAX_CHARACTERS = 1_000_000
-"""Longest YAML file; the parser takes about ten seconds for it."""
+"""Maximum characters of a YAML file; parsing this many takes about ten seconds."""
 
 MAX_VALUES = 100_000
-"""Most values in a YAML file; values that aliases repeat count each time."""
+"""Maximum number of values in a YAML file; values repeated by aliases count each time."""
 
 MAX_DEPTH = 100
-"""Deepest nesting of mappings and lists."""
+"""Maximum nesting of mappings and lists."""
 
 
 def parse_json(text: str | bytes) -> Any:
     """Parse JSON.
 
     Raises:
-        ValueError: the text is not JSON, or nested deeper than ``MAX_DEPTH`` levels.
+        ValueError: the text is not JSON, or it is nested more than ``MAX_DEPTH`` levels deep.
     """
     try:
         found = json.loads(text)
@@ -50,7 +50,7 @@ def parse_yaml(text: str) -> tuple[Any, Any]:
     """Parse one YAML document.
 
     Returns:
-        Its value, and PyYAML's tree of nodes (for line numbers).
+        The value, and PyYAML's tree of nodes (for line numbers).
 
     Raises:
         ValueError: the text is not YAML, or exceeds the limits of this module.
@@ -71,7 +71,7 @@ def parse_yaml(text: str) -> tuple[Any, Any]:
     except RecursionError:
         raise _too_deep() from None
     except (LookupError, ArithmeticError, AttributeError, TypeError) as error:
-        # PyYAML's constructors raise these for a value that does not fit its tag: !!int "x"
+        # PyYAML's constructors raise these if a value does not match its tag: !!int "x"
         raise ValueError(f"a value does not fit its tag ({error})") from error
 
 
@@ -80,10 +80,10 @@ def _too_deep() -> ValueError:
 
 
 def _expanded_size(node: Any, depth: int, known: dict[int, int | None]) -> int:
-    """Return the number of values that a node expands to; aliases repeat their values.
+    """Return the number of values that a node expands to, counting those repeated by aliases.
 
     Raises:
-        ValueError: too many values, too deep, or a node that contains itself.
+        ValueError: there are too many values, it is nested too deep, or a node contains itself.
     """
     if depth > MAX_DEPTH:
         raise _too_deep()
@@ -107,12 +107,12 @@ def _expanded_size(node: Any, depth: int, known: dict[int, int | None]) -> int:
 
 @functools.cache
 def _loader() -> Any:
-    """Return PyYAML's safe loader with the scalars of YAML 1.2."""
+    """Return a subclass of PyYAML's safe loader with the scalars of YAML 1.2."""
     import yaml
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            """Build a mapping whose keys are strings, as written."""
+            """Build a mapping with keys that are strings exactly as written."""
             self.flatten_mapping(node)
             found = {}
             for key, value in node.value:
@@ -140,7 +140,7 @@ def _loader() -> Any:
 
 
 _CHANGED_TAGS = ("bool", "int", "float", "timestamp", "value")
-"""Tags of plain scalars that YAML 1.2 dropped or changed."""
+"""Tags of plain scalars that YAML 1.2 removed or changed."""
 
 _SCALARS = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),

@@ -1,4 +1,4 @@
-"""Text for people: suggestions for mistyped words, numbers, durations, one-line error messages."""
+"""Format text for people: suggestions for mistyped words, numbers, durations, error messages."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Return the known word that is most similar to ``word``, or None if none is similar.
+    """Return the known word that is most similar to ``word``, or None.
 
     Args:
-        word: the word as typed; case is ignored if nothing matches exactly in it.
+        word: the word as typed; case is ignored unless a word matches with the same case.
         known: the valid words.
-        cutoff: the lowest similarity that counts, between 0 and 1.
+        cutoff: minimum similarity, between 0 and 1.
     """
     words = list(known)
     for typed in (word, word.lower()):

@@ -1,9 +1,9 @@
-"""Settings: one dataclass is the Python object, the YAML file and the command-line flags.
+"""Load and write settings; one dataclass defines the Python object, the YAML file and the flags.
 
 A setting is a dataclass field with a type, a default and a docstring (a string literal below it).
-``load`` reads a YAML file and reports all problems at once, and ``dump_commented`` writes the
-fields as such a file. The command line reads flags (``lacy.cli.flags``). Precedence: field default
-< file < flag. How fields are grouped and marked: ``lacy/_fields.py``.
+``load`` reads a YAML file and reports all problems at once, and ``dump_commented`` writes such a
+file. The command line reads flags (``lacy.cli.flags``). Precedence: field default < file < flag.
+``lacy/_fields.py`` explains groups and marks of fields.
 
 Supported types: ``int float bool str Path None``, ``Literal``, ``Enum`` (by name), unions of these,
 ``list[T]``, ``tuple[T, ...]``, ``tuple[A, B]``, ``dict[str, T]`` and nested dataclasses.
@@ -45,12 +45,12 @@ def load(
     Args:
         cls: a dataclass.
         path: a YAML file with some or all of the fields; ``None`` reads no file.
-        overrides: values by name; nested ones by dotted name (``{"optim.lr": 1e-3}``).
-        command: the command named in error messages; by default from the class's name.
+        overrides: values by name; nested settings have dotted names (``{"optim.lr": 1e-3}``).
+        command: the command named in error messages; None derives it from the class's name.
 
     Raises:
-        LacyError: E13 no such file, E15 not YAML, E10 an unknown key, E12 a bad or missing
-            value, E14 several problems (all are listed).
+        LacyError: E13, no such file; E15, not YAML; E10, an unknown key; E12, an invalid or missing
+            value; E14, several problems, which are all listed.
     """
     command = command or command_of(cls)
     data, lines = read_yaml(path) if path is not None else ({}, {})
@@ -61,15 +61,17 @@ def load(
 
 
 def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """Read a YAML mapping and the line of each dotted key.
+    """Read a YAML mapping; return it with the line number of each dotted key.
 
     Raises:
-        LacyError: E13 no such file, E15 not a readable YAML mapping, or a repeated key.
+        LacyError: E13, no such file; E15, not a readable YAML mapping, or a key is repeated.
     """
     path = Path(path)
     try:
         with open(path, encoding="utf-8") as file:
-            text = file.read(MAX_CHARACTERS + 1)  # bounded, as it may be an endless device
+            text = file.read(
+                MAX_CHARACTERS + 1
+            )  # bounded, because the path may be an endless device
     except OSError as error:
         do = f"check the path ({error.strerror})" if path.exists() else "check the path"
         raise LacyError("E13", path=path, do=do) from error
@@ -91,7 +93,7 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 
 def _lines_of(node: Any, prefix: str, lines: dict[str, int], path: Path) -> None:
-    """Fill ``lines`` with the line of every key; a repeated key is an error."""
+    """Fill ``lines`` with the line number of every key; raise E15 for a repeated key."""
     if not hasattr(node, "value") or not isinstance(node.value, list):
         return
     for pair in node.value:
@@ -170,14 +172,14 @@ def _yaml_value(value: Any) -> Any:
 
 
 def dump_commented(config: Any) -> str:
-    """Write settings as YAML, each with its docstring, choices and default as a comment.
+    """Return settings as YAML, each with a comment about its meaning, choices and default.
 
     Args:
-        config: an instance of a dataclass, or the class itself: its defaults are written, and
-            required fields as comments to fill in.
+        config: an instance of a dataclass; or the class itself, to write its defaults and, for
+            required fields, comments to fill in.
 
     Returns:
-        Text that ``load`` reads back to an equal object.
+        Text from which ``load`` creates an equal object.
     """
     cls = config if isinstance(config, type) else type(config)
     head = textwrap.wrap((inspect.getdoc(cls) or "").split("\n\n")[0], 98)

@@ -1,7 +1,7 @@
 """Atomic writes, locks between processes, and errors of full or failing disks.
 
-A process that is killed at any moment leaves the old file or the new one, never a partial file.
-When ``write_atomic`` and ``replace_folder`` return, content and name are on the disk.
+A process killed at any moment leaves either the old or the new file, never a partial one. When
+``write_atomic`` and ``replace_folder`` return, content and name are on disk.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ LOCK_FILE = ".lock"
 """Name of the file that is locked while a process works in a folder."""
 
 LOCK_POLL_SECONDS = 0.5
-"""Longest pause between two attempts to get a lock; the first pauses are shorter."""
+"""Maximum pause between two attempts to get a lock; the first pauses are shorter."""
 
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
-"""Error codes of a disk that cannot be written: full, over quota, read-only, failing."""
+"""Error codes that mean that the disk is full, over quota, read-only or failing."""
 
 _DISK_MESSAGES = (
     *(os.strerror(code) for code in DISK_ERRNOS),
@@ -40,14 +40,14 @@ _DISK_MESSAGES = (
 """Messages of libraries that do not raise ``OSError`` (safetensors, tokenizers, Arrow, SQLite)."""
 
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
-"""Message of numpy's ``tofile``, which omits the system's reason."""
+"""Matches the message of numpy's ``tofile``, which omits the system's reason."""
 
 
 def disk_error(error: BaseException) -> LacyError | None:
-    """Return an E19 if an exception means that the disk cannot be written, else None.
+    """Return an E19 if an exception means that the disk is full or failing, else None.
 
     Args:
-        error: an exception of any library. Its causes are checked too, because libraries wrap
+        error: an exception of any library; its causes are checked, too, because libraries wrap
             exceptions.
     """
     seen: list[BaseException] = []
@@ -70,7 +70,7 @@ def disk_error(error: BaseException) -> LacyError | None:
 
 
 def _disk_message(text: str) -> str | None:
-    """Return the reason that another library's message gives, if it is one of the disk."""
+    """Return the reason in a library's message if it is about the disk, else None."""
     if _SHORT_WRITE.search(text):
         return "not everything could be written"
     return next((phrase for phrase in _DISK_MESSAGES if phrase in text), None)
@@ -94,7 +94,7 @@ def write_atomic(path: str | Path, content: str | bytes, *, private: bool = Fals
     Args:
         path: the file; its folder is created if needed.
         content: text (written as UTF-8) or bytes.
-        private: make the file readable only for its owner, from the first moment.
+        private: make the file readable only by its owner, from the moment it is created.
 
     Raises:
         LacyError: E19, the disk is full or failing.
@@ -109,7 +109,7 @@ def write_atomic(path: str | Path, content: str | bytes, *, private: bool = Fals
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            if not private:  # mkstemp makes files private
+            if not private:  # mkstemp creates private files
                 os.chmod(temporary, 0o666 & ~umask())
             os.replace(temporary, path)
         except BaseException:
@@ -121,7 +121,7 @@ def write_atomic(path: str | Path, content: str | bytes, *, private: bool = Fals
 
 @contextlib.contextmanager
 def replace_file(path: str | Path) -> Iterator[Path]:
-    """Yield the path of a new file beside ``path``, which it replaces if the block succeeds.
+    """Yield a temporary path; the file there replaces ``path`` if the block succeeds.
 
     Raises:
         LacyError: E19, the disk is full or failing.
@@ -142,10 +142,10 @@ def replace_file(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replace_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path``, which it replaces if the block succeeds.
+    """Yield an empty folder beside ``path`` that replaces ``path`` if the block succeeds.
 
-    If the block raises or the process is killed, ``path`` stays as it was. A folder that lacy did
-    not write is never replaced, unless it is empty.
+    If the block raises or the process is killed, ``path`` does not change. A folder that lacy did
+    not write is never replaced unless it is empty.
 
     Raises:
         LacyError: E16, ``path`` is a file or a folder with other content; E19, the disk is full or
@@ -195,16 +195,16 @@ def _swap(fresh: Path, path: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swap two folders in one step; False if the system cannot (only Linux's ``renameat2`` can)."""
+    """Swap two folders atomically; False if not supported (only Linux's ``renameat2`` can)."""
     if sys.platform != "linux":
         return False
     import ctypes
 
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of the Linux headers
+    cwd, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of the Linux headers
     if rename is None:
         return False
-    return bool(rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
+    return bool(rename(cwd, os.fsencode(first), cwd, os.fsencode(second), exchange) == 0)
 
 
 def _clean_up(path: Path) -> None:
@@ -248,9 +248,9 @@ def _sync_files(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync the names in a folder to the disk; otherwise a power failure may undo a rename.
+    """Sync the names in a folder to the disk; without this, a power failure may undo a rename.
 
-    Does nothing where this is not supported (Windows, some network file systems).
+    Does nothing if this is not supported (Windows, some network file systems).
     """
     if os.name != "posix":
         return
@@ -268,7 +268,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def umask() -> int:
-    """Return the umask: the permissions that new files of this process do not get."""
+    """Return the umask, i.e. the permissions that new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -285,7 +285,7 @@ def lock(folder: str | Path, *, name: str = LOCK_FILE, wait: float = 0.0) -> Ite
     Args:
         folder: the folder; created if needed.
         name: name of the lock file in it.
-        wait: seconds to wait for the other process; ``math.inf`` waits for ever.
+        wait: seconds to wait for the other process; ``math.inf`` waits forever.
 
     Raises:
         LacyError: E150, another process has the lock; E16, ``folder`` is a file.
@@ -310,7 +310,7 @@ def lock(folder: str | Path, *, name: str = LOCK_FILE, wait: float = 0.0) -> Ite
 
 
 def _acquire(file: Path, wait: float) -> int | None:
-    """Return the open handle of the locked file; None if the file system has no locks."""
+    """Return the open handle of the locked file, or None if the file system has no locks."""
     end, pause = time.monotonic() + wait, 0.01
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
@@ -355,7 +355,7 @@ def _try_lock(handle: int) -> bool | None:
 
 
 def _is_current(handle: int, file: Path) -> bool:
-    """True if the locked file still has its name; its previous owner may have deleted it."""
+    """True if the locked file still has its name; the previous owner may have deleted it."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(file))
     except FileNotFoundError:

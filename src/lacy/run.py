@@ -1,8 +1,8 @@
-"""Run folders, which record how a result was made.
+"""Create and read run folders, which record how a result was made.
 
 A run folder contains ``config.yaml`` (the settings), ``environment.json`` (versions, device,
-commit), ``metrics.jsonl`` (one JSON object per line, flushed as it is written) and ``README.md``
-(the card). Files are written atomically with ``lacy.disk``.
+commit), ``metrics.jsonl`` (one JSON object per line, flushed after each line) and ``README.md``
+(the model card). Files are written atomically with ``lacy.disk``.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Run:
 
     Args:
         folder: the folder; created if needed.
-        config: the settings, a dataclass or a mapping. If the folder already contains settings,
-            they must be equal, except for ``may_differ``.
+        config: the settings, as a dataclass or mapping. If the folder already contains settings,
+            they must be equal except for ``may_differ``.
         may_differ: names (dotted if nested) of settings that may change when a run is continued,
-            such as the number of steps. The newest values are kept.
+            such as the number of steps; the newest values are stored.
 
     Raises:
         LacyError: E17, the folder contains a run with different settings; nothing is written.
@@ -64,7 +64,7 @@ class Run:
 
     @property
     def environment_file(self) -> Path:
-        """Path of the versions and the machine."""
+        """Path of the file with versions and machine."""
         return self.folder / "environment.json"
 
     @property
@@ -84,7 +84,7 @@ class Run:
             return
         old = flatten(read_yaml(self.config_file)[0])
         new = flatten(_as_dict(config))
-        # A setting that an older version did not have counts as its present default.
+        # A setting that did not exist in an older version counts as its current default.
         old = {**{key: value for key, value in _defaults(config).items() if key in new}, **old}
         changed = [
             f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
@@ -112,7 +112,7 @@ class Run:
         return read_metrics(self.metrics_file)
 
     def rewind(self, step: int) -> None:
-        """Drop metrics after ``step``, because a run that resumes there writes them again."""
+        """Drop metrics after ``step``; a run that resumes there writes them again."""
         kept = [row for row in self.metrics() if row.get("step", step) <= step]
         write_atomic(self.metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
 
@@ -196,10 +196,10 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Return what results depend on besides the settings: versions, machine and code.
+    """Return everything besides the settings that influences results: versions, machine and code.
 
-    The versions come from package metadata, and the device from torch only if it is already
-    imported, so that this is fast. Host and user names are not included.
+    To be fast, versions come from package metadata, and the device from torch only if torch is
+    already imported. Host and user names are not included.
     """
     found: dict[str, Any] = {
         "lacy": _version("lacy"),
@@ -238,7 +238,7 @@ def _device() -> str:
 
 
 def _commit() -> str | None:
-    """Return the commit of lacy's source, with ``+`` if files changed since; None outside git."""
+    """Return the commit of lacy's source, with ``+`` if files have changed; None outside git."""
     here = Path(__file__).parent
 
     def git(*command: str) -> str:
@@ -251,7 +251,7 @@ def _commit() -> str | None:
         ).stdout.strip()
 
     try:
-        if not git("ls-files", Path(__file__).name):  # in another project's repository
+        if not git("ls-files", Path(__file__).name):  # inside another project's repository
             return None
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--short") else "")
     except (OSError, subprocess.SubprocessError):

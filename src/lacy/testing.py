@@ -1,4 +1,4 @@
-"""Components for tests and demonstrations: a byte tokenizer, a scripted model, a scripted source.
+"""Provide a byte tokenizer, a scripted model and a scripted source for tests and demonstrations.
 
 The tokenizer and the cache are real ``transformers`` objects, but the output follows a script, so
 that a test of generation takes milliseconds:
@@ -32,7 +32,7 @@ END = "<|endoftext|>"
 
 
 def byte_tokenizer() -> Any:
-    """Return a tokenizer of 258 tokens: end-of-text (also start), 256 bytes, ``<CALL>``."""
+    """Return a tokenizer of 258 tokens: end-of-text (also begin token), 256 bytes, ``<CALL>``."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -55,12 +55,12 @@ def byte_tokenizer() -> Any:
 class ScriptedModel:
     """A causal model whose output follows a script.
 
-    It has the interface of a ``transformers`` model and stores the tokens that it has read in the
-    given cache, so that tests exercise batching, rewinding and copying of caches.
+    It has the interface of a ``transformers`` model and stores the tokens it has read in the given
+    cache, so tests also exercise batching, rewinding and copying of caches.
 
     Args:
         tokenizer: its tokenizer, with ``<CALL>`` as last token.
-        next_text: returns the continuation of a text; "" ends it.
+        next_text: returns the continuation of a text; "" ends the text.
         call: returns the call margin after a text (True is +5, False is -5).
         context: the longest text in tokens.
     """
@@ -96,7 +96,7 @@ class ScriptedModel:
         logits_to_keep: int = 0,
         **_: Any,
     ) -> Any:
-        """Return logits of the last ``logits_to_keep`` positions (0: all), and update the cache."""
+        """Return logits of the last ``logits_to_keep`` positions (0: all) and update the cache."""
         self.passes += 1
         self.tokens_read += input_ids.numel()
         all_BT = input_ids
@@ -157,5 +157,5 @@ def scripted_with(
     *,
     context: int = 1024,
 ) -> Scripted:
-    """Return a scripted model over any tokenizer whose last token is ``<CALL>``."""
+    """Return a scripted model over any tokenizer with ``<CALL>`` as its last token."""
     return Scripted(ScriptedModel(tokenizer, next_text, call, context=context), tokenizer)

@@ -1,6 +1,6 @@
-"""Values that packages exchange: documents, marks, requests to sources, spans of an answer.
+"""Define the values that packages exchange: documents, marks, requests, replies, spans, answers.
 
-Plain dataclasses without torch, so that every package, tool and notebook can use them.
+They are plain dataclasses without torch, so every package, tool and notebook can use them.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from enum import IntFlag
 from typing import Any, Literal
 
 CALL_TOKEN = "<CALL>"
-"""The token by which the model asks a source to continue. It never appears in a context."""
+"""The token that asks a source to continue the text. It is never part of a model's input."""
 
 Unit = Literal["token", "word", "value"]
-"""How much text one call may return."""
+"""The amount of text that one call returns."""
 
 
 class MarkFlag(IntFlag):
     """Properties of a token, one bit each, stored as uint8 beside its id.
 
-    ``FACT``: the token belongs to a fact; ``START``: it is the first token of a fact's value; the
-    next five say which kind of fact. ``CONTENT`` is the paper's third class (§5.4), a content word
-    that is not a fact; it is never set together with ``FACT``.
+    ``FACT``: the token belongs to a fact. ``START``: it is the first token of a fact's value. The
+    next five flags are the kind of fact. ``CONTENT`` is the paper's third class (§5.4): a content
+    word that is not a fact; it is never set together with ``FACT``.
     """
 
     NONE = 0
@@ -37,14 +37,14 @@ class MarkFlag(IntFlag):
 
 
 Reason = Literal["ENTITY", "DATE", "NUMBER", "KEYWORD", "VALUE", "CONTENT"]
-"""Why characters are marked. ``VALUE``: a judge or the made-up world labelled a fact's value."""
+"""Why characters are marked. ``VALUE`` means that a judge or the made-up world labelled them."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mark:
-    """Characters ``[start, end)`` of a text that state a fact (or, with ``CONTENT``, do not).
+    """Characters ``[start, end)`` of a text that state a fact (or, with ``CONTENT``, a non-fact).
 
-    ``relation`` names the fact, if known (from the made-up world or a judge's labels).
+    ``relation`` is the kind of fact, if the made-up world or a judge provides it.
     """
 
     start: int
@@ -62,22 +62,22 @@ class Document:
     meta: dict[str, Any] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
     file: str = field(default="", compare=False)
-    """The file from which it was read, if any: an absolute path with links resolved."""
+    """The file that contains the text, if any: an absolute path with links resolved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to a source: continue ``text`` (prompt included) by one ``unit``."""
+    """A request to a source to continue ``text`` (which includes the prompt) by one ``unit``."""
 
     text: str
     unit: Unit = "value"
     subject: str | None = None
-    """The subject of the text, if the caller knows it; else the source finds it itself."""
+    """The subject of the text, if the caller knows it; otherwise the source finds it."""
     stream: int = 0
-    """Number of the caller's sequence; a source may keep a cache per stream."""
+    """Index of the caller's sequence; a source may keep one cache per sequence."""
     tokens: str = ""
     """Fingerprint of the caller's tokenizer, for the unit ``token``. A model with another tokenizer
-    returns whole numbers, because digits from two models would form a number that neither meant."""
+    returns whole numbers, because digits from two models could form a number that neither meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +93,16 @@ class Candidate:
     kind: str = ""
     alternatives: float = 1.0
     subject: str = ""
-    """The subject of the fact, as the text names it."""
+    """The subject of the fact as spelled in the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A source's answer: no candidate (it does not know), one, or several for the SLM to rank.
 
-    A single candidate with ``ranked=False`` is used as it is. ``error`` is a sentence for the user;
-    a reply with an error has no candidates, and the SLM continues without the source. ``cost`` is
-    in US dollars, ``seconds`` is wall time.
+    A single candidate with ``ranked=False`` is used unchanged. ``error`` is an explanation for the
+    user; a reply with an error has no candidates, and the SLM continues without the source.
+    ``cost`` is in US dollars, ``seconds`` is wall time.
     """
 
     candidates: tuple[Candidate, ...] = ()
@@ -111,7 +111,7 @@ class Reply:
     seconds: float = 0.0
     error: str | None = None
     fault: bool = False
-    """True if the source failed (down, too late, invalid answer), rather than not knowing."""
+    """True if the source failed (down, too late, invalid answer), not if it only knew nothing."""
     speaker: str = ""
     """Name of the wrapped source that answered, if the source that was asked is a wrapper."""
 
@@ -135,9 +135,9 @@ class Span:
     cost: float = 0.0
     seconds: float = 0.0
     asked: bool = False
-    """True if a source was asked here, even if it had no answer and the SLM wrote the text."""
+    """True if a source was asked here, even if it had no answer and the SLM generated the text."""
     fault: bool = False
-    """True if that source failed (down, too late, invalid answer), rather than not knowing."""
+    """True if that source failed (down, too late, invalid answer), not if it only knew nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +177,8 @@ class Answer:
     def called_tokens(self) -> int:
         """Number of tokens for which a source was asked.
 
-        Includes the SLM's own token after each call without an answer, because the call was paid
-        for all the same.
+        Includes the SLM's own token after each call without an answer, because such a call costs as
+        much as any other.
         """
         return sum(span.tokens for span in self.spans if span.asked)
 

@@ -7,7 +7,13 @@ import json
 import pytest
 
 from lacy.evaluate import as_data
-from lacy.evaluate.closed_book import begins, closed_book_recall, contains, most_frequent, probes
+from lacy.evaluate.closed_book import (
+    begins_with_value,
+    closed_book_recall,
+    contains_value,
+    make_probes,
+    most_frequent,
+)
 from lacy.types import Document, Mark
 
 
@@ -19,7 +25,7 @@ def document(text, *values, name="Ann"):
 
 
 def cut(*documents, per_fact=1):
-    return probes(documents, lambda d: d.meta["person"], per_fact=per_fact)
+    return make_probes(documents, lambda d: d.meta["person"], per_fact=per_fact)
 
 
 def test_a_probe_ends_right_before_its_value():
@@ -31,14 +37,14 @@ def test_a_probe_ends_right_before_its_value():
 def test_values_already_in_the_text_are_no_probes():
     text = "Ann of Oslo lives in Oslo."
     marks = (Mark(7, 11, "VALUE", "town"), Mark(21, 25, "VALUE", "home"))
-    found = probes([Document("1", text, {"person": "Ann"}, marks)], lambda d: d.meta["person"])
+    found = make_probes([Document("1", text, {"person": "Ann"}, marks)], lambda d: d.meta["person"])
     assert [p.relation for p in found] == ["town"]
 
 
 def test_marks_without_relation_or_text_before_are_no_probes():
     text = "Oslo is where Ann, 30, lives."
     marks = (Mark(0, 4, "VALUE", "town"), Mark(19, 21, "NUMBER", None))
-    assert probes([Document("1", text, {"person": "Ann"}, marks)], lambda d: "Ann") == []
+    assert make_probes([Document("1", text, {"person": "Ann"}, marks)], lambda d: "Ann") == []
 
 
 def test_one_probe_per_fact_and_person():
@@ -65,8 +71,8 @@ def test_one_probe_per_fact_and_person():
     ],
 )
 def test_whole_values_only(text, value, at_start, anywhere):
-    assert begins(text, value) is at_start
-    assert contains(text, value) is anywhere
+    assert begins_with_value(text, value) is at_start
+    assert contains_value(text, value) is anywhere
 
 
 def test_closed_book_recall_by_hand():

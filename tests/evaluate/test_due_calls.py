@@ -12,7 +12,7 @@ from lacy.cascade import Engine, Never, Oracle
 from lacy.cascade.policy import Always, Random
 from lacy.corpus import train_tokenizer
 from lacy.evaluate import as_data
-from lacy.evaluate.facts import COUNTS, counts, due_calls, grade, score_facts
+from lacy.evaluate.facts import COUNTS, due_calls, grade, person_counts, score_facts
 from lacy.sources import ScriptedSource, Truth
 from lacy.testing import scripted_with
 from lacy.world import make_world
@@ -101,5 +101,5 @@ def test_call_starts_are_undefined_without_calls_or_knowledge(world, texts, load
     assert math.isnan(scores["call_starts"].value)
     assert scores["calls_per_answer"].value == 1.0
     json.dumps(as_data(scores), allow_nan=False)
-    table = counts(given, ["Ann", "Bob"], [grade(a, "Ann", TinyWorld()) for a in given])[1]
+    table = person_counts(given, ["Ann", "Bob"], [grade(a, "Ann", TinyWorld()) for a in given])[1]
     assert math.isnan(table[0, list(COUNTS).index("due")])

@@ -13,11 +13,11 @@ from helpers.worlds import answer
 from lacy.evaluate import as_data
 from lacy.evaluate.entities import (
     ArticleText,
-    dates,
     default_extract,
     entity_precision,
-    numbers,
-    words,
+    find_dates,
+    find_numbers,
+    normalized_words,
 )
 from lacy.types import Mark
 
@@ -67,12 +67,12 @@ def test_different_spellings_of_one_entity(entity, held):
 
 
 def test_normal_forms():
-    assert words("The O’Neills' café") == ["the", "o", "neills", "cafe"]
-    assert numbers("1,234 and 5.60, −7") == {1234.0, 5.6, -7.0}
-    assert dates("12 March 1879 and May 2, 1900 and 1910") == {
+    assert normalized_words("The O’Neills' café") == ["the", "o", "neills", "cafe"]
+    assert find_numbers("1,234 and 5.60, −7") == {1234.0, 5.6, -7.0}
+    assert find_dates("12 March 1879 and May 2, 1900 and 1910") == {
         (12, 3, 1879), (2, 5, 1900), (None, None, 1910),
     }  # fmt: skip
-    assert dates("In May we may go") == set()
+    assert find_dates("In May we may go") == set()
 
 
 def extract(texts):
@@ -137,9 +137,9 @@ def test_references_must_match():
 @given(st.text(max_size=60), st.integers(0, 59), st.integers(1, 20))
 @settings(max_examples=150, deadline=None)
 def test_a_text_contains_its_own_words(text, start, count):
-    pieces = words(text)[start : start + count]
+    pieces = normalized_words(text)[start : start + count]
     name = " ".join(pieces)
-    if pieces and not numbers(name) and not dates(name):
+    if pieces and not find_numbers(name) and not find_dates(name):
         assert ArticleText(text).contains(name)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from helpers.worlds import Claim, TinyWorld, answer
 from lacy.evaluate import as_data
-from lacy.evaluate.facts import COUNTS, counts, grade, judge, same_value, score_facts
+from lacy.evaluate.facts import COUNTS, grade, judge, person_counts, same_value, score_facts
 
 WORLD = TinyWorld()
 
@@ -113,7 +113,7 @@ def test_counts_align_people_for_pairing():
     given = [("Bob", "1902"), ("Ann", "1900")]
     answers = [answer(n, (f" [born={y}]", "slm")) for n, y in given]
     graded = [grade(a, n, WORLD) for a, (n, _) in zip(answers, given, strict=True)]
-    people, table = counts(answers, ["Bob", "Ann"], graded)
+    people, table = person_counts(answers, ["Bob", "Ann"], graded)
     assert people == ["Ann", "Bob"]
     columns = dict(zip(COUNTS, table.T.tolist(), strict=True))
     assert (columns["right"], columns["claims"]) == ([0, 1], [1, 1])

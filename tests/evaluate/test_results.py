@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lacy.evaluate import COUNTS, METRICS, MODEL_METRICS, RATIOS, Score, as_data, metric_of
-from lacy.evaluate.results import Result, model_scores, ratio_scores, results_of, sums
+from lacy.evaluate.results import Result, model_scores, ratio_scores, ratio_sums, results_of
 
 
 def test_every_ratio_is_made_of_counts_and_no_metric_has_two_origins():
@@ -27,7 +27,7 @@ def test_a_ratio_is_left_out_where_a_count_is_missing():
 
 
 def test_f1_is_a_ratio_of_sums():
-    top, bottom = sums("f1", {"right": 3, "claims": 4, "facts": 5})
+    top, bottom = ratio_sums("f1", {"right": 3, "claims": 4, "facts": 5})
     assert (top, bottom) == (6, 9)
 
 

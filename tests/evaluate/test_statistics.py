@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lacy.evaluate import as_data, statistics
-from lacy.evaluate.statistics import Score, auroc, difference, ratio, recovered, score_sums
+from lacy.evaluate.statistics import Score, auroc, difference, ratio, recovered_share, score_sums
 
 
 def test_a_ratio_sums_before_it_divides():
@@ -115,7 +115,7 @@ def test_difference_is_paired():
 
 def test_recovered_share_by_hand():
     ones = np.ones(30)
-    score = recovered((0.5 * ones, ones), (0.2 * ones, ones), (0.8 * ones, ones))
+    score = recovered_share((0.5 * ones, ones), (0.2 * ones, ones), (0.8 * ones, ones))
     assert score.value == pytest.approx(0.5)
     assert (score.low, score.high) == (pytest.approx(0.5), pytest.approx(0.5))
 

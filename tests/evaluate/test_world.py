@@ -11,7 +11,7 @@ import torch
 from lacy.cascade import Never, Oracle, teacher_forced_signals
 from lacy.corpus import train_tokenizer
 from lacy.evaluate import METRICS, as_data
-from lacy.evaluate.closed_book import closed_book_recall, most_frequent, probes
+from lacy.evaluate.closed_book import closed_book_recall, make_probes, most_frequent
 from lacy.evaluate.facts import grade, score_facts
 from lacy.evaluate.signals import fact_index, read_signals
 from lacy.evaluate.world import evaluate_world, probe_closed_book
@@ -67,7 +67,7 @@ def test_texts_about_someone_else_are_mostly_wrong(world, documents):
 
 
 def test_probes_of_the_world(world, documents):
-    found = probes(documents, lambda d: d.meta["person"])
+    found = make_probes(documents, lambda d: d.meta["person"])
     assert len(found) > 100
     assert all(world.truth(p.subject)[p.relation] == p.value for p in found)
     answers = {p.prompt: f" {p.value}, and so on" for p in found}

@@ -148,7 +148,7 @@ def test_data_that_were_changed_or_do_not_fit_are_refused(data, tmp_path):
     padded = build_model("tiny", data.tokenizer, context=data.context)
     padded.resize_token_embeddings(len(data.tokenizer) + 6)
     short = build_model("tiny", data.tokenizer, context=data.context - 1)
-    for wrong, why in ((padded, "tokens, <CALL> the last"), (short, "it takes at most 47")):
+    for wrong, why in ((padded, "tokens, <CALL> the last"), (short, "it accepts at most 47")):
         with pytest.raises(LacyError, match=why) as caught:
             CallTrainer(wrong, arguments, data=packed)
         assert caught.value.code == "E59"

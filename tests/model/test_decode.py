@@ -173,7 +173,7 @@ def test_misuse_is_refused(model):
     with pytest.raises(ValueError, match="same number"):
         decoder.feed([[1, 2], [1]])
     decoder.feed([[1, 2], [3, 4]])
-    with pytest.raises(ValueError, match="holds 2"):
+    with pytest.raises(ValueError, match="decoder has 2"):
         decoder.step([1])
     with pytest.raises(ValueError, match="empty candidate"):
         decoder.score([0], [[[]]])

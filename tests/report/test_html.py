@@ -23,9 +23,9 @@ from lacy.report.html import (
     PageTable,
     Passage,
     TableRow,
-    bar,
+    bar_variables,
     format_figure,
-    interval,
+    format_interval,
     render_html,
     write_html,
 )
@@ -243,11 +243,11 @@ def test_formatted_values(value, unit, shown):
 
 
 def test_formatted_intervals():
-    assert interval(Score(0.5, 0.25, 0.75, 9)) == "25.0 to 75.0"
-    assert interval(Score(0.5, math.nan, math.nan, 1)) == ""
-    assert bar(Score(0.5, 0.25, 0.75, 9)) == "--low: 25.0%; --high: 75.0%; --value: 50.0%"
-    assert bar(Score(5.0, 4.0, 6.0, 9, "calls")) == ""
-    assert bar(Score(math.nan, math.nan, math.nan, 0)) == ""
+    assert format_interval(Score(0.5, 0.25, 0.75, 9)) == "25.0 to 75.0"
+    assert format_interval(Score(0.5, math.nan, math.nan, 1)) == ""
+    assert bar_variables(Score(0.5, 0.25, 0.75, 9)) == "--low: 25.0%; --high: 75.0%; --value: 50.0%"
+    assert bar_variables(Score(5.0, 4.0, 6.0, 9, "calls")) == ""
+    assert bar_variables(Score(math.nan, math.nan, math.nan, 0)) == ""
 
 
 def test_written_as_one_file(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.evaluate import COUNTS, METRICS, RATIOS, Score, sums
+from lacy.evaluate import COUNTS, METRICS, RATIOS, Score, ratio_sums
 from lacy.study.tables import Counts, _mean, condition_scores
 
 
@@ -55,7 +55,7 @@ def test_figures_are_ratios_of_sums_over_people_of_all_models(models):
             assert math.isnan(found[name].value)
     f1 = 2 * whole.right.sum() / (whole.claims.sum() + whole.facts.sum())
     assert found["f1"].value == pytest.approx(f1)
-    numerators, denominators = sums("f1", whole)
+    numerators, denominators = ratio_sums("f1", whole)
     assert numerators.sum() / denominators.sum() == pytest.approx(f1)
     assert "recovered" not in found
 

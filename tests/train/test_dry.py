@@ -82,7 +82,7 @@ def test_with_data_the_report_adds_up(config):
     forward = Work.of_preset(preset, len(byte_tokenizer()), 48).forward
     assert report.flops == 3 * forward * 50 * 4 * 48
     assert report.seconds_per_step is not None and "TFLOP/s, measured" in str(report)
-    assert "ask for fp32" in str(report) and "does not fill a GPU" in str(report)
+    assert "ask for fp32" in str(report) and "cannot use a GPU fully" in str(report)
 
 
 def test_steps_that_a_cpu_would_take_long_for_are_not_timed(config):

@@ -212,7 +212,7 @@ def test_fewer_values_than_the_rate_are_normal(config, data, tmp_path, capsys):
     assert "contained" not in capsys.readouterr().out
     changes = {"rank_within": "sequence", "delegate": "value", "out": tmp_path / "short"}
     train(config(**changes, quiet=False))
-    assert "some sequences contained no more values that fit whole" in capsys.readouterr().out
+    assert "some sequences contained no more values that fit completely" in capsys.readouterr().out
     assert "only" in refused(config(call_rate=0.3, delegate="value", out=tmp_path / "o"), "E46")
 
 
@@ -301,7 +301,7 @@ def test_a_damaged_checkpoint_is_put_aside_for_an_older_one(config, tmp_path, da
     capsys.readouterr()
     again = train(quick)
     said = capsys.readouterr().out
-    assert f"{new} cannot be read and is put aside" in said
+    assert f"{new} cannot be read and was renamed" in said
     assert f"resuming at step 3, from {old}" in said
     assert (new.parent / f"unreadable-{new.name}").is_dir()
     assert metrics(again) == metrics(whole)

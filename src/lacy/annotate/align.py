@@ -157,8 +157,8 @@ def value_ranges(marks: Iterable[tuple[int, int, Mark]]) -> list[tuple[int, int]
 
 
 def _check(document: Document) -> None:
-    if found := SURROGATE.search(document.text):
-        raise LacyError("E39", id=document.id, at=found.start())
+    if match := SURROGATE.search(document.text):
+        raise LacyError("E39", id=document.id, at=match.start())
     length = len(document.text)
     for mark in document.marks:
         if not 0 <= mark.start <= mark.end <= length:

@@ -151,7 +151,7 @@ def _drop_known(
     spans: Sequence[Mark], table: TokenTable, rules: Rules, subject: str | None
 ) -> Iterator[Mark]:
     """Drop spans that a model could copy: the subject's name, and names seen earlier."""
-    about = subject_words(table, subject, spans) if rules.unmark_subject else set()
+    subject_hashes = subject_words(table, subject, spans) if rules.unmark_subject else set()
     seen: set[tuple[int, ...]] = set()
     for span in spans:
         if span.reason in {"DATE", "NUMBER"}:  # a repeated year is still hard to predict
@@ -160,7 +160,7 @@ def _drop_known(
         tokens = slice(*table.tokens(span.start, span.end))
         words = tuple(table.lower[tokens][~table.blank[tokens]].tolist())
         named = table.lower[tokens][~table.function[tokens]].tolist()
-        known = about.issuperset(named) or (rules.unmark_seen and words in seen)
+        known = subject_hashes.issuperset(named) or (rules.unmark_seen and words in seen)
         if rules.unmark_seen:
             seen.update(
                 words[i:j]

@@ -12,22 +12,22 @@ from lacy.cascade.sequence import TextSequence
 
 
 class NextScores(Protocol):
-    """Next-token scores of several sequences; ``place`` is the index of a sequence among them."""
+    """Next-token scores of several sequences; ``row`` is the index of a sequence."""
 
     @property
     def logits_RV(self) -> Tensor | None:
         """The logits, including ``<CALL>``; None if the model runs behind a server."""
         ...
 
-    def can_call(self, place: int) -> bool:
+    def can_call(self, row: int) -> bool:
         """True unless it is already known that the sequence does not call at this token."""
         ...
 
-    def own_bytes(self, place: int) -> bytes:
+    def own_bytes(self, row: int) -> bytes:
         """Return the bytes of the model's likeliest next token other than ``<CALL>``."""
         ...
 
-    def signals(self, places: Sequence[int]) -> SignalBatch:
+    def signals(self, rows: Sequence[int]) -> SignalBatch:
         """Return the signals of some sequences, for policies."""
         ...
 

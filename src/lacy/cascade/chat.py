@@ -74,16 +74,16 @@ class ControlTokens:
         )
         return ids
 
-    def first(self, text: str) -> int | None:
+    def leading_special(self, text: str) -> int | None:
         """Return the id of the special token that a text begins with; None if there is none."""
         names = [name for name in self.special if text.startswith(name)]
         return self.special[max(names, key=len)] if names else None
 
-    def within(self, ids: Sequence[int]) -> list[int]:
+    def only_controls(self, ids: Sequence[int]) -> list[int]:
         """Return those of the token ids that are control tokens, in order."""
         return [token for token in ids if token in self.ids]
 
-    def spelled(self, text: str) -> list[str]:
+    def spelled_controls(self, text: str) -> list[str]:
         """Return the parts of a text that would become control tokens, if it were encoded alone.
 
         Raises:
@@ -91,7 +91,7 @@ class ControlTokens:
                 no ``tokenizers`` backend).
         """
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        if backend is None and self.within(self.encode(text)):
+        if backend is None and self.only_controls(self.encode(text)):
             raise ChatRefused(_FORBIDDEN.format(text), "control_token")
         if backend is None:
             return []
@@ -120,7 +120,7 @@ class ControlTokens:
                 encoded.append(token)
                 continue
             plain = self._plain.encode_continuation(parts[token])
-            if self.within(plain):
+            if self.only_controls(plain):
                 raise ChatRefused(_FORBIDDEN.format(parts[token]), "control_token")
             encoded += plain
         return encoded
@@ -182,8 +182,7 @@ class RenderedChat:
         """Return the tokens of the chat. Call this only in the thread that uses the tokenizer.
 
         Raises:
-            ChatRefused: text of a message would become a control token, and it cannot be encoded as
-                ordinary text.
+            ChatRefused: the text of a message can only be encoded with a control token.
         """
         if self._ids is None:
             self._ids = self._encode()
@@ -192,11 +191,13 @@ class RenderedChat:
     def _encode(self) -> list[int]:
         control = control_tokens(self.tokenizer)
         ids = control.encode(self.text)
-        expected = None if self.neutral is None else control.within(control.encode(self.neutral))
-        if control.within(ids) == expected:
+        expected = None
+        if self.neutral is not None:
+            expected = control.only_controls(control.encode(self.neutral))
+        if control.only_controls(ids) == expected:
             return ids
         texts = _strings(self.messages)
-        parts = list(dict.fromkeys(part for text in texts for part in control.spelled(text)))
+        parts = list(dict.fromkeys(p for text in texts for p in control.spelled_controls(text)))
         if expected is None and not parts:
             return ids
         # Some tokenizers find a control token only next to other text (Llama 2's normalizer adds
@@ -204,7 +205,7 @@ class RenderedChat:
         names = [name for name in control.names if name and any(name in t for t in texts)]
         for attempt in (parts, list(dict.fromkeys(parts + names))):
             encoded = self._encode_as_text(attempt) if 0 < len(attempt) <= MAX_MARKERS else None
-            if encoded is not None and expected in (None, control.within(encoded)):
+            if encoded is not None and expected in (None, control.only_controls(encoded)):
                 return encoded
         part = max(parts, key=len, default="...")
         raise ChatRefused(_FORBIDDEN.format(part), "control_token")

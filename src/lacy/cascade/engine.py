@@ -115,7 +115,12 @@ class Engine(EngineSettings):
                 self._run(sequences, thread.submit)
 
     def sequence(
-        self, number: int, prompt: str, subject: str | None, limit: int, given: Sequence[int] = ()
+        self,
+        number: int,
+        prompt: str,
+        subject: str | None,
+        limit: int,
+        prompt_ids: Sequence[int] = (),
     ) -> TextSequence:
         """Return a sequence that continues a prompt, for ``DecodeLoop.add``.
 
@@ -124,7 +129,7 @@ class Engine(EngineSettings):
             prompt: the text to continue.
             subject: who or what the text is about, if known.
             limit: maximum number of generated tokens.
-            given: the prompt's token ids, if a chat template produced them.
+            prompt_ids: the prompt's token ids, if a chat template produced them.
 
         Raises:
             LacyError: E63 for an empty prompt if the tokenizer has no begin token, E91 for a prompt
@@ -132,8 +137,8 @@ class Engine(EngineSettings):
         """
         if self.hosted is not None:
             self.hosted.check_prompt(prompt)
-        begin = [] if given or self.begin_id is None else [self.begin_id]
-        ids = list(given) or begin + self.token_text.encode(prompt)
+        begin = [] if prompt_ids or self.begin_id is None else [self.begin_id]
+        ids = list(prompt_ids) or begin + self.token_text.encode(prompt)
         if not ids:
             raise LacyError(
                 "E63", what="tokens of an empty prompt", given=0, wanted=1,

@@ -44,20 +44,20 @@ class HostedScores:
     own: Sequence[HostedToken]
     logits_RV: None = None
 
-    def can_call(self, place: int) -> bool:
+    def can_call(self, row: int) -> bool:
         """True unless the server has already decided not to call."""
-        return self.margins[place] is not None
+        return self.margins[row] is not None
 
-    def own_bytes(self, place: int) -> bytes:
+    def own_bytes(self, row: int) -> bytes:
         """Return the bytes of the likeliest token other than ``<CALL>``."""
-        own = self.own[place]
+        own = self.own[row]
         if own.text is not None:
             return own.text.encode()
         return self.hosted.server.token_text.bytes_of(own.token)
 
-    def signals(self, places: Sequence[int]) -> SignalBatch:
+    def signals(self, rows: Sequence[int]) -> SignalBatch:
         """Return the signals of some sequences, for policies."""
-        steps, call_id = [self.heads[place] for place in places], self.hosted.call_id
+        steps, call_id = [self.heads[row] for row in rows], self.hosted.call_id
 
         def compute(by: str) -> NDArray[np.float64]:
             if by == "p_call":
@@ -66,8 +66,8 @@ class HostedScores:
                 raise ValueError(f"a server does not report {by!r}")
             return np.array([_top2(step, call_id) for step in steps])
 
-        margin = np.array([self.margins[place] for place in places], dtype=np.float64)
-        return SignalBatch(margin, [0] * len(places), lambda place: "", compute)
+        margin = np.array([self.margins[row] for row in rows], dtype=np.float64)
+        return SignalBatch(margin, [0] * len(rows), lambda row: "", compute)
 
 
 class HostedReferenceLikelihoods(ReferenceLikelihoods):
@@ -130,18 +130,18 @@ def log_likelihood(
     return total + (math.log(p_end) if p_end > 0 else end.floor)
 
 
-def _p_call(place: HostedToken, call_id: int | None) -> float:
-    logp = place.top.get(call_id) if call_id is not None else None
+def _p_call(token: HostedToken, call_id: int | None) -> float:
+    logp = token.top.get(call_id) if call_id is not None else None
     return 0.0 if logp is None else min(1.0, math.exp(logp))
 
 
-def _not_call(place: HostedToken, call_id: int | None) -> float:
+def _not_call(token: HostedToken, call_id: int | None) -> float:
     """Return log p(no call) at this token."""
-    return math.log1p(-min(_p_call(place, call_id), 1.0 - 1e-12))
+    return math.log1p(-min(_p_call(token, call_id), 1.0 - 1e-12))
 
 
-def _top2(place: HostedToken, call_id: int | None) -> float:
+def _top2(token: HostedToken, call_id: int | None) -> float:
     """Return the log-probability difference of the two likeliest tokens other than ``<CALL>``."""
-    others = sorted((v for n, v in place.top.items() if n != call_id), reverse=True)
-    others += [place.floor] * (2 - len(others))
+    others = sorted((v for n, v in token.top.items() if n != call_id), reverse=True)
+    others += [token.floor] * (2 - len(others))
     return others[0] - others[1] if others[1] > -math.inf else math.inf

@@ -34,20 +34,20 @@ class LocalScores:
     greedy: Sequence[int]
     """The likeliest token of each row other than ``<CALL>``."""
 
-    def can_call(self, place: int) -> bool:
+    def can_call(self, row: int) -> bool:
         """Return True, because only the policy decides."""
         return True
 
-    def own_bytes(self, place: int) -> bytes:
+    def own_bytes(self, row: int) -> bytes:
         """Return the bytes of the likeliest token other than ``<CALL>``."""
-        return self.engine.token_text.bytes_of(self.greedy[place])
+        return self.engine.token_text.bytes_of(self.greedy[row])
 
-    def signals(self, places: Sequence[int]) -> SignalBatch:
+    def signals(self, rows: Sequence[int]) -> SignalBatch:
         """Return the signals of some sequences, for policies."""
-        whole = len(places) == len(self.greedy)
-        logits_AV = self.logits_RV if whole else self.logits_RV[list(places)]
-        engine, none = self.engine, [0] * len(places)
-        return step_signals(logits_AV, engine.call_id, none, lambda place: "", engine.gate)
+        whole = len(rows) == len(self.greedy)
+        logits_AV = self.logits_RV if whole else self.logits_RV[list(rows)]
+        engine, none = self.engine, [0] * len(rows)
+        return step_signals(logits_AV, engine.call_id, none, lambda row: "", engine.gate)
 
 
 @dataclass(frozen=True, slots=True)

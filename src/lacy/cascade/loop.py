@@ -297,12 +297,12 @@ class DecodeLoop:
         self.backend.applied(sequence, outcome is not None and outcome.option is not None)
 
 
-def _may_call(sequence: TextSequence, scores: NextScores, place: int) -> bool:
+def _may_call(sequence: TextSequence, scores: NextScores, row: int) -> bool:
     """True if nothing but the policy could prevent a call of the sequence at this token."""
     engine = sequence.engine
-    if isinstance(engine.policy, Never) or not sequence.may_call or not scores.can_call(place):
+    if isinstance(engine.policy, Never) or not sequence.may_call or not scores.can_call(row):
         return False
-    return engine.at == "any" or begins_word(sequence.text, scores.own_bytes(place))
+    return engine.at == "any" or begins_word(sequence.text, scores.own_bytes(row))
 
 
 def _select_signals(

@@ -81,27 +81,27 @@ class ReferenceLikelihoods:
         self._known: dict[ValueKey, float] = {}
         self.ends = list(ends) or None
 
-    def look_up(self, wanted: Iterable[ValueKey]) -> dict[ValueKey, float]:
+    def look_up(self, keys: Iterable[ValueKey]) -> dict[ValueKey, float]:
         """Return the mean log-likelihood of each key whose kind has reference texts.
 
         New keys are computed together.
         """
-        keys = dict.fromkeys(key for key in wanted if key.kind in self._references)
-        new = [key for key in keys if key not in self._known]
+        known_keys = dict.fromkeys(key for key in keys if key.kind in self._references)
+        new = [key for key in known_keys if key not in self._known]
         if len(self._known) + len(new) > MAX_CACHED:
             self._known.clear()
-            return self.look_up(keys) if len(keys) <= MAX_CACHED else {}
+            return self.look_up(known_keys) if len(known_keys) <= MAX_CACHED else {}
         pairs, owners = [], []
         for key in new:
             for reference in self._references[key.kind]:
                 pairs.append((reference.about(key.subject), key.value))
                 owners.append(key)
-        cached = {key: self._known[key] for key in keys if key in self._known}
+        cached = {key: self._known[key] for key in known_keys if key in self._known}
         logps = dict.fromkeys(new, 0.0)
         for key, logp in zip(owners, self.after(pairs), strict=True):
             logps[key] += logp / len(self._references[key.kind])
         self._known |= logps  # a single update, as another thread may look up the same keys
-        return {key: logps[key] if key in logps else cached[key] for key in keys}
+        return {key: logps[key] if key in logps else cached[key] for key in known_keys}
 
     @torch.inference_mode()
     def after(self, pairs: Sequence[tuple[str, str]]) -> list[float]:

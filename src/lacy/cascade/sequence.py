@@ -61,7 +61,7 @@ class Observer(Protocol):
         """Handle the decisions of sequences; ``logits_RV`` (with ``<CALL>``) led to them."""
         ...
 
-    def applied(self, sequence: TextSequence, own: int, outcome: CallOutcome | None) -> None:
+    def applied(self, sequence: TextSequence, own_token: int, outcome: CallOutcome | None) -> None:
         """Handle that a sequence has grown by its own token or by the outcome of a call."""
         ...
 

@@ -137,15 +137,19 @@ class Watch:
                 len(sequence.text), sequence.generated, logits_RV[n : n + 1].clone(), decision
             )
 
-    def applied(self, sequence: TextSequence, own: int, outcome: CallOutcome | None) -> None:
+    def applied(self, sequence: TextSequence, own_token: int, outcome: CallOutcome | None) -> None:
         """Record the step that was made."""
         before = self._seen.pop(sequence.number)
         self.steps.setdefault(sequence.number, []).append(
-            self._step(before, sequence, own, outcome)
+            self._step(before, sequence, own_token, outcome)
         )
 
     def _step(
-        self, before: _StateBefore, sequence: TextSequence, own: int, outcome: CallOutcome | None
+        self,
+        before: _StateBefore,
+        sequence: TextSequence,
+        own_token: int,
+        outcome: CallOutcome | None,
     ) -> DecodeStep:
         engine, logits_1V = self._engine, before.logits_1V
         p_V = torch.softmax(without_call(logits_1V, engine.call_id)[0], dim=-1)
@@ -166,7 +170,7 @@ class Watch:
             value=None if value is None else sign * value,
             limit=None if limit is None else sign * limit,
             called=before.decision.call,
-            own=self._word(own, p_V),
+            own=self._word(own_token, p_V),
             words=tuple(self._word(token, p_V) for token in top.indices.tolist()),
             reason=span.reason,
             evidence=span.evidence,

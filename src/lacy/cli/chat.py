@@ -170,7 +170,7 @@ class Conversation:
             self._messages[-1]["content"] += answer.continuation
         self._print_end(answer, seconds)
 
-    def _generate(self, prompt: str, given: Sequence[int]) -> tuple[Answer, float]:
+    def _generate(self, prompt: str, prompt_ids: Sequence[int]) -> tuple[Answer, float]:
         """Continue a text and print it while it is written; return the answer and the seconds."""
         engine = self.engine.variant()
         watch = cascade.Watch(engine)
@@ -180,7 +180,7 @@ class Conversation:
             writer.write(Span(prompt, "prompt"))
         begin, number = time.perf_counter(), len(self.answers)
         try:
-            sequence = engine.sequence(number, prompt, None, engine.max_new_tokens, given)
+            sequence = engine.sequence(number, prompt, None, engine.max_new_tokens, prompt_ids)
             answer = streaming.generate_live(
                 engine, self._loop_thread, sequence, writer.write, stoppable=True
             )

@@ -121,9 +121,9 @@ def _locked(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _step(console: Console, what: str) -> Iterator[None]:
+def _step(console: Console, title: str) -> Iterator[None]:
     begin = time.perf_counter()
-    console.print(f"[bold]{what}[/bold]")
+    console.print(f"[bold]{title}[/bold]")
     yield
     console.print(f"  [dim]{time.perf_counter() - begin:.1f} s[/dim]")
 

@@ -157,7 +157,7 @@ class ProgressCounter:
     def decided(self, sequences: Any, logits_RV: Any, decisions: Any) -> None:
         """Do nothing, as no token has been generated yet."""
 
-    def applied(self, sequence: TextSequence, own: int, outcome: Any) -> None:
+    def applied(self, sequence: TextSequence, own_token: int, outcome: Any) -> None:
         """Count the tokens of a text that has grown, and the text itself if it is complete."""
         self._tokens[sequence.number] = sequence.generated
         if sequence.complete:

@@ -289,7 +289,7 @@ def draw(file: Path, steps: Sequence[DecodeStep], title: str) -> None:
         LacyError: E113, the file name ends neither in .png nor in .svg.
     """
     check_plot_name(file)
-    from lacy.report import SERIES_COLOURS, sheet
+    from lacy.report import SERIES_COLOURS, figure_panels
 
     margin = any(step.by in ("", "margin") for step in steps)
     by = "margin" if margin else steps[0].by or next(step.by for step in steps if step.by)
@@ -297,7 +297,7 @@ def draw(file: Path, steps: Sequence[DecodeStep], title: str) -> None:
     limits = [_finite(step.limit) for step in steps]
     positions = list(range(len(steps)))
     description = f"{by} and threshold at each of {len(steps)} steps of: {title}"
-    with sheet(file, 1, description, columns=1, height=4.2) as [axes]:
+    with figure_panels(file, 1, description, columns=1, height=4.2) as [axes]:
         axes.plot(positions, values, color=SERIES_COLOURS[0], marker="o", label=by)
         axes.step(
             positions,

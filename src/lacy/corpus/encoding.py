@@ -309,17 +309,17 @@ def declaration(data: bytes) -> str | None:
         return codec
     at = data.find(b"<")
     while at >= 0:
-        if found := _COMMENT.match(data, at):
-            at = found.end()
-        elif found := _META.match(data, at):
-            attributes, at = _attributes(data, found.end())
+        if match := _COMMENT.match(data, at):
+            at = match.end()
+        elif match := _META.match(data, at):
+            attributes, at = _attributes(data, match.end())
             codec = _declared_in_meta(attributes)
             if codec is not None:
                 return codec
-        elif found := _TAG.match(data, at):
-            _, at = _attributes(data, found.end())
-        elif found := _OTHER.match(data, at):
-            at = found.end()
+        elif match := _TAG.match(data, at):
+            _, at = _attributes(data, match.end())
+        elif match := _OTHER.match(data, at):
+            at = match.end()
         else:
             at += 1
         at = data.find(b"<", at)
@@ -339,8 +339,8 @@ def _declared_in_meta(attributes: dict[bytes, bytes]) -> str | None:
     if b"charset" in attributes:
         return _codec_of_label(attributes[b"charset"])
     if attributes.get(b"http-equiv", b"").lower() == b"content-type":
-        found = _IN_CONTENT.search(attributes.get(b"content", b""))
-        return _codec_of_label(found[1] or found[2] or found[3] or b"") if found else None
+        match = _IN_CONTENT.search(attributes.get(b"content", b""))
+        return _codec_of_label(match[1] or match[2] or match[3] or b"") if match else None
     return None
 
 

@@ -39,39 +39,39 @@ def list_folder(
         follow: follow links to folders, and to files outside the folder. Each folder and file is
             read once, even if several links lead to it.
     """
-    found = FolderListing()
+    listing = FolderListing()
     links: list[Path] = []
     seen: set[Identity] = set()
     home = os.path.realpath(root)
-    for path in _walk(root, found, follow):
+    for path in _walk(root, listing, follow):
         kind = _link_problem(path, home, follow)
         try:
             mode = os.stat(path).st_mode
         except OSError as error:
             if kind is not None or isinstance(error, FileNotFoundError):
-                found.ignored.append(("dead link", path))
+                listing.ignored.append(("dead link", path))
             elif reads(path):  # a missing permission is reported later, by reading the file
-                found.files.append(path)
+                listing.files.append(path)
             else:
-                found.unreadable.append(error)
+                listing.unreadable.append(error)
             continue
         if kind:
-            found.ignored.append((kind, path))
+            listing.ignored.append((kind, path))
         elif not (stat.S_ISREG(mode) and reads(path)):
-            found.ignored.append((_kind(path, mode), path))
+            listing.ignored.append((_kind(path, mode), path))
         elif kind is None:
-            found.files.append(path)
+            listing.files.append(path)
             seen.add(_identity(path))
         else:
             links.append(path)
     for path in sorted(links):
         if (identity := _identity(path)) in seen:
-            found.ignored.append(("link to a file that is read", path))
+            listing.ignored.append(("link to a file that is read", path))
         else:
             seen.add(identity)
-            found.files.append(path)
-    found.files.sort()
-    return found
+            listing.files.append(path)
+    listing.files.sort()
+    return listing
 
 
 def _link_problem(path: Path, home: str, follow: bool) -> str | None:
@@ -85,7 +85,7 @@ def _link_problem(path: Path, home: str, follow: bool) -> str | None:
         return None
 
 
-def _walk(root: Path, found: FolderListing, follow: bool) -> Iterator[Path]:
+def _walk(root: Path, listing: FolderListing, follow: bool) -> Iterator[Path]:
     """Yield all entries except folders; visit each folder once, if possible not through a link."""
     visited: set[Identity] = set()
     waiting = [root]
@@ -93,13 +93,13 @@ def _walk(root: Path, found: FolderListing, follow: bool) -> Iterator[Path]:
         linked: list[Path] = []
         for start in waiting:
             if _identity(start) in visited:
-                found.ignored.append(("link to a folder that is read", start))
+                listing.ignored.append(("link to a folder that is read", start))
                 continue
-            for folder, inner, names in os.walk(start, onerror=found.unreadable.append):
+            for folder, inner, names in os.walk(start, onerror=listing.unreadable.append):
                 visited.add(_identity(Path(folder)))
                 if folder != str(root) and LACY_FILES.intersection(names):
                     kind = "folder of an index, packed data or a model"
-                    found.ignored.append((kind, Path(folder)))
+                    listing.ignored.append((kind, Path(folder)))
                     inner.clear()
                     continue
                 inner[:] = sorted(name for name in inner if not name.startswith("."))
@@ -107,7 +107,7 @@ def _walk(root: Path, found: FolderListing, follow: bool) -> Iterator[Path]:
                 linked += (path for path in paths if os.path.islink(path))
                 yield from (Path(folder, name) for name in names if not name.startswith("."))
         if not follow:
-            found.ignored += (("link to a folder", path) for path in linked)
+            listing.ignored += (("link to a folder", path) for path in linked)
         waiting = sorted(linked) if follow else []
 
 

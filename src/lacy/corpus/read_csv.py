@@ -30,8 +30,8 @@ def csv_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow
     if head is None:
         skip("empty text", str(path), "")
         return
-    if found := re.fullmatch(r'"?sep=(.)"?\s*', head):
-        delimiter, head = found[1], next((line for line in source if line.strip()), "")
+    if match := re.fullmatch(r'"?sep=(.)"?\s*', head):
+        delimiter, head = match[1], next((line for line in source if line.strip()), "")
     else:
         delimiter = _delimiter(head, options.text_field)
     names = [name.strip() for name in next(csv.reader([head], delimiter=delimiter), [])]

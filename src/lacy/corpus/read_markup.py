@@ -39,8 +39,8 @@ def markdown_text(text: str) -> tuple[str, str]:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     title = ""
     if front := _FRONT.match(text):
-        found = _FRONT_TITLE.search(front[2] or "")
-        title, text = found[1].strip("\"'") if found else "", text[front.end() :]
+        match = _FRONT_TITLE.search(front[2] or "")
+        title, text = match[1].strip("\"'") if match else "", text[front.end() :]
     # Without this, markdown-it takes a one-word footnote for a link definition and drops it.
     text = _TO_FOOTNOTE.sub("", _FOOTNOTE.sub(r"\n\1", text))
     paragraphs, heading = visible_text(_renderer().render(text))

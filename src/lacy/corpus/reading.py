@@ -295,8 +295,8 @@ def _usable(
             report.skip("text is no string", place, type(text).__name__)
         elif not text.strip():
             report.skip("empty text", place)
-        elif not text.isascii() and (found := SURROGATE.search(text)):
-            report.skip("wrong encoding", place, f"half a surrogate pair at {found.start()}")
+        elif not text.isascii() and (match := SURROGATE.search(text)):
+            report.skip("wrong encoding", place, f"half a surrogate pair at {match.start()}")
         else:
             try:
                 marks = metadata.marks_of(row.get("marks"), len(text))

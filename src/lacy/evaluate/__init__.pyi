@@ -1,7 +1,7 @@
 from .articles import ArticleAnswers, ArticlesResult, calibrate_on, evaluate_articles
 from .calls import BINS, CalibrationBin
 from .entities import Extract, default_extract, entity_precision
-from .facts import COUNTS, FactScores, Verdict, counts, score_facts
+from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
 from .provenance import SpanLookup, is_borrowed
 from .results import (
     METRICS,
@@ -14,7 +14,7 @@ from .results import (
     metric_of,
     model_scores,
     ratio_scores,
-    sums,
+    ratio_sums,
     to_data,
 )
 from .statistics import (
@@ -24,7 +24,7 @@ from .statistics import (
     as_data,
     difference,
     paired_test,
-    recovered,
+    recovered_share,
 )
 from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
 
@@ -53,7 +53,6 @@ __all__ = [
     "answer_all",
     "as_data",
     "calibrate_on",
-    "counts",
     "default_extract",
     "difference",
     "entity_precision",
@@ -63,9 +62,10 @@ __all__ = [
     "metric_of",
     "model_scores",
     "paired_test",
+    "person_counts",
     "ratio_scores",
-    "recovered",
+    "ratio_sums",
+    "recovered_share",
     "score_facts",
-    "sums",
     "to_data",
 ]

@@ -22,7 +22,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lacy.errors import LacyError
-from lacy.evaluate.entities import ArticleText, EntityScores, Extract, entity_precision, words
+from lacy.evaluate.entities import (
+    ArticleText,
+    EntityScores,
+    Extract,
+    entity_precision,
+    normalized_words,
+)
 from lacy.evaluate.lookahead import look_ahead
 from lacy.evaluate.results import Result, results_of
 from lacy.evaluate.statistics import NO_DATA, Score
@@ -172,7 +178,7 @@ def mark_values(articles: Sequence[Document], extract: Extract) -> list[Document
         prompt_text, seen, values = ArticleText(article_prompt(article)), set[tuple[str, ...]](), []
         for mark in article_marks:
             value = article.text[mark.start : mark.end]
-            key = tuple(words(value))
+            key = tuple(normalized_words(value))
             if mark.reason == "CONTENT" or not key or key in seen or prompt_text.contains(value):
                 continue
             seen.add(key)
@@ -215,8 +221,10 @@ class UnstatedOnly:
 
     def _unstated(self, text: str, reply: Reply) -> Reply:
         # Spaces on both sides make sure that only whole words match.
-        stated = f" {' '.join(words(text))} "
-        new = tuple(c for c in reply.candidates if f" {' '.join(words(c.text))} " not in stated)
+        stated = f" {' '.join(normalized_words(text))} "
+        new = tuple(
+            c for c in reply.candidates if f" {' '.join(normalized_words(c.text))} " not in stated
+        )
         if reply.candidates and not new:
             return replace(
                 reply, candidates=(), error=f"{self.name}: all of it is already in the text"
@@ -255,5 +263,5 @@ def article_prompt(article: Document) -> str:
     title = article.meta.get("title")
     if isinstance(title, str) and title and article.text.startswith(title):
         return title
-    words = re.match(rf"\s*(?:\S+\s+){{0,{PROMPT_WORDS - 1}}}\S+", article.text)
-    return words.group() if words else article.text
+    beginning = re.match(rf"\s*(?:\S+\s+){{0,{PROMPT_WORDS - 1}}}\S+", article.text)
+    return beginning.group() if beginning else article.text

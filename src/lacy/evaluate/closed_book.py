@@ -44,7 +44,7 @@ class ClosedBookRecall:
     """Number of probes."""
 
 
-def probes(
+def make_probes(
     documents: Iterable[Document],
     subject: Callable[[Document], str],
     *,
@@ -67,7 +67,7 @@ def probes(
         for mark in document.marks:
             before, value = document.text[: mark.start], document.text[mark.start : mark.end]
             prompt = before.rstrip()
-            if mark.relation is None or not prompt or contains(before, value):
+            if mark.relation is None or not prompt or contains_value(before, value):
                 continue
             if probe_count[name, mark.relation] < per_fact:
                 probe_count[name, mark.relation] += 1
@@ -80,7 +80,7 @@ def _normalized(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def begins(text: str, value: str) -> bool:
+def begins_with_value(text: str, value: str) -> bool:
     """True if a text begins with a whole value, ignoring case and white space."""
     text, value = _normalized(text), _normalized(value)
     return (
@@ -88,7 +88,7 @@ def begins(text: str, value: str) -> bool:
     )
 
 
-def contains(text: str, value: str) -> bool:
+def contains_value(text: str, value: str) -> bool:
     """True if a text contains a whole value, not as part of a longer word or number."""
     text, value = _normalized(text), _normalized(value)
     start = text.find(value) if value else -1
@@ -122,7 +122,7 @@ def closed_book_recall(
     """Run the probes and count which values the model recalls.
 
     Args:
-        asked: the probes (see ``probes``).
+        asked: the probes (see ``make_probes``).
         generate: returns the greedy continuation of each prompt, with calls switched off and
             without the prompt itself.
         frequent: the most frequent value of each relation (see ``most_frequent``).
@@ -138,8 +138,11 @@ def closed_book_recall(
     start, anywhere, chance = (
         np.array(hits, float)
         for hits in (
-            [begins(text, probe.value) for text, probe in zip(texts, asked, strict=True)],
-            [contains(text, probe.value) for text, probe in zip(texts, asked, strict=True)],
+            [
+                begins_with_value(text, probe.value)
+                for text, probe in zip(texts, asked, strict=True)
+            ],
+            [contains_value(text, p.value) for text, p in zip(texts, asked, strict=True)],
             [_normalized(frequent.get(p.relation, "")) == _normalized(p.value) for p in asked],
         )
     )

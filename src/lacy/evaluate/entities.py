@@ -64,7 +64,7 @@ DateParts = tuple[int | None, int | None, int | None]
 """Day, month and year; None for a part that the text does not give."""
 
 
-def words(text: str) -> list[str]:
+def normalized_words(text: str) -> list[str]:
     """Split a text into words without case, accents, punctuation and possessive endings.
 
     Numbers such as 1,234.5 stay whole.
@@ -75,15 +75,17 @@ def words(text: str) -> list[str]:
     return [word.replace(",", "") for word in _WORD.findall(plain)]
 
 
-def numbers(text: str) -> set[float]:
+def find_numbers(text: str) -> set[float]:
     """Return the values of the numbers in a text, such as "1,234.0", "1234" or "twelve"."""
     values = {
         float(match.group().replace(",", "").replace("−", "-")) for match in _NUMBER.finditer(text)
     }
-    return values | {float(NUMBER_WORDS[word]) for word in words(text) if word in NUMBER_WORDS}
+    return values | {
+        float(NUMBER_WORDS[word]) for word in normalized_words(text) if word in NUMBER_WORDS
+    }
 
 
-def dates(text: str) -> set[DateParts]:
+def find_dates(text: str) -> set[DateParts]:
     """Return the dates in a text; where several patterns match, the longest one counts."""
     return _dates_and_rest(text)[0]
 
@@ -110,9 +112,9 @@ class ArticleText:
     """The text of an article, indexed for many look-ups."""
 
     def __init__(self, text: str) -> None:
-        self._words = f" {' '.join(words(text))} "
+        self._words = f" {' '.join(normalized_words(text))} "
         self._dates, rest = _dates_and_rest(text)
-        self._numbers = numbers(rest)  # without dates: the 12 of "12 March" is not a number
+        self._numbers = find_numbers(rest)  # without dates: the 12 of "12 March" is not a number
 
     def contains(self, entity: str) -> bool:
         """True if the article contains a name, number or date."""
@@ -123,13 +125,13 @@ class _Entity:
     """A generated name, number or date in a normal form."""
 
     def __init__(self, text: str) -> None:
-        self.words = tuple(words(text))
+        self.words = tuple(normalized_words(text))
         found, rest = _dates_and_rest(text)
-        only_dates = not set(words(_DATES[-1].sub(" ", rest))) - AROUND_DATES
+        only_dates = not set(normalized_words(_DATES[-1].sub(" ", rest))) - AROUND_DATES
         self.dates = frozenset(found) if only_dates else frozenset()
         is_number = re.fullmatch(r"\W*(?:the )?[-−]?[\d.,]+\W*", text.strip(), re.IGNORECASE)
         is_word = len(self.words) == 1 and self.words[0] in NUMBER_WORDS
-        self.numbers = frozenset(numbers(text)) if is_number or is_word else frozenset()
+        self.numbers = frozenset(find_numbers(text)) if is_number or is_word else frozenset()
 
     @property
     def key(self) -> tuple[Any, ...]:

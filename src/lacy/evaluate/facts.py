@@ -194,7 +194,7 @@ def summarise(
     seed: int = 0,
 ) -> FactScores:
     """Score answers that are already judged (see ``score_facts``)."""
-    columns = dict(zip(COUNTS, counts(answers, subjects, graded)[1].T, strict=True))
+    columns = dict(zip(COUNTS, person_counts(answers, subjects, graded)[1].T, strict=True))
     return FactScores(
         scores=ratio_scores(columns, seed=seed),
         by_relation=_by_relation(subjects, graded, seed),
@@ -224,7 +224,7 @@ COUNTS: dict[str, Callable[[Answer, GradedAnswer], float]] = {
 counts. ``due`` is NaN if the world cannot tell."""
 
 
-def counts(
+def person_counts(
     answers: Sequence[Answer], subjects: Sequence[str], graded: Sequence[GradedAnswer]
 ) -> tuple[list[str], np.ndarray]:
     """Return the sorted names of the people, and for each a row with the sums of ``COUNTS``."""

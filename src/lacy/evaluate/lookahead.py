@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from lacy.evaluate.entities import ArticleText, Extract, words
+from lacy.evaluate.entities import ArticleText, Extract, normalized_words
 from lacy.evaluate.provenance import SpanLookup, is_borrowed
 from lacy.types import Answer, Mark
 
@@ -91,7 +91,7 @@ def own_places(answer: Answer, marks: Sequence[Mark]) -> set[str]:
     prefixes = set()
     for mark in marks:
         value = answer.text[mark.start : mark.end]
-        if mark.reason == "CONTENT" or mark.start < prompt_end or not words(value):
+        if mark.reason == "CONTENT" or mark.start < prompt_end or not normalized_words(value):
             continue
         if not prompt.contains(value) and not is_borrowed(spans.at(mark.start)):
             prefixes.add(answer.text[: mark.start].rstrip(" "))

@@ -80,7 +80,7 @@ def metric_of(name: str) -> Metric:
     return METRICS.get(name) or Metric(name.replace("_", " "), "", "", axis="")
 
 
-def sums(name: str, columns: Mapping[str, Any]) -> tuple[Any, Any]:
+def ratio_sums(name: str, columns: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return the numerators and denominators of a ratio, one of each per person.
 
     Args:
@@ -102,7 +102,7 @@ def ratio_scores(columns: Mapping[str, Any], *, seed: int = 0) -> dict[str, Scor
     for name in RATIOS:
         metric = METRICS[name]
         if all(count in columns for part in metric.counts or () for count in part.split("+")):
-            numerators, denominators = sums(name, columns)
+            numerators, denominators = ratio_sums(name, columns)
             scores[name] = ratio(
                 numerators, denominators, unit=metric.unit, chance=metric.outcome, seed=seed
             )  # fmt: skip

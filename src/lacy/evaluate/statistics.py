@@ -266,7 +266,7 @@ def _assignments(people: int, draws: int, seed: int) -> Iterator[Floats]:
         yield rng.integers(0, 2, size=size, dtype=np.int8).astype(float)
 
 
-def recovered(
+def recovered_share(
     cascade: tuple[ArrayLike, ArrayLike],
     alone: tuple[ArrayLike, ArrayLike],
     partner: tuple[ArrayLike, ArrayLike],

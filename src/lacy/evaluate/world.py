@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from lacy.evaluate.bits import StoredBits, fact_loss, language_loss, stored_bits
 from lacy.evaluate.calls import CallQuality, call_quality
-from lacy.evaluate.closed_book import ClosedBookRecall, closed_book_recall, most_frequent, probes
+from lacy.evaluate.closed_book import (
+    ClosedBookRecall,
+    closed_book_recall,
+    make_probes,
+    most_frequent,
+)
 from lacy.evaluate.facts import FactScores, GradedAnswer, grade, summarise
 from lacy.evaluate.results import Result, model_scores, results_of
 from lacy.evaluate.signals import read_signals
@@ -208,7 +213,7 @@ def probe_closed_book(
     longest = context_of(alone.model) - max_new_tokens - 1
     fitting = [
         probe
-        for probe in probes(texts, _person)
+        for probe in make_probes(texts, _person)
         if len(alone.token_text.encode(probe.prompt)) < longest
     ]
     return closed_book_recall(fitting, generate, frequent, seed=seed)

@@ -1,8 +1,8 @@
-"""The training objective: which tokens are delegated, and the loss. Pure functions of tensors.
+"""The training objective: choose the tokens to delegate, and compute the loss.
 
-``Objective`` holds all settings, ``shift`` makes targets, ``choose_targets`` decides which of them
-become ``<CALL>``, ``loss`` is the paper's loss and its variants (§4), ``select_and_loss`` does both
-in one pass over the head.
+All functions are pure functions of tensors. ``Objective`` contains all settings, ``shift`` makes
+targets, ``choose_targets`` decides which targets become ``<CALL>``, ``loss`` computes the paper's
+loss and its variants (§4), and ``select_and_loss`` does both in one pass over the head.
 """
 
 import lazy_loader

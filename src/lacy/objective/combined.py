@@ -1,7 +1,7 @@
-"""Selection and loss in one pass over the head: what a training step calls.
+"""Choose targets and compute the loss in one pass over the head, as each training step does.
 
-Ranking needs the losses of all tokens, and the loss needs the ranking. Done one after the other,
-the head (half the work of a small model) would be computed twice; ``select_and_loss`` shares it.
+Ranking needs the losses of all tokens, and the loss needs the ranking. Computed separately, the
+head (half the work of a small model) would run twice; ``select_and_loss`` shares it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from lacy.types import MarkFlag
 
 @dataclass(frozen=True, slots=True)
 class BatchLoss:
-    """The loss of a batch, the choice, and the losses it was made by."""
+    """The loss of a batch, the chosen targets, and the losses that the choice is based on."""
 
     loss: Loss
     call_BT: Tensor
-    """Which targets are ``<CALL>``."""
+    """Mask of targets that are ``<CALL>``."""
     ignore_BT: Tensor
-    """Which targets get no gradient."""
+    """Mask of targets without gradient."""
     loss_BT: Tensor
     r"""-log p_\CALL(target), no gradient; 0 where there is no target."""
 
@@ -45,25 +45,25 @@ def select_and_loss(
     quantile: RunningQuantile | None = None,
     impl: Impl = "auto",
 ) -> BatchLoss:
-    """Choose what is delegated in this batch and compute the loss, in one pass over the head.
+    """Choose the targets to delegate and compute the loss in one pass over the head.
 
     Args:
         hidden_BTD: inputs of the head.
-        head_VD: rows of the vocabulary, ``<CALL>`` last.
-        targets_BT: ids, -100 for none (``shift``).
+        head_VD: one row per token of the vocabulary, ``<CALL>`` last.
+        targets_BT: ids; -100 for none (``shift``).
         target_marks_BT: uint8 marks of the targets (``shift``).
-        objective: what to delegate and how to train it; by default as ``lacy train`` does.
-        reference_loss_BT: a reference model's losses, for the methods that rank by them.
-        generator: random numbers for the random methods.
+        objective: settings of delegation and loss; by default the defaults of ``lacy train``.
+        reference_loss_BT: a reference model's losses, for methods that rank by them.
+        generator: random generator for random methods.
         quantile: a running threshold instead of the exact count of this batch, for gradient
             accumulation and several processes.
         impl: as in ``loss``; ``reference`` computes the head twice.
 
     Returns:
-        The loss and what was chosen.
+        The loss and the choice.
 
     Raises:
-        LacyError: E12, E41 or E42, as ``choose_targets`` and ``loss``.
+            LacyError: E12, E41 or E42; see ``choose_targets`` and ``loss``.
     """
     objective = objective or Objective()
     if impl == "auto":
@@ -109,7 +109,7 @@ def _in_one_pass(
     objective: Objective,
     decide: Callable[[Tensor | None], tuple[Tensor, Tensor]],
 ) -> tuple[Loss, Tensor, Tensor, Tensor]:
-    """Compute certain rows at once and undecided rows after the choice (``fused``)."""
+    """Compute rows with a certain role at once and undecided rows after the choice (``fused``)."""
     shape, valid_BT = targets_BT.shape, targets_BT != IGNORE_INDEX
     undecided_N = None
     if METHODS[objective.method].needs_loss or objective.ignore == "all":
@@ -142,7 +142,7 @@ def _in_one_pass(
 def _roles_before(
     objective: Objective, target_marks_BT: Tensor, valid_BT: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the tokens whose role depends on the losses, and those ignored whatever they are."""
+    """Return masks of tokens with an undecided role, and of tokens always ignored."""
     undecided_BT = delegable(objective, target_marks_BT, valid_BT)
     if objective.ignore == "all":
         undecided_BT = undecided_BT | (has_flag(target_marks_BT, MarkFlag.CONTENT) & valid_BT)

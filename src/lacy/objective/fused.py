@@ -1,20 +1,20 @@
-"""Head and loss together, one chunk of rows at a time; gradients come with the forward pass.
+"""Compute head and loss together in chunks of rows; the forward pass also computes the gradients.
 
 A naive loss writes V logits of every position to memory, reads them for two softmaxes, keeps them
-for the backward pass and writes as many gradients. Here a chunk of rows goes through the head, is
-turned into probabilities and at once into gradients, and its memory is reused. One thing prevents
-a single pass: *which* rows are delegated depends on the losses of all rows. So rows whose role is
-certain (no fact tokens, say) are finished at once. Undecided rows give their losses first and are
-finished after the choice, from probabilities that were kept if they fit into ``KEEP_BYTES`` and are
-computed a second time if not.
+for the backward pass and writes as many gradients. Here, each chunk of rows goes through the head
+and is turned into probabilities and immediately into gradients, and its memory is reused. A single
+pass is not always possible, because *which* rows are delegated depends on the losses of all rows.
+Rows with a certain role (for example, without fact tokens) are finished at once. For undecided
+rows, the losses are computed first, and the rows are finished after the choice. Their probabilities
+are kept in between if they fit into ``KEEP_BYTES``, and recomputed otherwise.
 
-One formula covers all modes: with p the softmax over the text vocabulary, ``lse`` its
-log-normaliser, z the ``<CALL>`` logit and u = z - lse, ``log p(CALL) = log sigmoid(u)``. The
-gradient of a row's loss is then ``(w - g) p - w onehot(target)`` on the text logits and ``g`` on
-z, where w is the weight of its text loss and g = dloss/du; for the separate gate (``sigmoid``)
-u = z, and p's factor is w alone.
+One formula covers all modes. Let p be the softmax over the text vocabulary, ``lse`` its
+log-normalizer, z the ``<CALL>`` logit and u = z - lse; then ``log p(CALL) = log sigmoid(u)``. The
+gradient of a row's loss is ``(w - g) p - w onehot(target)`` on the text logits and ``g`` on z,
+where w is the weight of the text loss and g = dloss/du. For the separate gate (``sigmoid``), u = z,
+and the factor of p is w alone.
 
-Second-order gradients are not supported: use ``impl="reference"`` for those.
+Second-order gradients are not supported; use ``impl="reference"`` for them.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from torch import Tensor
 from lacy.objective.settings import CallNegative
 
 CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
-"""Size of a chunk of logits: near the cache size on a CPU, enough to fill a GPU."""
+"""Size of a chunk of logits: about the cache size on a CPU, large enough to occupy a GPU."""
 KEEP_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}
-"""Memory for probabilities of undecided rows, which saves computing them twice."""
+"""Memory for the probabilities of undecided rows, so that they need not be recomputed."""
 FEWEST_ROWS = 128
-"""Fewer rows make slow matrix products (measured: 64 rows take 1.6 times the time)."""
+"""Minimum rows of a chunk; fewer make matrix products slow (64 rows take 1.6 times the time)."""
 
 Decide = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Losses of all rows (0 where undefined) -> which rows are delegated and which ignored (bool)."""
+"""Function from the losses of all rows (0 where undefined) to two masks: delegated and ignored."""
 
 
 class RowScores(NamedTuple):
-    """Scores of each row of a chunk, from its logits."""
+    """Scores computed from the logits of each row of a chunk."""
 
     text_n: Tensor
     r"""-log p_\CALL(target)."""
@@ -54,16 +54,16 @@ class Terms(NamedTuple):
 
     sums: Tensor
     spread_n: Tensor
-    """Factor of p in the gradient on the text logits."""
+    """Factor of p in the gradient of the text logits."""
     weight_n: Tensor
     """Weight of the text loss, subtracted at the target."""
     call_n: Tensor
-    """Gradient on the ``<CALL>`` logit."""
+    """Gradient of the ``<CALL>`` logit."""
 
 
 @dataclass(frozen=True, slots=True)
 class FusedLoss:
-    """The loss with its gradient, its parts (text, call, negative), and the choice."""
+    """The loss (with gradient), its parts (text, call, negative), and the choice of rows."""
 
     total: Tensor
     parts: Tensor
@@ -73,12 +73,12 @@ class FusedLoss:
 
 
 def chunk_rows(head_VD: Tensor) -> int:
-    """Return how many rows go through the head at once, by vocabulary size and device."""
+    """Return the number of rows per chunk for this vocabulary size and device."""
     return max(FEWEST_ROWS, _budget(CHUNK_BYTES, head_VD) // (4 * head_VD.shape[0]))
 
 
 def _budget(table: dict[str, int], tensor: Tensor) -> int:
-    """Look up the entry of a device type; accelerators other than CUDA count as CUDA."""
+    """Return the entry for a tensor's device; accelerators other than CUDA use CUDA's entry."""
     return table["cpu" if tensor.device.type == "cpu" else "cuda"]
 
 
@@ -104,19 +104,19 @@ def fused_loss(
     undecided_N: Tensor | None = None,
     decide: Decide | None = None,
 ) -> FusedLoss:
-    """Compute the loss and its gradients; choose what is delegated between the two.
+    """Compute the loss and its gradients; undecided rows are chosen in between by ``decide``.
 
     Args:
         hidden_ND: inputs of the head.
-        head_VD: rows of the vocabulary, ``<CALL>`` last.
-        targets_N: ids, -100 for none.
-        call_N: which rows are delegated, as far as known.
-        ignore_N: which rows get no gradient, as far as known.
+        head_VD: one row per token of the vocabulary, ``<CALL>`` last.
+        targets_N: ids; -100 for none.
+        call_N: mask of delegated rows, as far as known.
+        ignore_N: mask of rows without gradient, as far as known.
         call_negative: see ``losses``.
         text_weight: see ``losses``.
-        undecided_N: rows whose role depends on the losses; None if all roles are known.
+        undecided_N: mask of rows with a role that depends on the losses; None if all are known.
         decide: called once with all losses; returns the final ``call_N`` and ``ignore_N``, which
-            must agree with the given ones outside ``undecided_N``.
+            must equal the given masks outside ``undecided_N``.
     """
     plan = _Plan(targets_N, call_N, ignore_N, undecided_N, decide, call_negative, text_weight)
     return FusedLoss(*_Fused.apply(hidden_ND, head_VD, plan))
@@ -134,7 +134,7 @@ class _Plan:
 
 
 class _Fused(torch.autograd.Function):
-    """The loss with gradients made in the forward pass and scaled in the backward pass."""
+    """Computes the gradients in the forward pass and scales them in the backward pass."""
 
     @staticmethod
     def forward(
@@ -172,15 +172,15 @@ class _Fused(torch.autograd.Function):
         ctx.save_for_backward(engine.grad_hidden_ND, engine.grad_head_VD, scale)
         ctx.types = hidden_ND.dtype, head_VD.dtype
         parts *= scale
-        # Copies, so that no output is an input of the caller under another name.
+        # Copy, so that no output is the same tensor as one of the inputs.
         call_N, ignore_N = call_N & valid_N, ignore_N & valid_N & ~call_N
         ctx.mark_non_differentiable(parts, loss_N, call_N, ignore_N)
         return parts.sum(), parts, loss_N, call_N, ignore_N
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        if torch.is_grad_enabled():  # create_graph=True: it would silently be left out
-            raise RuntimeError("no gradient of this gradient: take impl='reference'")
+        if torch.is_grad_enabled():  # create_graph=True: the result would silently lack a gradient
+            raise RuntimeError("second-order gradients need impl='reference'")
         hidden_ND, head_VD, scale = ctx.saved_tensors
         factor = grad * scale  # last, so that 1/N does not underflow in a 16-bit dtype
         return (
@@ -191,7 +191,7 @@ class _Fused(torch.autograd.Function):
 
 
 class _Engine:
-    """Runs chunks of rows through the head, and their gradients back."""
+    """Runs chunks of rows through the head and accumulates their gradients."""
 
     def __init__(
         self, hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, call_negative: CallNegative
@@ -203,7 +203,7 @@ class _Engine:
         self.hidden_ND, self.targets_N = hidden_ND, targets_N
         self.head_VD = head_VD.to(compute_dtype)
         self.compute_dtype = compute_dtype
-        """Dtype of the matrix products; everything else is in ``accumulate_dtype``."""
+        """Dtype of the matrix products; everything else uses ``accumulate_dtype``."""
         self.accumulate_dtype = torch.promote_types(compute_dtype, torch.float32)
         self.call_negative = call_negative
         self.text_weight = 0.0
@@ -223,12 +223,12 @@ class _Engine:
             self.grad_head_VD = torch.zeros_like(self.head_VD, dtype=self.accumulate_dtype)
 
     def chunks(self, which_N: Tensor) -> list[Tensor]:
-        """Return the row numbers where a mask is true, in chunks; waits for the device."""
+        """Return the indices of the rows in a mask, in chunks; synchronizes with the device."""
         index_N = which_N.nonzero()[:, 0]
         return list(index_N.split(self.rows)) if index_N.numel() else []
 
     def space_to_keep(self, rows_n: Tensor) -> Tensor | None:
-        """Allocate memory for the probabilities of some rows; None if too much is in use."""
+        """Allocate memory for the probabilities of some rows, or return None at the limit."""
         size = rows_n.numel() * self.head_VD.shape[0] * self._probs_nV.element_size()
         if size > self.free_bytes:
             return None
@@ -236,9 +236,9 @@ class _Engine:
         return self._probs_nV.new_empty((rows_n.numel(), self.head_VD.shape[0]))
 
     def forward(self, rows_n: Tensor, out_nV: Tensor | None = None) -> tuple[Tensor, RowScores]:
-        """Return probabilities of the text vocabulary (0 for ``<CALL>``) and the rows' scores.
+        """Return the probabilities of the text vocabulary (0 for ``<CALL>``) and the rows' scores.
 
-        Probabilities are written to ``out_nV``, or to a buffer that the next call overwrites.
+        Probabilities are written to ``out_nV`` or to a buffer that the next call overwrites.
         """
         hidden_nD = self.hidden_ND[rows_n].to(self.compute_dtype)
         logits_nV = self._logits_nV[: rows_n.numel()]
@@ -252,7 +252,8 @@ class _Engine:
         at_target_n = logits_nV.gather(1, self.targets_N[rows_n][:, None])[:, 0]
         highest_n = logits_nV.amax(1)
         torch.softmax(logits_nV, 1, out=probs_nV)
-        # The highest probability is exp(highest - lse), never below 1/V: no precision is lost.
+        # The highest probability is exp(highest - lse) >= 1/V, so taking its log loses no
+        # precision.
         lse_n = highest_n - probs_nV.amax(1).log()
         gate_n = call_n if self.call_negative == "sigmoid" else call_n - lse_n
         return probs_nV, RowScores(lse_n - at_target_n, gate_n)
@@ -260,7 +261,7 @@ class _Engine:
     def finish(
         self, rows_n: Tensor, probs_nV: Tensor, seen: RowScores, call_N: Tensor, ignore_N: Tensor
     ) -> Tensor:
-        """Add a chunk's gradients and return its summed losses; overwrites ``probs_nV``."""
+        """Add the gradients of a chunk and return its summed losses; overwrites ``probs_nV``."""
         call_n, ignore_n = call_N[rows_n], ignore_N[rows_n]
         terms = row_terms(seen, call_n, ignore_n, self.call_negative, self.text_weight)
         if self.grad_hidden_ND is None and self.grad_head_VD is None:
@@ -287,10 +288,10 @@ def row_terms(
     call_negative: CallNegative,
     text_weight: float,
 ) -> Terms:
-    """Return losses and gradient factors of rows with a target (module docstring).
+    """Return losses and gradient factors of rows with a target (see the module docstring).
 
-    ``torch.where`` instead of products with 0: an infinite gate must cost nothing where it is not
-    part of the loss.
+    Uses ``torch.where`` instead of products with 0, because an infinite gate logit times 0 would be
+    NaN where the gate is not part of the loss.
     """
     gate_n, zero = seen.gate_n, torch.zeros_like(seen.gate_n)
     text_target_n = ~call_n & ~ignore_n

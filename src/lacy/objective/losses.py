@@ -1,14 +1,14 @@
-r"""The loss: the true token where the model generates text, ``<CALL>`` where it delegates (§4).
+r"""The loss: predict ``<CALL>`` at delegated positions and the true token elsewhere (§4).
 
-With C a mask of delegated targets, p the softmax over the whole vocabulary and p_\CALL the softmax
-without the ``<CALL>`` logit (always the last row of the head):
+Let C be the mask of delegated targets, p the softmax over the whole vocabulary, and p_\CALL the
+softmax without the ``<CALL>`` logit (always the last row of the head). Then
 
     loss = -1/N * sum_t [ C_t * log p(CALL | x_<=t) + (1 - C_t) * log p_\CALL(x_t+1 | x_<=t) ]
 
-N counts every position that has a target, delegated and *ignored* ones included, as in the paper's
-mean, so that ignoring some tokens does not change the weight of the others.
+N counts all positions with a target, including delegated and *ignored* ones, as in the paper, so
+that ignoring some tokens does not change the weight of the others.
 
-``call_negative`` determines what pushes the ``<CALL>`` logit down where it is not the target:
+``call_negative`` selects the loss that lowers the ``<CALL>`` logit where it is not the target:
 
 - ``none``: nothing (the paper). The gradient is exactly zero there, and +inf costs nothing.
 - ``softmax``: the true token competes with ``<CALL>``: ``-log p(x_t+1)``, which is the text loss
@@ -16,8 +16,8 @@ mean, so that ignoring some tokens does not change the weight of the others.
 - ``sigmoid``: a separate gate, q = sigmoid(``<CALL>`` logit): ``-log q`` where delegated,
   ``-log(1 - q)`` elsewhere; the text loss stays p_\CALL.
 
-``impl``: ``reference`` is the formula, one line per term; ``fused`` (``fused.py``) never holds more
-than a chunk of logits. Both are equal in value and gradient.
+``impl``: ``reference`` is the formula, one line per term; ``fused`` (``fused.py``) never stores
+more than a chunk of logits. Both give equal values and gradients.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lacy.objective import fused
 from lacy.objective.settings import CallNegative, Impl
 
 IGNORE_INDEX = -100
-"""Target of positions without one; torch's default ``ignore_index``."""
+"""Marks positions without target; torch's default ``ignore_index``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +47,20 @@ class Loss:
 
     total: Tensor
     text: Tensor
-    """Text losses of targets that are text (and of delegated ones, times ``text_weight``)."""
+    """Text loss of text targets, plus ``text_weight`` times that of delegated targets."""
     call: Tensor
     """``-log p(CALL)`` at delegated positions."""
     negative: Tensor
-    """What ``call_negative`` adds where the target is text; 0 for ``none``."""
+    """Loss added by ``call_negative`` at text targets; 0 for ``none``."""
     positions: Tensor
-    """N: positions with a target."""
+    """N, the number of positions with a target."""
     delegated: Tensor
-    """How many targets are ``<CALL>``."""
+    """Number of targets that are ``<CALL>``."""
     ignored: Tensor
-    """How many targets get no gradient."""
+    """Number of targets without gradient."""
 
     def numbers(self) -> dict[str, float]:
-        """Return all parts as numbers; waits for the device once."""
+        """Return all parts as Python numbers; synchronizes with the device once."""
         names = ("total", "text", "call", "negative", "positions", "delegated", "ignored")
         values = torch.stack([getattr(self, name).detach().double() for name in names]).tolist()
         return dict(zip(names, values, strict=True))
@@ -72,11 +72,12 @@ def shift(input_ids_BT: Tensor, marks_BT: Tensor, segments_BT: Tensor) -> tuple[
     Args:
         input_ids_BT: token ids.
         marks_BT: uint8 marks of the same tokens.
-        segments_BT: which document of the row a token belongs to, 0 for padding.
+        segments_BT: number of each token's document in the row; 0 for padding.
 
     Returns:
-        targets_BT int64, -100 where the next token is padding or of another document (and at the
-        end of a row); target_marks_BT uint8, the marks of the targets, 0 where there is none.
+        targets_BT (int64): -100 at the end of a row and where the next token is padding or
+        belongs to another document. target_marks_BT (uint8): the marks of the targets, 0
+        without target.
     """
     same_BT = torch.zeros_like(segments_BT, dtype=torch.bool)
     same_BT[:, :-1] = (segments_BT[:, 1:] == segments_BT[:, :-1]) & (segments_BT[:, 1:] != 0)
@@ -89,15 +90,15 @@ def token_losses(hidden_BTD: Tensor, head_VD: Tensor, targets_BT: Tensor) -> Ten
     r"""Return the text loss of every position, ``-log p_\CALL(target)``, without gradient.
 
     Args:
-        hidden_BTD: inputs of the head; any float type.
-        head_VD: rows of the vocabulary, ``<CALL>`` last.
+        hidden_BTD: inputs of the head, of any float type.
+        head_VD: one row per token of the vocabulary, ``<CALL>`` last.
         targets_BT: ids below V - 1, or -100 for none.
 
     Returns:
         loss_BT, float32 (float64 for float64 inputs), 0 where there is no target.
     """
     hidden_ND = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])
-    if torch.compiler.is_compiling():  # fixed shapes, all logits
+    if torch.compiler.is_compiling():  # compiling needs fixed shapes, so compute all logits
         logits_NV = hidden_ND @ head_VD[:-1].T
         accumulate_dtype = torch.promote_types(logits_NV.dtype, torch.float32)
         loss_N = F.cross_entropy(
@@ -118,23 +119,23 @@ def loss(
     ignore_BT: Tensor | None = None,
     impl: Impl = "auto",
 ) -> Loss:
-    r"""Return the loss for a given choice of what is delegated (module docstring, paper §4).
+    r"""Return the loss for given delegated targets (see the module docstring; paper §4).
 
     Args:
         hidden_BTD: inputs of the head.
-        head_VD: rows of the vocabulary, ``<CALL>`` last (a tied embedding is fine).
-        targets_BT: ids below V - 1, or -100 where there is no target.
-        call_BT: bool, which targets are ``<CALL>``; no effect where there is no target.
+        head_VD: one row per token of the vocabulary, ``<CALL>`` last (may be a tied embedding).
+        targets_BT: ids below V - 1, or -100 without target.
+        call_BT: bool mask of targets that are ``<CALL>``; no effect without target.
         call_negative: ``none`` (paper), ``softmax`` or ``sigmoid``.
-        text_weight: weight of the text loss (p_\CALL) *at delegated positions*; 0 is the paper's.
-        ignore_BT: bool, positions without any gradient; a delegated position is never ignored.
+        text_weight: weight of the text loss (p_\CALL) *at delegated positions*; 0 in the paper.
+        ignore_BT: bool mask of positions without gradient; delegated positions are never ignored.
         impl: ``auto`` (see ``choose_impl``), ``reference`` or ``fused``.
 
     Returns:
-        The loss and its parts. Without any target all are 0, with zero gradients.
+        The loss and its parts; without any target, all are 0 with zero gradients.
 
     Raises:
-        LacyError: E12 for an unknown ``call_negative`` or ``impl``, E42 for shapes.
+        LacyError: E12, unknown ``call_negative`` or ``impl``; E42, shapes differ.
     """
     require_one_of("call_negative", call_negative, get_args(CallNegative))
     require_one_of("impl", impl, get_args(Impl))
@@ -166,13 +167,13 @@ def loss(
 def make_loss(
     total: Tensor, parts: Tensor, valid_N: Tensor, call_N: Tensor, ignore_N: Tensor
 ) -> Loss:
-    """Combine a total and its parts (text, call, negative) with the counts."""
+    """Make a ``Loss`` from the total, its parts (text, call, negative) and the masks."""
     text, call, negative = parts.detach().unbind()
     return Loss(total, text, call, negative, valid_N.sum(), call_N.sum(), ignore_N.sum())
 
 
 def choose_impl() -> tuple[Impl, str]:
-    """Return which implementation ``impl="auto"`` takes here, and a sentence that says why."""
+    """Return the implementation that ``impl="auto"`` uses here, and a sentence that says why."""
     if torch.compiler.is_compiling():
         return "reference", "reference: the graph is being compiled, and only it has fixed shapes"
     return "fused", "fused: fastest and smallest at every size in benchmarks/loss_memory.py"
@@ -188,7 +189,7 @@ def _reference(
     call_negative: CallNegative,
     text_weight: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the sums of text, call and negative terms, from all logits at once."""
+    """Return the sums of the text, call and negative terms, computed from all logits at once."""
     logits_NV = (hidden_ND @ head_VD.T).to(torch.promote_types(hidden_ND.dtype, torch.float32))
     text_target_N = valid_N & ~call_N & ~ignore_N
     index_N1 = targets_N.clamp(min=0)[:, None]

@@ -1,9 +1,9 @@
-"""A running threshold, for batches that are split into micro-batches.
+"""Choose targets by a running threshold, for batches that are split into micro-batches.
 
-The paper delegates the top losses *of a mini-batch* (§4). With gradient accumulation or several
-processes, the mini-batch is split; ranking each micro-batch alone would give all of them the same
-rate, hard or easy. ``RunningQuantile`` remembers the losses of recent marked tokens and delegates
-what lies above the quantile that gives the wanted rate. It makes up for earlier surplus or deficit,
+The paper delegates the top losses *of a mini-batch* (§4). Gradient accumulation and several
+processes split the mini-batch; ranking each micro-batch separately would give hard and easy ones
+the same call rate. ``RunningQuantile`` remembers the losses of recent marked tokens and delegates
+tokens above the quantile that yields the desired rate. It compensates earlier surplus or deficit,
 so the rate holds on average. Exact counts over a whole batch need a second pass instead:
 ``token_losses`` of all micro-batches, one ``choose_targets``, then ``loss`` of each.
 """
@@ -18,25 +18,25 @@ from torch import Tensor
 from lacy._require import require_at_least, require_share
 
 WINDOW = 16_384
-"""Marked tokens to remember: about 65 thousand tokens of text if a quarter is marked."""
+"""Number of marked tokens to remember; they span 65 thousand tokens if a quarter is marked."""
 REPAY = 0.25
-"""Share of the debt that the next batch pays: all within a few batches, without oscillation."""
+"""Share of the deficit that the next batch compensates; larger values oscillate."""
 
 
 class RunningQuantile:
     """Delegates the marked tokens above a running quantile of their losses.
 
-    The choice is a function of the losses seen so far; ``state_dict`` goes into the checkpoint, so
-    that a resumed run chooses the same tokens.
+    The choice depends on the losses seen so far; checkpoints contain ``state_dict``, so a resumed
+    run chooses the same tokens.
 
     Args:
-        call_rate: share of the valid positions to delegate, on average.
-        window: how many marked tokens to remember.
-        gather: with several processes, joins a tensor of every process along the first dimension
-            (``accelerator.gather``), so that all have the same threshold.
+        call_rate: average share of valid positions to delegate.
+        window: number of marked tokens to remember.
+        gather: with several processes, concatenates a tensor of every process along the first
+            dimension (``accelerator.gather``), so that all have the same threshold.
 
     Raises:
-        LacyError: E12 for a rate outside 0 to 1 or an empty window.
+        LacyError: E12, the rate is outside 0 to 1, or the window is empty.
     """
 
     def __init__(
@@ -55,15 +55,15 @@ class RunningQuantile:
         self._owed = 0.0
 
     def select(self, score_BT: Tensor, among_BT: Tensor, valid_BT: Tensor) -> Tensor:
-        """Choose in one micro-batch, and remember its scores.
+        """Choose targets in one micro-batch and remember its scores; synchronizes with the device.
 
         Args:
-            score_BT: what to rank by (losses), highest first.
-            among_BT: bool, what may be delegated.
-            valid_BT: bool, which positions have a target.
+            score_BT: scores to rank by (losses), highest first.
+            among_BT: bool mask of tokens that may be delegated.
+            valid_BT: bool mask of positions with a target.
 
         Returns:
-            call_BT, bool. Waits for the device.
+            call_BT, a bool mask.
         """
         pooled_BT3 = torch.stack(
             (score_BT.detach().float(), (among_BT & valid_BT).float(), valid_BT.float()), dim=-1
@@ -85,8 +85,8 @@ class RunningQuantile:
         self._scores = torch.cat((self._scores, marked_N))[-self.window :].clone()
         if not self._marked or not self._scores.numel():
             return torch.inf
-        # The share of marked tokens to delegate: the rate, and part of what is owed, both per
-        # position, times positions per marked token.
+        # Share of marked tokens to delegate: call rate plus part of the deficit (both per
+        # position), times positions per marked token.
         repay = REPAY * self._owed / max(valid, 1)
         share = (self.call_rate + repay) * self._valid / self._marked
         count = round(min(max(share, 0.0), 1.0) * self._scores.numel())
@@ -95,19 +95,19 @@ class RunningQuantile:
         return float(torch.topk(self._scores, count).values[-1])
 
     def _account(self, called: int, valid: int) -> None:
-        """Update the debt, within limits: with too few marks it could never be paid."""
+        """Update the deficit; it is bounded, because with too few marks it would grow forever."""
         limit = self.call_rate * max(self._valid, 1.0)
         owed = self._owed + self.call_rate * valid - called
         self._owed = min(max(owed, -limit), limit)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return everything the next choice depends on, as tensors for safetensors."""
+        """Return everything that the next choice depends on as tensors for safetensors."""
         return {
             "scores": self._scores.clone(),
             "recent": torch.tensor([self._marked, self._valid, self._owed], dtype=torch.float64),
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore the state of ``state_dict``."""
+        """Restore the state returned by ``state_dict``."""
         self._scores = state["scores"].to("cpu", torch.float32).clone()
         self._marked, self._valid, self._owed = state["recent"].tolist()

@@ -1,18 +1,19 @@
 """Choose which tokens of a batch are delegated.
 
 ``choose_targets`` takes losses, marks and a mask of valid positions, and returns boolean masks of
-the same shape. The count is exact to one token: ``round(call_rate * valid positions)``, or all
-tokens that the method may delegate where these are fewer. Nothing here has a gradient, and nothing
-waits for the device: ranks come from one stable sort (0.3 ms for 4,096 tokens on one CPU core),
-because a top-k needs its count as a number.
+the same shape. The count is exact to one token: ``round(call_rate * valid positions)``, or fewer if
+the method may delegate fewer tokens. Nothing here has a gradient, and nothing synchronizes with the
+device: ranks come from one stable sort (0.3 ms for 4,096 tokens on one CPU core), because top-k
+would need the count as a Python number.
 
-Equal scores are taken in reading order. Losses are those without ``<CALL>`` (``token_losses``):
-with the full softmax, probability that moved to ``<CALL>`` would raise a token's loss, and the
-choice would reinforce itself (paper §4 leaves this open).
+Ties are broken in reading order. The losses exclude ``<CALL>`` (``token_losses``): with the full
+softmax, probability that moves to ``<CALL>`` would raise a token's loss, and the choice would
+reinforce itself (paper §4 leaves this open).
 
-Where a call returns a whole value, ranking single tokens splits it: the hard token in the middle of
-a name becomes ``<CALL>`` while its neighbours are learned. With ``delegate="value"`` or ``"start"``
-all tokens of a value therefore share one score (``Values``), and the sort keeps them together.
+If a call returns a whole value, ranking single tokens would split values: the hard token in the
+middle of a name becomes ``<CALL>`` while its neighbours are learned. With ``delegate="value"`` or
+``"start"``, all tokens of a value therefore share one score (``ValueRuns``), and the sort keeps
+them together.
 """
 
 from __future__ import annotations
@@ -43,28 +44,28 @@ def choose_targets(
     """Choose which targets become ``<CALL>`` and which get no gradient.
 
     With ``delegate="value"``, values are taken in the order of their summed scores until the next
-    one would exceed the count; values longer than the count are left out beforehand. With
-    ``"start"``, values are ordered likewise, but only their first tokens count and are taken.
-    Random methods draw one number per value.
+    value would exceed the count; values longer than the count are excluded beforehand. With
+    ``"start"``, the order is the same, but only first tokens are counted and taken. Random methods
+    draw one number per value.
 
     Args:
         objective: the settings of the choice.
-        loss_BT: the model's losses without ``<CALL>``; may be None where nothing depends on them.
+        loss_BT: the model's losses without ``<CALL>``; may be None if nothing depends on them.
         target_marks_BT: uint8 marks of the *targets* (``shift``).
-        valid_BT: bool, which positions have a target.
+        valid_BT: bool mask of positions with a target.
         reference_loss_BT: a reference model's losses of the same targets, if the method needs them.
-        generator: random numbers for the random methods, on the device of ``valid_BT``; None takes
-            torch's own.
-        quantile: a running threshold instead of the exact count of this batch.
+        generator: random generator for random methods, on the device of ``valid_BT``; None uses
+            torch's global one.
+        quantile: a running threshold to use instead of the exact count of this batch.
 
     Returns:
-        ``call_BT``: exactly ``count_wanted(...)`` tokens, or all that the method may delegate where
-        these are fewer; with ``value``, up to one value's tokens fewer. ``ignore_BT``: targets
-        without gradient, never a delegated one.
+        ``call_BT``: exactly ``count_wanted(...)`` tokens, or fewer if the method may delegate
+        fewer; with ``value``, up to one value less. ``ignore_BT``: targets without gradient,
+        disjoint from ``call_BT``.
 
     Raises:
-        LacyError: E41 (losses that the method needs are missing), E42 (shapes), E12 (a running
-            threshold cannot rank values or single rows).
+        LacyError: E41, losses that the method needs are missing; E42, shapes differ; E12, a
+            running threshold cannot rank values or single rows.
     """
     _require_rankable(objective, quantile)
     among_BT = delegable(objective, target_marks_BT, valid_BT)
@@ -82,10 +83,10 @@ def choose_targets(
 
 
 def delegable(objective: Objective, target_marks_BT: Tensor, valid_BT: Tensor) -> Tensor:
-    """Return which tokens the method may delegate: bool, same shape.
+    """Return a mask of the tokens that the method may delegate.
 
     Raises:
-        LacyError: E42 for marks of another shape.
+        LacyError: E42, the marks have another shape.
     """
     among = METHODS[objective.method].among
     _require_shape("the marks", target_marks_BT, valid_BT)
@@ -98,12 +99,12 @@ def delegable(objective: Objective, target_marks_BT: Tensor, valid_BT: Tensor) -
 
 
 def has_flag(marks_BT: Tensor, flag: MarkFlag) -> Tensor:
-    """Return which tokens carry a flag: bool, same shape as the uint8 marks."""
+    """Return a mask of the tokens with a flag, of the same shape as the uint8 marks."""
     return (marks_BT & int(flag)) != 0
 
 
 def count_wanted(call_rate: float, valid_BT: Tensor, rank_within: RankWithin = "batch") -> Tensor:
-    """Return ``round(call_rate * valid)``, the tokens to delegate: int64, on the device.
+    """Return the number of tokens to delegate, ``round(call_rate * valid)``, as int64 tensor.
 
     Returns:
         One number (0-dim), or with ``sequence`` one per row (1-dim).
@@ -114,16 +115,16 @@ def count_wanted(call_rate: float, valid_BT: Tensor, rank_within: RankWithin = "
 
 
 def take(score_BT: Tensor, among_BT: Tensor, count: int | Tensor) -> Tensor:
-    """Take the ``count`` candidates with the highest score, or all of them if fewer.
+    """Take the ``count`` candidates with the highest scores, or all if there are fewer.
 
     Args:
-        score_BT: any real numbers; those outside ``among_BT`` have no effect.
-        among_BT: bool, which tokens may be taken.
-        count: a number or a 0-dim tensor (which avoids waiting for the device); a 1-dim tensor has
-            one count per row, and each row is ranked by itself.
+        score_BT: any real numbers; scores outside ``among_BT`` have no effect.
+        among_BT: bool mask of the candidates.
+        count: a number, or a 0-dim tensor to avoid synchronizing with the device; a 1-dim tensor
+            has one count per row, and each row is ranked separately.
 
     Returns:
-        bool, same shape.
+        A bool mask of the same shape.
     """
     with torch.no_grad():
         by_row = isinstance(count, Tensor) and count.ndim == 1
@@ -151,15 +152,15 @@ def ignore_all(
     valid_BT: Tensor,
     ignore_rate: float = 0.15,
 ) -> Tensor:
-    """Return undelegated facts and the content words of highest loss (ablation Ignore, §5.4).
+    """Return undelegated facts and the content words with the highest loss (Ignore, §5.4).
 
     Args:
         loss_BT: losses without ``<CALL>``.
         target_marks_BT: uint8 marks of the targets; ``CONTENT`` is the paper's third class.
-        call_BT: what is delegated.
-        valid_BT: which positions have a target.
-        ignore_rate: share of the valid positions to ignore in total (15% in the paper). Undelegated
-            facts are ignored even where they alone exceed it.
+        call_BT: mask of delegated targets.
+        valid_BT: mask of positions with a target.
+        ignore_rate: share of valid positions to ignore in total (15% in the paper). Undelegated
+            facts are ignored even if they alone exceed this share.
     """
     facts_BT = ignore_facts(target_marks_BT, call_BT, valid_BT)
     content_BT = has_flag(target_marks_BT, MarkFlag.CONTENT) & valid_BT & ~call_BT & ~facts_BT
@@ -169,10 +170,11 @@ def ignore_all(
 
 @dataclass(frozen=True, slots=True)
 class ValueRuns:
-    """The values among some candidates: runs of marked tokens within a row.
+    """Groups candidate tokens into values: runs of marked tokens within a row.
 
-    A run ends before a token that is no candidate or not marked, before a ``START`` flag and at the
-    end of its row. An unmarked candidate (of methods that rank all tokens) is a value of one token.
+    A run ends before a token that is not a candidate or not marked, before a ``START`` flag, and at
+    the end of its row. An unmarked candidate (of methods that rank all tokens) is a value of one
+    token.
     """
 
     among_BT: Tensor
@@ -181,14 +183,14 @@ class ValueRuns:
     last_BT: Tensor
     """The last token of each value."""
     number_BT: Tensor
-    """Which value a token belongs to, from 0 in reading order (int64; 0 or more anywhere else)."""
+    """Index of each token's value in reading order (int64); arbitrary outside of values."""
 
     @classmethod
     def of(cls, among_BT: Tensor, target_marks_BT: Tensor) -> ValueRuns:
         """Find the values.
 
         Args:
-            among_BT: bool, which tokens may be delegated.
+            among_BT: bool mask of the tokens that may be delegated.
             target_marks_BT: uint8 marks of the targets.
         """
         marked_BT = among_BT & ((target_marks_BT & _IN_VALUE) != 0)
@@ -202,12 +204,12 @@ class ValueRuns:
         return cls(among_BT, first_BT, among_BT & ends_BT, number_N.view(among_BT.shape))
 
     def sums(self, score_BT: Tensor, *, of_first: bool = False) -> Tensor:
-        """Give every token the score of its whole value: the sum of its tokens' scores.
+        """Return for every token the score of its whole value, i.e. the sum over its tokens.
 
         Args:
             score_BT: scores of tokens; those outside ``among_BT`` have no effect.
-            of_first: take the first token's score instead of the sum. For random scores, whose sums
-                would favour long values.
+            of_first: use the first token's score instead of the sum; for random scores, because
+                their sums would favour long values.
         """
         counted_BT = self.first_BT if of_first else self.among_BT
         exact = torch.float32 if score_BT.device.type == "mps" else torch.float64
@@ -218,10 +220,10 @@ class ValueRuns:
         )
 
     def whole(self, taken_BT: Tensor) -> Tensor:
-        """Return all tokens of the values whose last token is taken.
+        """Keep only complete values: all tokens of values with a taken last token.
 
-        Tokens were taken from the first to the last of each value, so the count cuts at most one
-        value short; it is left out.
+        The tokens of a value are taken in order, so the count cuts off at most one value, which is
+        dropped.
         """
         number_N = self.number_BT.reshape(-1)
         ended_N = (taken_BT & self.last_BT).reshape(-1).long()
@@ -236,10 +238,10 @@ def _scores(
     reference_loss_BT: Tensor | None,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Return what the method ranks by, highest first: float, same shape as ``valid_BT``.
+    """Return the scores that the method ranks by (highest first), with the shape of ``valid_BT``.
 
     Raises:
-        LacyError: E41 (losses that the method needs are missing), E42 (other shape).
+        LacyError: E41, losses that the method needs are missing; E42, shapes differ.
     """
     method = METHODS[objective.method]
     own_BT = loss_BT.detach() if loss_BT is not None else None
@@ -267,7 +269,7 @@ def _take_ranked(
     target_marks_BT: Tensor,
     valid_BT: Tensor,
 ) -> Tensor:
-    """Take the highest candidates, as tokens, whole values or starts of values."""
+    """Take the highest-ranked tokens, whole values or starts of values."""
     count = count_wanted(objective.call_rate, valid_BT, objective.rank_within)
     if objective.delegate == "token":
         return take(score_BT, among_BT, count)
@@ -280,7 +282,7 @@ def _take_ranked(
 
 
 def _require_rankable(objective: Objective, quantile: RunningQuantile | None) -> None:
-    """Raise E12 if a running threshold is asked to rank values or single rows."""
+    """Raise E12 if a running threshold should rank values or single rows, which it cannot."""
     if quantile is None:
         return
     for key, only in (("delegate", "token"), ("rank_within", "batch")):

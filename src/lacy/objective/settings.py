@@ -1,8 +1,7 @@
-"""What is delegated and how it is trained: the selection methods and ``Objective``. No torch.
+"""Define the selection methods and ``Objective``; this module needs no torch.
 
-A selection method answers two questions: *among* which tokens may be delegated, and *by* which
-score they are ranked. ``METHODS`` is the only place that says so; ``select`` and the command line
-read it.
+A selection method answers two questions: *among* which tokens it may choose, and *by* which score
+it ranks them. ``METHODS`` is the single definition; ``select`` and the command line use it.
 """
 
 from __future__ import annotations
@@ -18,26 +17,26 @@ MethodName = Literal[
     "lacy", "none", "random", "loss_top", "marks_only", "marks_reference", "rho", "judge", "oracle"
 ]
 CallNegative = Literal["none", "softmax", "sigmoid"]
-"""What pushes ``<CALL>`` down where it is not the target: nothing (the paper), its share of the
-softmax, or a separate binary gate on its logit."""
+"""Loss that lowers the ``<CALL>`` logit where ``<CALL>`` is not the target: none (the paper), the
+softmax over all tokens, or a separate binary gate on the logit."""
 Ignore = Literal["none", "facts", "all"]
-"""What gets no gradient besides: nothing (the paper), the facts that were not delegated
-("Ignorefacts", §5.4), or these and content words of high loss ("Ignore", §5.4)."""
+"""Targets without any gradient: none (the paper), facts that were not delegated ("Ignorefacts",
+§5.4), or these and content words with high loss ("Ignore", §5.4)."""
 Delegate = Literal["token", "value", "start"]
-"""What of a fact's value is delegated: single tokens (the paper), all tokens of a value or none,
-or only its first token, where a call returns the whole value."""
+"""Part of a value that is delegated: single tokens (the paper), all tokens of a value or none, or
+only the first token, if a call returns the whole value."""
 RankWithin = Literal["batch", "sequence"]
-"""Where the call rate holds: over the tokens of a batch (the paper), or in each row."""
+"""Scope of the call rate: all tokens of a batch (the paper), or each row."""
 Impl = Literal["auto", "reference", "fused"]
-"""Which of the equal implementations computes the loss."""
+"""Implementation of the loss; all give equal results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
     """A selection method.
 
-    ``among`` names the tokens that may be delegated, ``by`` the score that ranks them (highest
-    first).
+    ``among`` names the tokens that may be delegated; ``by`` names the score that ranks them,
+    highest first.
     """
 
     name: MethodName
@@ -52,7 +51,7 @@ class Method:
 
     @property
     def needs_reference(self) -> bool:
-        """True if the choice depends on the stored losses of a reference model."""
+        """True if the choice depends on stored losses of a reference model."""
         return self.by in ("reference", "low_excess")
 
 
@@ -78,7 +77,7 @@ def get_method(name: str) -> Method:
     """Return a selection method by name.
 
     Raises:
-        LacyError: E40, with the nearest name, if there is none.
+        LacyError: E40, there is no such method; the message suggests the closest name.
     """
     if name not in METHODS:
         hint = did_you_mean(name, METHODS)
@@ -88,7 +87,7 @@ def get_method(name: str) -> Method:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The loss and all settings of what is delegated, as one value.
+    """The loss and all settings of delegation as one value.
 
     The defaults are those of ``lacy train``. The paper's loss is
     ``Objective(call_negative="none", text_weight=0.0)``.
@@ -104,7 +103,7 @@ class Objective:
         ignore_rate: for ``all``, the share of the targets without gradient.
 
     Raises:
-        LacyError: E40 for an unknown method, E12 for any other value that is not allowed.
+        LacyError: E40, unknown method; E12, another setting has an invalid value.
     """
 
     method: MethodName = "lacy"
@@ -127,9 +126,9 @@ class Objective:
 
     @property
     def delegates(self) -> bool:
-        """True if targets become ``<CALL>``."""
+        """True if any targets become ``<CALL>``."""
         return self.method != "none"
 
     def plain(self) -> Objective:
-        """Return cross-entropy: nothing is delegated or ignored."""
+        """Return a copy that is plain cross-entropy: nothing is delegated or ignored."""
         return replace(self, method="none", call_negative="none", ignore="none")

@@ -212,8 +212,8 @@ def content_text(content: Any) -> str | None:
 def without_reasoning(answer: str) -> str:
     """Return the answer after the tagged reasoning, or "" if the reasoning has not ended."""
     end = 0
-    while (found := _REASONING.match(answer, end)) and found.end() > end:
-        end = found.end()
+    while (match := _REASONING.match(answer, end)) and match.end() > end:
+        end = match.end()
     return answer[end:]
 
 
@@ -279,7 +279,7 @@ def _rejected(sent: Mapping[str, Any], message: str, param: str) -> Iterator[str
     fields = [key for key in optional if key in re.split(r"[,.\[\s]", param)]
     fields = fields or [key for key in optional if key in _BODY_FIELD.findall(message)]
     if not fields and not param and not _BODY_FIELD.search(message):
-        about = message[: found.start()] if (found := _ACCEPTED_LIST.search(message)) else message
+        about = message[: match.start()] if (match := _ACCEPTED_LIST.search(message)) else message
         fields = [key for key in optional if re.search(rf"\b{re.escape(key)}\b", about)]
         if not fields and "stream" in sent and re.search(r"\bstreaming\b", about):
             fields = ["stream"]

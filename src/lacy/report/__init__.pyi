@@ -3,7 +3,7 @@ from .figures import STUDY_FIGURES
 from .html import HtmlPage, NextStep, format_figure, format_score, write_html
 from .markdown import STUDY_TABLES
 from .study_page import write_study_page
-from .svg import SERIES_COLOURS, SeriesStyle, sheet
+from .svg import SERIES_COLOURS, SeriesStyle, figure_panels
 from .world_page import ShownCondition, world_page
 
 __all__ = [
@@ -15,9 +15,9 @@ __all__ = [
     "SeriesStyle",
     "ShownCondition",
     "demo_figures",
+    "figure_panels",
     "format_figure",
     "format_score",
-    "sheet",
     "show_demo",
     "world_page",
     "write_demo",

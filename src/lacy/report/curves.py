@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lacy.evaluate import CalibrationBin, Score
-from lacy.report.svg import SeriesStyle, draw_bins, draw_diagonal, inline, sheet
+from lacy.report.svg import SeriesStyle, draw_bins, draw_diagonal, figure_panels, inline
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,6 @@ def line_plot(
 def _drawn(draw: Callable[[Any], None], name: str, description: str) -> str:
     """Draw a figure with one panel, ready to be embedded in a page."""
     buffer = io.StringIO()
-    with sheet(buffer, 1, description) as (axes,):
+    with figure_panels(buffer, 1, description) as (axes,):
         draw(axes)
     return inline(buffer.getvalue(), name)

@@ -16,7 +16,7 @@ from lacy.errors import LacyError
 from lacy.evaluate import BINS, metric_of
 from lacy.report.frontier import frontier, methods
 from lacy.report.study_files import EQUAL, Key, read_study
-from lacy.report.svg import Output, SeriesStyle, draw_bins, draw_diagonal, sheet
+from lacy.report.svg import Output, SeriesStyle, draw_bins, draw_diagonal, figure_panels
 from lacy.report.sweep import SweepPoint, sweep_points
 
 STEPS = 60
@@ -49,7 +49,7 @@ def calibration(folder: str | Path, file: Output, *, where: Where = None) -> str
         y=rows["y"] * rows["n"],
     )
     description = "Share of value starts against p(CALL); on the dashed line a model is calibrated."
-    with sheet(file, len(study.groups), description, height=4.6) as panels:
+    with figure_panels(file, len(study.groups), description, height=4.6) as panels:
         for axes, group in zip(panels, study.groups, strict=True):
             draw_diagonal(axes)
             for key in study.members(*group):
@@ -87,7 +87,7 @@ def turnover(folder: str | Path, file: Output, *, where: Where = None) -> str:
     description = (
         "Share of the delegated tokens that changed, by training step; bands span the seeds."
     )
-    with sheet(file, len(study.groups), description) as panels:
+    with figure_panels(file, len(study.groups), description) as panels:
         for axes, group in zip(panels, study.groups, strict=True):
             for key in study.members(*group):
                 method_rows = rows[_is_method(rows, key)]
@@ -148,7 +148,9 @@ def sweep(
     description = f"{labels} against {axis_name(x)}; a point per seed."
     description = description[0].upper() + description[1:]
     columns = len(metrics) if len(equals) > 1 or len(metrics) == 3 else 2
-    with sheet(file, len(equals) * len(metrics), description, columns=min(3, columns)) as panels:
+    with figure_panels(
+        file, len(equals) * len(metrics), description, columns=min(3, columns)
+    ) as panels:
         panel_keys = [(equal, metric) for equal in equals for metric in metrics]
         for axes, (equal, metric) in zip(panels, panel_keys, strict=True):
             metric_info = metric_of(metric)

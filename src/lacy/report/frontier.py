@@ -11,7 +11,7 @@ from typing import Any
 from lacy.errors import LacyError
 from lacy.evaluate import Score, metric_of
 from lacy.report.study_files import Key, ParsedCondition, Study, conditions_at_rate, read_study
-from lacy.report.svg import GRID, HOLLOW, MUTED, Output, SeriesStyle, share_limits, sheet
+from lacy.report.svg import GRID, HOLLOW, MUTED, Output, SeriesStyle, figure_panels, share_limits
 
 
 def frontier(
@@ -61,7 +61,7 @@ def frontier(
         )
     )
     description = "Facts right against the call rate, by method; bars are 95% intervals."
-    with sheet(file, len(study.groups), description) as panels:
+    with figure_panels(file, len(study.groups), description) as panels:
         for axes, group in zip(panels, study.groups, strict=True):
             for key in study.members(*group):
                 number, costs = study.methods.index(key[2]), costs_of[key]
@@ -177,9 +177,9 @@ def methods(
     ]
     markers = max(map(len, scores_of.values()))
     height = 0.7 + len(rows) * (0.16 + 0.1 * markers)
-    # `sheet` shrinks the rows of a figure with several panels by this factor.
+    # `figure_panels` shrinks the rows of a figure with several panels by this factor.
     height = height if len(study.groups) == 1 else height / 0.76
-    with sheet(file, len(study.groups), description, height=height) as panels:
+    with figure_panels(file, len(study.groups), description, height=height) as panels:
         for i, (axes, group) in enumerate(zip(panels, study.groups, strict=True)):
             method_scores = {key[2]: scores_of[key] for key in study.members(*group)}
             _rows(axes, [method_scores.get(method, {}) for method in rows], names, metric_info.unit)

@@ -138,7 +138,7 @@ def format_figure(value: float, unit: str = "share", *, bare: bool = False) -> s
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
-def interval(score: Score | Result) -> str:
+def format_interval(score: Score | Result) -> str:
     """Format the 95% interval, or return "" if there is none."""
     if not (math.isfinite(score.low) and math.isfinite(score.high)):
         return ""
@@ -151,11 +151,11 @@ def format_score(score: Score | Result | None) -> str:
     if score is None or not math.isfinite(score.value):
         return "–"
     text = format_figure(score.value, score.unit)
-    limits = interval(score).replace(" to ", "-")
+    limits = format_interval(score).replace(" to ", "-")
     return f"{text} [{limits}]" if limits else text
 
 
-def bar(score: Score) -> str:
+def bar_variables(score: Score) -> str:
     """Return the CSS variables of a score's bar; "" unless it is a share or AUROC, from 0 to 1."""
     if score.unit not in ("share", "AUROC") or not math.isfinite(score.value):
         return ""
@@ -177,7 +177,7 @@ def render_html(data: HtmlPage) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=format_figure, interval=interval, bar=bar)
+    environment.filters.update(number=format_figure, interval=format_interval, bar=bar_variables)
     environment.tests["score"] = lambda value: isinstance(value, Score)
     style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in STYLES)
     page = environment.get_template("report.html.j2").render(data=data, style=style)

@@ -150,7 +150,7 @@ class Study:
         return int(self.runs["seed"].nunique())
 
     def panel_title(self, group: tuple[str, str]) -> str:
-        """Return the title of a panel: whatever of size and rule differs between the panels."""
+        """Return the title of a panel: its size and rule, if these differ between the panels."""
         sizes, rules = ({group[i] for group in self.groups} for i in (0, 1))
         parts = [group[0]] * (len(sizes) > 1) + [EQUAL.get(group[1], group[1])] * (len(rules) > 1)
         return ", ".join(parts)

@@ -73,7 +73,7 @@ def require_drawing(module: str) -> Any:
 
 
 @contextmanager
-def sheet(
+def figure_panels(
     file: Output,
     panels: int,
     description: str,
@@ -166,7 +166,7 @@ def inline(svg: str, name: str) -> str:
     """Adapt a saved figure to be embedded in a page: unique ids, and the page's colours.
 
     Args:
-        svg: an SVG that ``sheet`` wrote.
+        svg: an SVG that ``figure_panels`` wrote.
         name: unique id of the figure on its page, of letters and dashes.
     """
     svg = re.sub(r"<style\b.*?</style>", "", svg, count=1, flags=re.DOTALL)

@@ -54,7 +54,7 @@ def _from_text(text: str, engine: Engine) -> Prompt:
     if not names or engine.hosted is not None:
         return Prompt(text)
     begin_ids = [] if engine.begin_id is None else [engine.begin_id]
-    if begin_ids and engine.begin_id == control.first(text):
+    if begin_ids and engine.begin_id == control.leading_special(text):
         begin_ids = []
 
     def tokens() -> list[int]:

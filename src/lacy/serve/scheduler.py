@@ -138,8 +138,8 @@ class Scheduler:
     def _begin(self, job: GenerationJob) -> None:
         """Start the texts of a job."""
         try:
-            given = job.tokens()
-            sequences = [self._sequence(job, number, given) for number in range(job.count)]
+            prompt_ids = job.tokens()
+            sequences = [self._sequence(job, number, prompt_ids) for number in range(job.count)]
             self._loop.add(sequences)
             job.on_start(len(sequences[0].ids))
             for number, sequence in enumerate(sequences):
@@ -156,9 +156,9 @@ class Scheduler:
             for number in range(job.count):
                 job.on_end(number, error)
 
-    def _sequence(self, job: GenerationJob, number: int, given: Sequence[int]) -> TextSequence:
+    def _sequence(self, job: GenerationJob, number: int, prompt_ids: Sequence[int]) -> TextSequence:
         """Return the sequence of one of a job's texts."""
-        sequence = job.engine.sequence(number, job.prompt, job.subject, job.limit, given)
+        sequence = job.engine.sequence(number, job.prompt, job.subject, job.limit, prompt_ids)
 
         def on_end(answer: Answer | Exception) -> None:
             with self._changed:  # another thread may be cancelling them
@@ -168,7 +168,7 @@ class Scheduler:
 
         sequence.on_text = lambda span: job.on_span(number, span)
         sequence.on_end = on_end
-        if given:
+        if prompt_ids:
             sequence.implied = job.implied
         if job.echo is not None:
             sequence.spans[0] = replace(sequence.spans[0], text=job.echo)

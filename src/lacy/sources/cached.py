@@ -255,7 +255,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     """Open the file and create its table if needed.
 
     Raises:
-            sqlite3.DatabaseError: the file is damaged; OperationalError: it cannot be used now.
+        sqlite3.DatabaseError: the file is damaged; OperationalError: it cannot be used now.
     """
     db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:

@@ -128,7 +128,7 @@ def _problem(replies: object, count: int) -> str:
 
 
 def _clean(reply: Reply, seconds: float) -> Reply:
-    """Drop candidates without text and with text that UTF-8 cannot encode (lone surrogates)."""
+    """Drop candidates that are empty or not valid Unicode (lone surrogates)."""
     usable = () if reply.error else tuple(c for c in reply.candidates if _is_usable(c.text))
     error = reply.error
     if not error and reply.candidates and not usable:

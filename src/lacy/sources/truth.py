@@ -125,6 +125,6 @@ class Truth:
         match = _WORD.match(text)
         return match.group() if match else text
 
-    def _chance(self, subject: str, relation: str, what: str) -> float:
-        """Return a pseudo-random number in [0, 1) that depends only on fact, seed and ``what``."""
-        return random.Random(f"{self._seed}/{what}/{subject}/{relation}").random()
+    def _chance(self, subject: str, relation: str, purpose: str) -> float:
+        """Return a pseudo-random number in [0, 1) that depends on fact, seed and ``purpose``."""
+        return random.Random(f"{self._seed}/{purpose}/{subject}/{relation}").random()

@@ -17,11 +17,11 @@ from lacy.study.plan import (
     Condition,
     MethodPlan,
     StudyPlan,
+    comparison_sides,
     condition_values,
     method_of,
     method_settings,
     partner_of,
-    sides,
 )
 from lacy.study.sources import parse_source
 from lacy.train import TrainConfig
@@ -60,20 +60,20 @@ def problems_of(plan: StudyPlan) -> list[str]:
         problems.append("ask and world.texts are at least 1")
     if plan.world.people < 10:
         problems.append(f"world.people is {plan.world.people}, it is at least 10")
-    problems += _training("train", plan.train, ours=())
+    problems += _training_problems("train", plan.train, ours=())
     for name, settings in plan.sizes.items():
-        problems += _name(f"sizes.{name}", name) + _training(
+        problems += _name_problems(f"sizes.{name}", name) + _training_problems(
             f"sizes.{name}", settings or {}, ours=()
         )
     methods = {name: _checked_method(plan, name, problems) for name in plan.methods}
     for name in plan.conditions:
-        problems += _condition(plan, methods, name)
+        problems += _condition_problems(plan, methods, name)
     for name in plan.methods:
-        problems += _needs(plan, methods, name)
-    return problems + _comparisons(plan, methods)
+        problems += _missing_models(plan, methods, name)
+    return problems + _comparison_problems(plan, methods)
 
 
-def _name(where: str, name: str) -> list[str]:
+def _name_problems(where: str, name: str) -> list[str]:
     """Check a name; names become parts of file names and of METHOD/CONDITION."""
     bad = any(character in name for character in "/ @.") or not name
     return [f"{where}: a name has no blank and none of / @ ."] if bad else []
@@ -89,7 +89,7 @@ def _sentences(problems: Sequence[Problem]) -> list[str]:
     ]
 
 
-def _training(where: str, settings: Any, ours: Iterable[str]) -> list[str]:
+def _training_problems(where: str, settings: Any, ours: Iterable[str]) -> list[str]:
     """Return the problems of training settings; ``ours`` are keys that belong to the study."""
     if not isinstance(settings, Mapping):
         return [f"{where} is {settings!r}, not `key: value` lines"]
@@ -110,8 +110,8 @@ def _checked_method(plan: StudyPlan, name: str, sentences: list[str]) -> MethodP
     """Return the study's settings of a method, and add its problems to ``sentences``."""
     problems: list[Problem] = []
     method = method_of(plan, name, problems)
-    sentences += _name(f"methods.{name}", name)
-    sentences += _training(f"methods.{name}", plan.methods[name] or {}, STUDY_SETTINGS)
+    sentences += _name_problems(f"methods.{name}", name)
+    sentences += _training_problems(f"methods.{name}", plan.methods[name] or {}, STUDY_SETTINGS)
     sentences += _sentences(problems)
     for given in method.conditions or ():
         if given not in plan.conditions:
@@ -119,13 +119,13 @@ def _checked_method(plan: StudyPlan, name: str, sentences: list[str]) -> MethodP
     return method
 
 
-def _condition(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) -> list[str]:
+def _condition_problems(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) -> list[str]:
     from lacy.cascade import parse_policy
 
     where = f"conditions.{name}"
     problems: list[Problem] = []
     values = condition_values(plan.conditions[name], f"{where}.", problems)
-    sentences = _name(where, name) + _sentences(problems)
+    sentences = _name_problems(where, name) + _sentences(problems)
     if sentences or "policy" not in values:
         return sentences or [f"{where}.policy is not given"]
     condition = Condition(**values)
@@ -142,7 +142,7 @@ def _condition(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) ->
     return [] if condition.max_new_tokens > 0 else [f"{where}.max_new_tokens is less than 1"]
 
 
-def _needs(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) -> list[str]:
+def _missing_models(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) -> list[str]:
     """Check that the models of other methods that a method needs are trained for each seed."""
     method, sentences = methods[name], []
     reference, where = method.reference, f"methods.{name}"
@@ -152,28 +152,32 @@ def _needs(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) -> lis
         sentences.append(f"{where}.reference: {reference} has a reference of its own")
     conditions = [c for c in method.conditions or () if c in plan.conditions]
     partners = {
-        partner_of(plan.condition(c)) for c in conditions if not _condition(plan, methods, c)
+        partner_of(plan.condition(c))
+        for c in conditions
+        if not _condition_problems(plan, methods, c)
     }
     for needed in sorted({str(o) for o in (reference, *partners) if o in methods and o != name}):
         if set(method.seeds or ()) - set(methods[needed].seeds or ()):
             sentences.append(f"{where} needs the models of {needed}, which lacks some of its seeds")
-        if "steps" not in _equal(plan, methods, needed):
+        if "steps" not in _equal_rules(plan, methods, needed):
             sentences.append(f"{where} needs the models of {needed} trained for equal steps")
     return sentences
 
 
-def _equal(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) -> Sequence[str]:
+def _equal_rules(plan: StudyPlan, methods: Mapping[str, MethodPlan], name: str) -> Sequence[str]:
     """Return what a method has in common with the plain one: steps, text tokens or both."""
     plain = method_settings(plan.methods[name]).get("method") == "none"
     equal = methods[name].equal or (("steps",) if plain else plan.equal)
     return [equal] if isinstance(equal, str) else equal
 
 
-def _comparisons(plan: StudyPlan, methods: Mapping[str, MethodPlan]) -> list[str]:
+def _comparison_problems(plan: StudyPlan, methods: Mapping[str, MethodPlan]) -> list[str]:
     sentences = [f"metrics names {name!r}, which is none of {', '.join(RATIOS)}"
              for name in plan.metrics if name not in RATIOS]  # fmt: skip
-    named = [(f"compare: {text!r}", side) for text in plan.compare for side in sides(text)]
-    if plan.advantage != Advantage():  # the default may be missing: then there is no such share
+    named = [
+        (f"compare: {text!r}", side) for text in plan.compare for side in comparison_sides(text)
+    ]
+    if plan.advantage != Advantage():  # without the default method, nothing is compared
         named += [("advantage", plan.advantage.alone), ("advantage", plan.advantage.partner)]
     for where, side in named:
         method, _, condition = side.partition("/")

@@ -282,7 +282,7 @@ def condition_values(given: Any, prefix: str, problems: list[Problem]) -> dict[s
     return read_fields(Condition, values, prefix, problems)
 
 
-def sides(comparison: str) -> tuple[str, str]:
+def comparison_sides(comparison: str) -> tuple[str, str]:
     """Return the two sides of ``a/x - b/y``."""
     a, _, b = comparison.partition(" - ")
     return a.strip(), b.strip()

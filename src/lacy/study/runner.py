@@ -81,7 +81,7 @@ def jobs_of(plan: StudyPlan) -> dict[str, Job]:
     jobs: dict[str, Job] = {}
     runs = {run.name: run for run in planned_runs(plan)}
     for run in runs.values():
-        texts_job = _texts(plan, run, jobs)
+        texts_job = _add_texts_job(plan, run, jobs)
         steps_run = run.name.replace(".text_tokens.", ".steps.")
         after = [texts_job] + ([f"train {steps_run}"] if run.equal == "text_tokens" else [])
         if run.reference is not None:
@@ -100,7 +100,7 @@ def jobs_of(plan: StudyPlan) -> dict[str, Job]:
     return jobs
 
 
-def _texts(plan: StudyPlan, run: PlannedRun, jobs: dict[str, Job]) -> str:
+def _add_texts_job(plan: StudyPlan, run: PlannedRun, jobs: dict[str, Job]) -> str:
     """Return the name of the job that packs a run's texts; add it to ``jobs`` if it is missing."""
     gold, name = f"texts s{run.seed} gold", f"texts s{run.seed} {run.cue}"
     # Other cues use the world and the tokenizer of the gold job.
@@ -148,7 +148,7 @@ def run_study(plan: StudyPlan, *, jobs: int = 0, show: Callable[[Board], None]) 
     with workers(number, gpus()) as pool:
         running: dict[Future[float], Job] = {}
         while True:
-            _skip(board)
+            _skip_blocked(board)
             for job in _ready(board)[: number - len(running)]:
                 job.state = "running"
                 try:
@@ -200,7 +200,7 @@ def _ready(board: Board) -> list[Job]:
     return sorted(ready, key=lambda job: job.do is not work.ask_run)
 
 
-def _skip(board: Board) -> None:
+def _skip_blocked(board: Board) -> None:
     """Mark jobs as skipped if a job that they need failed."""
     for job in board.jobs.values():  # in order: a job comes after those that it needs
         needed = [board.jobs[name].state for name in job.after]

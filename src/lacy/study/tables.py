@@ -27,12 +27,12 @@ from lacy.evaluate import (
     model_scores,
     paired_test,
     ratio_scores,
-    recovered,
-    sums,
+    ratio_sums,
+    recovered_share,
 )
 from lacy.run import environment, read_metrics, write_atomic
 from lacy.study import work
-from lacy.study.plan import PlannedRun, StudyPlan, planned_runs, sides
+from lacy.study.plan import PlannedRun, StudyPlan, comparison_sides, planned_runs
 
 RUN_COLUMNS = ("run", "size", "method", "equal", "seed")
 """Columns that identify a run, in every table."""
@@ -143,13 +143,15 @@ def _results(
                 baselines = [_baselines(plan, run, counts) for run in asked]
                 asked_counts = [counts[run.name, condition] for run in asked]
                 scores = condition_scores(asked_counts, baselines, seed=seed)
-                rows += _rows(columns, condition, scores)
-        rows += _rows(columns, "", _mean_model_metrics([_model_metrics(plan, run) for run in runs]))
+                rows += _score_rows(columns, condition, scores)
+        rows += _score_rows(
+            columns, "", _mean_model_metrics([_model_metrics(plan, run) for run in runs])
+        )
     names = (*RUN_COLUMNS, "condition", "metric", "value", "low", "high", "n", "unit")
     return pd.DataFrame(rows, columns=names)
 
 
-def _rows(
+def _score_rows(
     columns: Mapping[str, Any], condition: str, scores: Mapping[str, Score]
 ) -> list[dict[str, Any]]:
     return [
@@ -204,15 +206,15 @@ def condition_scores(
     ]
     if with_baselines and len(with_baselines) == len(asked):
         pairs = [
-            _stacked([counts for counts, _ in with_baselines]),
-            _stacked([pair[0] for _, pair in with_baselines]),
-            _stacked([pair[1] for _, pair in with_baselines]),
+            _right_and_all([counts for counts, _ in with_baselines]),
+            _right_and_all([pair[0] for _, pair in with_baselines]),
+            _right_and_all([pair[1] for _, pair in with_baselines]),
         ]
-        scores["recovered"] = recovered(*pairs, seed=seed)
+        scores["recovered"] = recovered_share(*pairs, seed=seed)
     return scores
 
 
-def _stacked(asked: Sequence[Counts]) -> tuple[Any, Any]:
+def _right_and_all(asked: Sequence[Counts]) -> tuple[Any, Any]:
     """Return the right claims and all claims of each person, the models one after the other."""
     pairs = [counts.pair("right", "claims") for counts in asked]
     return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
@@ -286,7 +288,7 @@ def _comparisons(
     """Return each comparison of the plan per size, over the people of all seeds of both sides."""
     rows = []
     for text in plan.compare:
-        both_sides = [side.partition("/")[::2] for side in sides(text)]
+        both_sides = [side.partition("/")[::2] for side in comparison_sides(text)]
         for size in plan.sizes:
             for equal in ("steps", "text_tokens"):
                 pairs = _pairs(size, equal, both_sides, runs, counts)
@@ -327,11 +329,11 @@ def _comparison(
     text: str, size: str, equal: str, metric: str, pairs: Sequence[tuple[Counts, Counts]]
 ) -> dict[str, Any]:
     a, b = (
-        sums(metric, pd.concat([pair[n].table for pair in pairs], ignore_index=True))
+        ratio_sums(metric, pd.concat([pair[n].table for pair in pairs], ignore_index=True))
         for n in (0, 1)
     )
     score = difference(a, b)
-    names = sides(text)
+    names = comparison_sides(text)
     return {
         "size": size, "equal": equal, "metric": metric, "a": names[0], "b": names[1],
         "difference": score.value, "low": score.low, "high": score.high,

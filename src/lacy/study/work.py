@@ -291,9 +291,9 @@ def _ask(
 
 def _person_counts(answers: WorldAnswers) -> dict[str, Any]:
     """Return the counts of each person as JSON; ``tables`` computes all metrics from them."""
-    from lacy.evaluate import COUNTS, counts
+    from lacy.evaluate import COUNTS, person_counts
 
-    people, table = counts(answers.answers, answers.subjects, answers.graded)
+    people, table = person_counts(answers.answers, answers.subjects, answers.graded)
     return {
         "policy": answers.policy,
         "columns": list(COUNTS),

@@ -1,8 +1,8 @@
-"""Training: our own loop, readable from top to bottom, and an adapter for ``transformers.Trainer``.
+"""Train models with our own loop, or with an adapter for ``transformers.Trainer``.
 
-Read ``loop.py`` first. ``config`` and ``schedule`` are free of torch; ``step`` is one batch, from
-forward pass to gradients; ``checkpoint`` makes a run that is killed at any moment go on bit for bit
-(on a CPU, with the same number of threads).
+Read ``loop.py`` first. ``config`` and ``schedule`` do not import torch; ``fitting`` trains on one
+batch after the other; ``checkpoint`` lets a killed run continue bit for bit (on a CPU, with the
+same number of threads).
 """
 
 import lazy_loader

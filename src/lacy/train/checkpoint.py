@@ -1,10 +1,10 @@
-"""Checkpoints: a model folder with the trainer's state beside it, complete or absent.
+"""Write and read checkpoints: model folders that also contain the trainer's state.
 
 ``checkpoints/step-00000100/`` opens like any model (``load_model``, plain ``transformers``).
-``trainer.safetensors`` and ``trainer.json`` contain what resuming bit for bit needs: optimizers,
-running quantile, torch's random state, the open log window. The position in the data and the
-learning rate are functions of the step. A folder gets its name only when all of it is on the disk,
-so a process that is killed while writing leaves nothing that looks like a checkpoint.
+``trainer.safetensors`` and ``trainer.json`` contain everything needed to resume bit for bit:
+optimizers, running quantile, torch's random state, and the open window of metrics. The position in
+the data and the learning rate are functions of the step. A folder gets its name only when all of it
+is on disk, so a killed process leaves nothing that looks like a checkpoint.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from lacy.train.config import TrainConfig
 
 STABLE = "stable"
-"""The folder of the checkpoint before the decay, which forks start from."""
+"""Name of the folder of the checkpoint before the decay; forks start from it."""
 FOLDER = "checkpoints"
-"""The folder of checkpoints in a run folder."""
+"""Name of the folder of checkpoints in a run folder."""
 TENSORS, INFO = "trainer.safetensors", "trainer.json"
 FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """The trainer's state of a checkpoint: numbers, and tensors by group and name."""
+    """The trainer's state in a checkpoint: numbers, and tensors by group and name."""
 
     path: Path
     info: dict[str, Any]
@@ -48,11 +48,11 @@ class Saved:
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """Number of steps done."""
         return int(self.info["step"])
 
     def group(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors of one group, as they were given to ``write_checkpoint``."""
+        """Return the tensors of one group as passed to ``write_checkpoint``."""
         prefix = f"{name}|"
         return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
 
@@ -69,10 +69,10 @@ def write_checkpoint(
     """Write a checkpoint atomically.
 
     Args:
-        path: its folder.
+        path: folder of the checkpoint.
         model: the model.
         tokenizer: its tokenizer.
-        meta: for ``lacy.json``.
+        meta: entries of ``lacy.json``.
         info: numbers, including ``step``.
         groups: tensors by group (``optimizer``, ``quantile``, ...) and name.
     """
@@ -94,7 +94,7 @@ def read_checkpoint(path: Path) -> Saved:
     """Read the trainer's state of a checkpoint (``read_model`` reads the weights).
 
     Raises:
-        LacyError: E49 if it is missing, damaged or of another format.
+        LacyError: E49, it is missing, damaged or has another format.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -126,7 +126,7 @@ def checkpoints(out: Path) -> list[Path]:
 
 
 def resume_candidates(out: Path) -> list[Path]:
-    """Return checkpoints to resume from, best first; the one before the decay is last."""
+    """Return the checkpoints to resume from, best first; the one before the decay is last."""
     stable = out / STABLE
     return [*reversed(checkpoints(out)), *([stable] if (stable / INFO).is_file() else [])]
 
@@ -138,7 +138,7 @@ def newest(out: Path) -> Path | None:
 
 
 def put_aside(path: Path) -> None:
-    """Rename an unreadable checkpoint, so that it no longer counts as one."""
+    """Rename an unreadable checkpoint, so that it no longer counts as a checkpoint."""
     aside = path.with_name(f"unreadable-{path.name}")
     if path.is_dir() and path.parent.name == FOLDER:
         shutil.rmtree(aside, ignore_errors=True)
@@ -146,7 +146,7 @@ def put_aside(path: Path) -> None:
 
 
 def prune(out: Path, keep: int) -> None:
-    """Delete all but the newest; each is renamed first, so that no partial one is ever visible."""
+    """Delete all but the newest ``keep``; rename first, so that no partial one is ever visible."""
     for path in checkpoints(out)[:-keep]:
         gone = path.with_name(f".{path.name}.gone")
         shutil.rmtree(gone, ignore_errors=True)
@@ -155,10 +155,10 @@ def prune(out: Path, keep: int) -> None:
 
 
 def fork_source(path: Path) -> Path:
-    """Return the checkpoint of ``--fork PATH``: PATH itself, or the run's last before its decay.
+    """Return the checkpoint for ``--fork PATH``: PATH itself, or the run's last before its decay.
 
     Raises:
-        LacyError: E49 if there is none.
+        LacyError: E49, there is none.
     """
     for place in (path, path / STABLE):
         if (place / INFO).is_file():
@@ -173,7 +173,7 @@ def fork_source(path: Path) -> Path:
 
 @dataclass
 class StartingPoint:
-    """Where a run starts: its own checkpoint, one that it is forked from, or neither."""
+    """The checkpoint that a run starts from: its own, one that it is forked from, or none."""
 
     saved: Saved | None = None
     forked: Saved | None = None
@@ -190,13 +190,13 @@ def find_start(
     *,
     resume: bool,
 ) -> StartingPoint:
-    """Find the newest readable checkpoint of this run, or the one from which it is forked.
+    """Find the newest readable checkpoint of this run, or the one that it is forked from.
 
     Args:
         config: the settings of the run.
         data: its training data.
-        open_model: opens the model of a checkpoint; one that cannot be opened is unreadable.
-        resume: look for checkpoints of this run.
+        open_model: loads the model of a checkpoint; if this fails, the checkpoint is unreadable.
+        resume: True looks for checkpoints of this run.
 
     Raises:
         LacyError: E49, the run has checkpoints but none is readable, or the data have changed.
@@ -211,7 +211,7 @@ def find_start(
         except LacyError as error:
             first = first or error
             start.unreadable.append(path)
-            start.notes.append(f"{path} cannot be read and is put aside: {error.what}")
+            start.notes.append(f"{path} cannot be read and was renamed: {error.what}")
             continue
         if not same_data:
             why = "the data have changed since it was written"
@@ -227,7 +227,7 @@ def find_start(
 
 
 def data_fingerprint(data: PackedData) -> dict[str, Any]:
-    """Return what identifies the data; a resumed run needs the same."""
+    """Return values that identify the data; they must be equal when a run is resumed."""
     info = data.info
     return {"tokenizer": info.tokenizer, "context": info.context, "rows": info.rows,
             "tokens": info.tokens, "flags": info.flags,
@@ -235,7 +235,7 @@ def data_fingerprint(data: PackedData) -> dict[str, Any]:
 
 
 def random_state() -> dict[str, Tensor]:
-    """Return the random states of torch (dropout uses them)."""
+    """Return the state of torch's random generators, which dropout uses."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
@@ -243,7 +243,7 @@ def random_state() -> dict[str, Tensor]:
 
 
 def set_random_state(state: dict[str, Tensor]) -> None:
-    """Restore the random states of ``random_state``."""
+    """Restore the state returned by ``random_state``."""
     if "cpu" in state:
         torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():

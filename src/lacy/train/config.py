@@ -1,4 +1,4 @@
-"""Settings of a training run. No torch, because ``--help`` and notebooks read them."""
+"""Define the settings of a training run, without torch, because ``--help`` imports this module."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from lacy.objective import (
 
 RateControl = Literal["auto", "exact", "two_pass", "running"]
 RatePasses = Literal["exact", "gathered", "two_pass", "running"]
-"""What ``rate_control`` comes to for a number of micro-batches and processes (``setup``)."""
+"""How the call rate is enforced; chosen from ``rate_control``, micro-batches and processes."""
 Decay = Literal["linear", "1-sqrt", "cosine", "exponential"]
 
 MAY_DIFFER = (
     "out", "threads", "log_every", "eval_every", "save_every", "save_minutes", "keep", "trackers",
     "quiet", "dry_run",
 )  # fmt: skip
-"""Settings that a resumed run may change; any other would make it another run."""
+"""Settings that a resumed run may change; changing others would make it a different run."""
 
 
 _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
@@ -42,7 +42,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("betas",), "both lie between 0 and 1, below 1",
      lambda value: len(value) == 2 and all(0 <= beta < 1 for beta in value)),
 )  # fmt: skip
-"""(settings, what they must be, the check); settings that are None are not checked."""
+"""(settings, requirement, check); settings that are None are not checked."""
 
 
 @dataclass
@@ -162,10 +162,10 @@ class TrainConfig:
     """Report data, parameters, memory and time (a few measured steps), and write nothing."""
 
     def check(self) -> None:
-        """Raise one error that lists everything wrong with the settings.
+        """Raise one error that lists all problems of the settings.
 
         Raises:
-            LacyError: E45.
+            LacyError: E45, there are problems.
         """
         found = self.problems()
         if found:
@@ -173,7 +173,7 @@ class TrainConfig:
             raise LacyError("E45", count=len(found), problems=listed)
 
     def problems(self) -> list[str]:
-        """Return what is wrong with the values, one sentence each; no file is read."""
+        """Return one sentence per invalid or contradictory setting; no file is read."""
         found = [
             f"{name} is {getattr(self, name)!r}, {why}"
             for names, why, good in _RULES
@@ -194,7 +194,7 @@ class TrainConfig:
             found.append("data is not given (lacy data mark makes it)")
         given = [name for name in ("steps", "tokens", "epochs") if getattr(self, name) is not None]
         if len(given) > 1:
-            found.append(f"{' and '.join(given)} are all given, choose one")
+            found.append(f"{' and '.join(given)} exclude each other, choose one")
         if self.grad_accum >= 1 and self.batch_rows % self.grad_accum:
             found.append(
                 f"batch_rows {self.batch_rows} does not split into {self.grad_accum} micro-batches"
@@ -228,7 +228,7 @@ class TrainConfig:
         return found
 
     def objective(self, *, delegate: bool = True) -> Objective:
-        """Return the objective; plain cross-entropy unless ``delegate``."""
+        """Return the objective; plain cross-entropy if ``delegate`` is False."""
         found = Objective(**{entry.name: getattr(self, entry.name) for entry in fields(Objective)})
         if not delegate:
             return found.plain()

@@ -1,4 +1,4 @@
-"""What a run shows and logs: lines in the terminal, trackers, the model card."""
+"""Show and log a run: lines in the terminal, trackers, and the model card."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from lacy.train.setup import Session
 
 LINE_SECONDS = 10.0
-"""Seconds between plain lines, at least (or a tenth of the time so far, if that is longer)."""
+"""Minimum seconds between plain lines (or a tenth of the elapsed time, if that is longer)."""
 
 
 class _Screen(RichConsole):
-    """A rich console that raises on a broken pipe instead of exiting the program."""
+    """A rich console that raises ``BrokenPipeError`` where rich would exit the program."""
 
     def on_broken_pipe(self) -> None:
-        """Raise the error that rich has caught."""
+        """Raise the error again that rich has caught."""
         raise BrokenPipeError
 
 
 class Console:
-    """Shows a run: a live line with ETA in a terminal, plain lines elsewhere.
+    """Shows the progress of a run: a live line with ETA in a terminal, plain lines elsewhere.
 
     Args:
         total: the step at which the run ends.
         step: the step at which it begins.
         silent: print nothing.
 
-    After a lost terminal or a full disk the run continues without printing. A closed pipe sets
-    ``closed``, and the loop saves and stops.
+    If the terminal is lost or the disk is full, the run continues without printing. A closed pipe
+    sets ``closed``; then the loop saves and stops.
     """
 
     def __init__(self, total: int, step: int = 0, *, silent: bool = False) -> None:
@@ -87,7 +87,7 @@ class Console:
             self.closed = isinstance(error, BrokenPipeError)
 
     def line(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         if not self.silent:
             with self._guarded():
                 self._rich.print(Text(text), soft_wrap=True)
@@ -111,7 +111,7 @@ class Console:
             )
 
     def _time_left(self, step: int) -> str:
-        """Return the remaining time, at the speed so far."""
+        """Return the remaining time at the average speed so far."""
         done = step - self._first
         if done <= 0:
             return ""
@@ -129,10 +129,10 @@ def format_metrics(row: dict[str, Any]) -> str:
 
 
 class TrackerLog(Protocol):
-    """Sends a row of the metrics to the trackers."""
+    """Sends rows of the metrics to the trackers."""
 
     def __call__(self, row: dict[str, Any]) -> None:
-        """Log the numbers of a row at its step."""
+        """Log the numbers of a row under its step."""
 
 
 @contextlib.contextmanager
@@ -142,7 +142,7 @@ def trackers(
     """Open ``accelerate``'s trackers by name and close them at the end.
 
     Raises:
-        LacyError: E12 for a name that accelerate does not know, E11 for one that is not installed.
+        LacyError: E12, accelerate does not know this tracker; E11, the tracker is not installed.
     """
     if not names:
         yield lambda row: None
@@ -174,11 +174,11 @@ The last token of the vocabulary, `<CALL>`, asks a source to continue the text; 
 should forbid it. Settings: `lacy.json`. Generate with `lacy generate`; load with
 `transformers.AutoModelForCausalLM.from_pretrained`.
 """
-"""Text of the model card of a run, below its table."""
+"""Text below the table in the model card of a run."""
 
 
 def card_facts(session: Session, last: dict[str, Any]) -> dict[str, Any]:
-    """Return the table of the model card."""
+    """Return the table of the model card as values by name."""
     config = session.config
     names = ("loss", "text_loss", "call_rate", "valid_loss", "valid_fact_loss", "valid_other_loss")
     return {

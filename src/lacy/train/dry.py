@@ -1,7 +1,7 @@
-"""``--dry-run``: data, memory, arithmetic and time of a run, without writing anything.
+"""Report data, memory, compute and time of a run without writing anything (``--dry-run``).
 
 If the packed data do not exist yet, everything that does not depend on them is still reported, for
-a vocabulary and a context that the report names.
+an assumed vocabulary and context that the report names.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from lacy.train.schedule import make_schedule
 from lacy.train.setup import Session, choose_passes, prepare_session, process_count
 
 MEASURED = 3
-"""Timed steps, after one that is not timed."""
+"""Number of timed steps; one untimed warm-up step precedes them."""
 
 CPU_SPEED, PATIENCE = 4e10, 30.0
-"""Operations per second of a CPU thread (AVX2 at half of its peak), and the longest a dry run may
-compute, in seconds. Steps that would take longer are not timed."""
+"""Operations per second of a CPU thread (AVX2 at half of its peak), and maximum seconds of compute
+of a dry run. Steps that would take longer are not timed."""
 
 PAPER = {"334m": (32_001, 1_024)}
-"""Vocabulary (``<CALL>`` included) and context of the paper (§5.1), by preset."""
+"""Vocabulary size (with ``<CALL>``) and context of the paper (§5.1), by preset."""
 
 DEFAULTS = (4_096, 256)
-"""Those of ``lacy data mark`` by default (a test compares them)."""
+"""Defaults of vocabulary size and context of ``lacy data mark`` (a test compares them)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +44,33 @@ class DryRun:
     steps: int
     tokens: int
     memory: Memory | None
-    """Estimated; None if the architecture is not that of a preset."""
+    """Estimated memory; None if the architecture is not a preset's."""
     available: int | None
-    """Bytes free on the device."""
+    """Free bytes on the device."""
     flops_per_token: float
-    """Operations of training, including the choice of what to delegate (``train.flops``)."""
+    """Training FLOP per token, including the choice of targets (``train.flops``)."""
     untimed: str = ""
-    """Why the steps were not run; empty if they were."""
+    """Why no steps were timed, or ""."""
     seconds_per_step: float | None = None
-    """Measured; None if the steps were not run."""
+    """Measured time; None if no steps were timed."""
     trained_rows: int | None = None
     """None, like ``valid_rows`` and ``epochs``, if the data are missing."""
     valid_rows: int | None = None
     epochs: float | None = None
     advice: str = ""
-    """What to type if the data are missing, and what is assumed about them."""
+    """If the data are missing: the command that makes them, and the assumptions about them."""
     fp32: bool = False
-    """True if the settings require full precision; GPU hours are those of bf16."""
+    """True if the settings require fp32; the GPU hours assume bf16."""
     reasons: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float | None:
-        """Seconds of the whole run."""
+        """Estimated seconds of the whole run."""
         return None if self.seconds_per_step is None else self.seconds_per_step * self.steps
 
     @property
     def flops(self) -> float:
-        """Operations of the whole run."""
+        """FLOP of the whole run."""
         return self.flops_per_token * self.tokens
 
     def __str__(self) -> str:
@@ -101,7 +101,7 @@ class DryRun:
         if self.fp32:
             lines.append("the settings ask for fp32, which takes several times as long")
         if self.parameters < SMALL:
-            lines.append("a model this small does not fill a GPU, which takes longer then")
+            lines.append("a model this small cannot use a GPU fully, so it will take longer")
         return lines
 
     def _memory(self) -> str:
@@ -128,14 +128,14 @@ class DryRun:
 
 
 def dry_run(config: TrainConfig) -> DryRun:
-    """Open the data, estimate memory and arithmetic, and time a few steps; write nothing.
+    """Open the data, estimate memory and compute, and time a few steps; write nothing.
 
     Args:
         config: the settings; the run's folder is ignored. The data may be missing if a preset is
             trained for ``steps`` or ``tokens``.
 
     Raises:
-        LacyError: everything that ``train`` would raise before its first step.
+        LacyError: any error that ``train`` would raise before its first step.
     """
     config = replace(config, dry_run=True)
     config.check()
@@ -173,12 +173,12 @@ def dry_run(config: TrainConfig) -> DryRun:
 
 
 def _preset(config: TrainConfig) -> bool:
-    """True if the run starts from fresh weights of a preset."""
+    """True if the run starts from new weights of a preset."""
     return config.init_from is None and config.fork is None
 
 
 def _without_data(config: TrainConfig) -> DryRun:
-    """Report what does not depend on the data."""
+    """Return a report on everything that does not depend on the data."""
     vocabulary, context = PAPER.get(config.model, DEFAULTS)
     preset = get_preset(config.model)
     passes, reason = choose_passes(config, process_count())
@@ -226,7 +226,7 @@ def _memory(config: TrainConfig, vocabulary: int, context: int) -> Memory:
 
 
 def _too_slow(session: Session, flops: float) -> str:
-    """Return why steps of so many operations are not timed here; empty if they are."""
+    """Return why steps with this many FLOP are not timed on this device, or ""."""
     if session.device.type != "cpu":
         return ""
     seconds = (MEASURED + 1) * flops / (CPU_SPEED * torch.get_num_threads())
@@ -236,7 +236,7 @@ def _too_slow(session: Session, flops: float) -> str:
 
 
 def _measure(session: Session) -> float:
-    """Return the median seconds of a step."""
+    """Return the median duration of a step in seconds."""
     config = session.config
     batches = (session.batch(step) for step in range(MEASURED + 1))
     times = [time.perf_counter()]
@@ -248,7 +248,7 @@ def _measure(session: Session) -> float:
 
 
 def _available(config: TrainConfig) -> int | None:
-    """Return the free bytes of the GPU, or of the machine within the cgroup."""
+    """Return the free bytes of the GPU or, on a CPU, of the machine within its cgroup limit."""
     if torch.cuda.is_available() and config.device == "auto":
         return int(torch.cuda.mem_get_info()[0])
     found = [_meminfo(), _cgroup()]

@@ -1,22 +1,22 @@
-"""Training steps without files: ``fit`` trains a model on any batches, from any state.
+"""Train without files: ``fit`` trains a model on any batches, starting from any state.
 
     state = FitState.start(model, lr=3e-3)
     for done in fit(state, batches, Objective(call_rate=0.15)):
         print(done.step, done.loss)
 
-``train`` adds a folder, resuming, a console and trackers around it. A batch is one micro-batch or
-a list of them. The paper ranks the tokens of a whole mini-batch (§4):
+``train`` adds a folder, resuming, a console and trackers. A batch is one micro-batch or a list of
+them. The paper ranks the tokens of a whole mini-batch (§4), which is done in one of three ways:
 
-- One micro-batch of one process: ``select_and_loss`` sees all of it.
-- Several micro-batches: a first pass without gradient gives the losses of all micro-batches (and of
-  all processes, by one gather); one choice over all of them; then forward and backward of each.
-  Exact; the body runs forward twice. With several processes but one micro-batch each, the first
-  pass is the only one, and just the head is computed twice.
-- With a running quantile, each micro-batch is cut at a threshold from recent losses: no extra cost,
-  and the call rate holds on average.
+- One micro-batch in one process: ``select_and_loss`` sees the whole batch.
+- Several micro-batches: a first pass without gradient computes the losses of all micro-batches of
+  all processes; then one choice is made over the whole batch, and each micro-batch runs forward and
+  backward. This is exact, but the body runs forward twice. If every process has only one
+  micro-batch, the first pass is reused and only the head runs twice.
+- With a running quantile, each micro-batch delegates above a threshold from recent losses. This
+  costs nothing, and the call rate holds on average.
 
-Losses are sums over the micro-batches divided by the positions of the *whole* batch, so neither
-accumulation nor the number of processes changes the gradient.
+Losses are sums over micro-batches divided by the positions of the *whole* batch, so neither
+gradient accumulation nor the number of processes changes the gradient.
 """
 
 from __future__ import annotations
@@ -48,17 +48,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SUMS = ("total", "call", "text", "token", "positions", "delegated", "ignored")
-"""What a step reports, each a sum over the batch: the objective, ``-log p(CALL)`` of delegated
-targets, the text loss of targets that are neither delegated nor ignored, that of all targets, and
-counts."""
+"""Sums over a batch that each step returns: the objective; ``-log p(CALL)`` at delegated targets;
+the text loss of targets neither delegated nor ignored, and of all targets; and three counts."""
 
 SEED_STRIDE = 1_000_003
-"""Random numbers of a step come from ``seed * SEED_STRIDE + step``: no two runs share a seed."""
+"""Steps use the seed ``seed * SEED_STRIDE + step``, so runs never share random numbers."""
 
 
 @dataclass(slots=True)
 class MicroBatch:
-    """The rows of one forward pass, on the device."""
+    """The rows of one forward pass as tensors on the device."""
 
     ids_BT: Tensor
     positions_BT: Tensor
@@ -71,12 +70,12 @@ class MicroBatch:
     def of(
         cls, columns: Mapping[str, Any], device: torch.device, reference: Any | None = None
     ) -> MicroBatch:
-        """Make targets from packed rows.
+        """Make a micro-batch with targets from packed rows.
 
         Args:
-            columns: ``input_ids``, and ``marks`` and ``segments`` if there are any, as arrays or
-                tensors of shape (B, T), e.g. ``PackedData.batch(rows)``.
-            device: where to put them.
+            columns: ``input_ids`` and optionally ``marks`` and ``segments``, as arrays or tensors
+                of shape (B, T), e.g. ``PackedData.batch(rows)``.
+            device: the device of the tensors.
             reference: stored losses of a reference model, if the method needs them.
         """
         ids_BT = torch.as_tensor(columns["input_ids"]).to(device).long()
@@ -90,7 +89,7 @@ class MicroBatch:
 
     @property
     def valid_BT(self) -> Tensor:
-        """Which positions have a target."""
+        """Mask of positions with a target."""
         return self.targets_BT != IGNORE_INDEX
 
 
@@ -100,10 +99,10 @@ Batch = MicroBatch | Mapping[str, Any] | Sequence[MicroBatch | Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one training step gave; reading a number waits for the device."""
+    """Result of one training step; reading a number synchronizes with the device."""
 
     step: int
-    """Steps done, this one included."""
+    """Number of steps done, including this one."""
     lr: float
     sums: Tensor
     """``SUMS`` of the batch (float64)."""
@@ -112,22 +111,22 @@ class StepResult:
 
     @property
     def loss(self) -> float:
-        """The objective, a mean over all targets."""
+        """The objective as a mean over all targets."""
         return self.means["loss"]
 
     @property
     def call_rate(self) -> float:
-        """Share of the targets that became ``<CALL>``."""
+        """Share of targets that became ``<CALL>``."""
         return self.means["call_rate"]
 
     @property
     def means(self) -> dict[str, float]:
-        """Losses and rates of the batch, named as in ``metrics.jsonl``."""
+        """Return losses and rates of the batch, named as in ``metrics.jsonl``."""
         return means_of(self.sums)
 
 
 def means_of(sums: Tensor) -> dict[str, float]:
-    """Return losses and rates from ``SUMS`` of one or several steps; waits for the device."""
+    """Compute losses and rates from ``SUMS`` of one or several steps; synchronizes."""
     by_name = dict(zip(SUMS, sums.tolist(), strict=True))
     count = max(1.0, by_name["positions"])
     text = max(1.0, count - by_name["delegated"] - by_name["ignored"])
@@ -142,7 +141,7 @@ def means_of(sums: Tensor) -> dict[str, float]:
 
 
 class ModelBody(nn.Module):
-    """The model without its head, as a module that DDP can wrap and ``compile`` can compile."""
+    """The model without its head, as a module for DDP and ``torch.compile``."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -159,12 +158,12 @@ class FitState:
 
     Args:
         model: the causal language model; its last row is ``<CALL>``.
-        optimizers: those of the trained parameters.
-        step: steps done.
-        quantile: a running threshold instead of an exact call rate in every batch.
-        accelerator: for several processes; None for one.
+        optimizers: the optimizers of the trained parameters.
+        step: number of steps done.
+        quantile: a running threshold to use instead of an exact call rate in every batch.
+        accelerator: the accelerator if there are several processes, else None.
         bf16: run the body in bfloat16 (weights stay in fp32).
-        body: what computes hidden states, if it is compiled or wrapped for several processes.
+        body: the module that computes hidden states, if it is compiled or wrapped.
     """
 
     model: PreTrainedModel
@@ -190,14 +189,15 @@ class FitState:
         weight_decay: float = 0.01,
         bf16: bool = False,
     ) -> FitState:
-        """Begin to train a model.
+        """Return the initial state for training a model.
 
         Args:
-            model: any causal language model whose last row is ``<CALL>``.
-            trainable: decides by name which parameters are trained; the others are frozen.
-            optimizer: instead of AdamW.
+            model: any causal language model with ``<CALL>`` as its last row.
+            trainable: returns True if a parameter is trained, given its name and the parameter;
+                the others are frozen.
+            optimizer: an optimizer to use instead of AdamW.
             lr: learning rate of AdamW.
-            weight_decay: of AdamW, for the matrices of the body.
+            weight_decay: weight decay of AdamW for the body's matrices.
             bf16: run the body in bfloat16.
         """
         if trainable is not None:
@@ -208,23 +208,23 @@ class FitState:
         return cls(model, [optimizer], bf16=bf16)
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that are trained, in the model's order."""
+        """Return the trained parameters in the model's order."""
         groups = (group for optimizer in self.optimizers for group in optimizer.param_groups)
         mine = {id(parameter) for group in groups for parameter in group["params"]}
         return [p for p in self.model.parameters() if p.requires_grad and id(p) in mine]
 
     def gradients(self, micros: Sequence[MicroBatch], objective: Objective, seed: int) -> Tensor:
-        """Run forward and backward of one batch; gradients are added to the parameters.
+        """Run forward and backward of one batch, adding gradients to the parameters.
 
         Args:
             micros: the micro-batches of this process.
-            objective: what to delegate and how to train it.
-            seed: of the random methods, the same in every process.
+            objective: settings of delegation and loss.
+            seed: seed of random methods; must be equal in all processes.
 
         Returns:
             ``SUMS`` of the batch over all processes (float64, on the device).
         """
-        batch_positions = self._gathered(
+        batch_positions = self._gather(
             torch.stack([m.valid_BT.sum() for m in micros]).sum().view(1)
         ).sum()
         split = len(micros) > 1 or self.accelerator is not None
@@ -232,12 +232,12 @@ class FitState:
         over_batch = split and chooses and self.quantile is None
         compute = self._choose_over_batch if over_batch else self._choose_in_each
         sums = compute(micros, objective, seed, batch_positions)
-        return self._gathered(sums.view(1, -1)).sum(0)
+        return self._gather(sums.view(1, -1)).sum(0)
 
     def _choose_in_each(
         self, micros: Sequence[MicroBatch], objective: Objective, seed: int, batch_positions: Tensor
     ) -> Tensor:
-        """Choose in each micro-batch: exact for a single one, or by the running quantile."""
+        """Choose targets in each micro-batch: exactly if there is one, else by quantile."""
         sums = []
         for number, micro in enumerate(micros):
             with self._no_sync(number, len(micros)):
@@ -257,14 +257,14 @@ class FitState:
     def _choose_over_batch(
         self, micros: Sequence[MicroBatch], objective: Objective, seed: int, batch_positions: Tensor
     ) -> Tensor:
-        """Compute all losses, choose once over the batch of all processes, then the gradients."""
+        """Compute all losses, choose over the whole batch, then compute the gradients."""
         forwarded: list[tuple[Tensor, Tensor]] = []
         losses = []
         for micro in micros:
             with torch.set_grad_enabled(len(micros) == 1):
                 hidden_BTD, head_VD = self._forward(micro)
             losses.append(token_losses(hidden_BTD.detach(), head_VD.detach(), micro.targets_BT))
-            if len(micros) == 1:  # its graph is used again, so that the body runs only once
+            if len(micros) == 1:  # reuse its graph, so that the body runs only once
                 forwarded.append((hidden_BTD, head_VD))
         loss_BT = torch.cat(losses)
         call_BT, ignore_BT = self._choice(micros, loss_BT, objective, seed)
@@ -289,14 +289,14 @@ class FitState:
     def _choice(
         self, micros: Sequence[MicroBatch], loss_BT: Tensor, objective: Objective, seed: int
     ) -> tuple[Tensor, Tensor]:
-        """Choose over all rows of all processes; return this process's rows of the choice."""
+        """Choose over the rows of all processes; return the part for this process's rows."""
         stored = [m.reference_BT for m in micros if m.reference_BT is not None]
         call_BT, ignore_BT = choose_targets(
             objective,
-            self._gathered(loss_BT),
-            self._gathered(torch.cat([m.marks_BT for m in micros])),
-            self._gathered(torch.cat([m.valid_BT for m in micros])),
-            reference_loss_BT=self._gathered(torch.cat(stored)) if stored else None,
+            self._gather(loss_BT),
+            self._gather(torch.cat([m.marks_BT for m in micros])),
+            self._gather(torch.cat([m.valid_BT for m in micros])),
+            reference_loss_BT=self._gather(torch.cat(stored)) if stored else None,
             generator=_generator(seed, loss_BT.device),
         )
         rank = self.accelerator.process_index if self.accelerator is not None else 0
@@ -304,7 +304,7 @@ class FitState:
         return call_BT[mine], ignore_BT[mine]
 
     def _forward(self, micro: MicroBatch) -> tuple[Tensor, Tensor]:
-        """Return hidden states and head in one dtype: fp32, or bfloat16 if the body runs in it."""
+        """Return hidden states and head in the same dtype: bfloat16 if the body uses it."""
         head_VD = head_weight(self.model)
         if not self.bf16:
             return self.body(micro.ids_BT, micro.positions_BT), head_VD
@@ -313,18 +313,18 @@ class FitState:
         return hidden_BTD.bfloat16(), head_VD.bfloat16()
 
     def _backward(self, mean: Tensor, positions: Tensor, batch_positions: Tensor) -> None:
-        """Weight a micro-batch's mean by its share of the batch; DDP averages over processes."""
+        """Run backward with the mean weighted by its share of the batch; DDP averages gradients."""
         processes = 1 if self.accelerator is None else self.accelerator.num_processes
         (mean * (positions.to(mean) * processes / batch_positions.to(mean).clamp_min(1))).backward()
 
     def _no_sync(self, number: int, count: int) -> AbstractContextManager[Any]:
-        """Let DDP exchange gradients at the last micro-batch only."""
+        """Return a context in which DDP exchanges gradients only at the last micro-batch."""
         if self.accelerator is None or number == count - 1:
             return nullcontext()
         return cast(AbstractContextManager[Any], self.accelerator.no_sync(self.body))
 
-    def _gathered(self, tensor: Tensor) -> Tensor:
-        """Concatenate a tensor of every process along the first dimension."""
+    def _gather(self, tensor: Tensor) -> Tensor:
+        """Concatenate the tensors of all processes along the first dimension."""
         if self.accelerator is None:
             return tensor
         return cast(Tensor, self.accelerator.gather(tensor))
@@ -344,14 +344,14 @@ def fit(
     Args:
         state: the model and its optimizers; changed by every step.
         batches: one batch per step.
-        objective: what to delegate and how to train it, also as a function of the steps done; by
-            default as ``lacy train`` does.
-        lr: learning rate, also as a function of the steps done; None leaves the optimizers' own.
-        clip: largest gradient norm; 0 for none.
-        seed: of the random methods.
+        objective: settings of delegation and loss, or a function that returns them for a number of
+            steps done; by default the defaults of ``lacy train``.
+        lr: learning rate, or a function of the number of steps done; None keeps the optimizers'.
+        clip: maximum gradient norm; 0 for no limit.
+        seed: seed of random methods.
 
     Yields:
-        The result of every step. A step runs when its result is asked for.
+        The result of each step. A step runs only when its result is requested.
     """
     objective = objective or Objective()
     parameters = state.parameters()
@@ -379,7 +379,7 @@ def _micro_batches(batch: Batch, device: torch.device) -> list[MicroBatch]:
 
 
 def _generator(seed: int, device: torch.device) -> torch.Generator:
-    """Return a generator that depends on the seed alone, so that nothing of it has to be saved."""
+    """Return a generator that depends only on the seed, so checkpoints need not store its state."""
     return torch.Generator(device).manual_seed(seed % 2**63)
 
 

@@ -1,11 +1,11 @@
-"""Arithmetic of a training run, and the hours it takes on a GPU. No torch.
+"""Compute the FLOP of a training run and its hours on a GPU; this module needs no torch.
 
-Counted as in PaLM (arXiv 2204.02311, appendix B): a multiplication and an addition are two
-operations. A token costs two operations per weight of each matrix it is multiplied with, and four
-per layer, width and context token for attention (without a discount for the mask, although
-documents packed into one row do not see one another). The backward pass costs twice the forward
-pass. An embedding lookup costs nothing; a head costs the same whether tied or not. The extra
-forward pass of ``two_pass`` is counted.
+Counts as in PaLM (arXiv 2204.02311, appendix B): a multiplication and an addition are two
+operations. A token costs two operations per weight of each matrix, plus four per layer, width and
+context token for attention (without a discount for the mask, although packed documents do not
+attend to each other). The backward pass costs twice the forward pass. An embedding look-up costs
+nothing; a head costs the same whether tied or not. The extra forward pass of ``two_pass`` is
+included.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from lacy.train.config import RatePasses
 
 UTILISATION = 0.4
-"""Assumed share of the peak, an optimistic figure: large runs report 21% to 46% (PaLM, table 3); a
-single GPU needs large micro-batches and ``compile`` for it. Half of it doubles the hours."""
+"""Assumed share of the peak. This is optimistic: large runs report 21% to 46% (PaLM, table 3), and
+a single GPU needs large micro-batches and ``compile`` to reach it."""
 
 SMALL = 100_000_000
-"""Parameters below which a model does not fill a large GPU and does not reach that share."""
+"""Models with fewer parameters cannot occupy a large GPU and do not reach ``UTILISATION``."""
 
 
 class GPU(NamedTuple):
-    """One device: peak of dense bf16 products with fp32 sums, and its memory."""
+    """Peak throughput (dense bf16 products, fp32 accumulation) and memory of one GPU."""
 
     name: str
     peak: float
-    """Operations per second."""
+    """Peak operations per second."""
     memory: float
-    """Bytes."""
+    """Memory in bytes."""
 
 
 GPUS = (
@@ -52,12 +52,12 @@ GPUS = (
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The sizes that determine the arithmetic per token.
+    """The sizes that determine the operations per token.
 
     Args:
-        matrices: weights in the matrices of the layers.
-        head: vocabulary times width.
-        attention: layers times width of the queries.
+        matrices: number of weights in the matrices of all layers.
+        head: vocabulary size times width.
+        attention: number of layers times width of the queries.
         context: tokens per row.
     """
 
@@ -68,7 +68,7 @@ class Work:
 
     @classmethod
     def of_preset(cls, preset: Preset, vocabulary: int, context: int) -> Work:
-        """Return the sizes of a preset with a vocabulary of this size (``<CALL>`` included)."""
+        """Return the sizes of a preset; ``vocabulary`` includes ``<CALL>``."""
         head, attention = vocabulary * preset.width, preset.layers * preset.width
         return cls(preset.matrices, head, attention, context)
 
@@ -90,31 +90,31 @@ class Work:
 
     @property
     def forward(self) -> int:
-        """Operations of a forward pass, per token."""
+        """Operations per token of a forward pass."""
         return 2 * (self.matrices + self.head) + 4 * self.attention * self.context
 
     def training(self, passes: RatePasses, delegating: float = 1.0) -> float:
-        """Return the operations of training, per token.
+        """Return the operations per token of training.
 
         Args:
             passes: how the call rate is enforced over the batch.
-            delegating: share of the steps that delegate (all but ``call_warmup``).
+            delegating: share of steps that delegate, i.e. all after ``call_warmup``.
         """
         more = {"two_pass": self.forward, "gathered": 2 * self.head}.get(passes, 0)
         return 3 * self.forward + delegating * more
 
 
 def gpu_hours(flops: float, gpu: GPU) -> float:
-    """Return the hours of one GPU for a number of operations, at ``UTILISATION``."""
+    """Return the hours that one GPU needs for these operations at ``UTILISATION``."""
     return flops / (gpu.peak * UTILISATION) / 3600
 
 
 def gpu_lines(flops: float, memory: int | None) -> list[str]:
-    """Format the hours on each GPU.
+    """Format the hours on each GPU of ``GPUS``.
 
     Args:
         flops: operations of the run.
-        memory: bytes that it needs, if known; GPUs with less are marked.
+        memory: bytes that the run needs, if known; GPUs with less memory are marked.
     """
     parts = []
     for gpu in GPUS:

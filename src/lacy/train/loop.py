@@ -2,9 +2,9 @@
 
     fit: forward, loss, backward, update -> metrics -> validate -> checkpoint
 
-``setup`` prepares everything, ``fit`` runs the steps. The loop adds what makes them a run: when
-something is logged, validated or saved, and that a signal, a NaN loss or too little memory leaves a
-run that can be resumed.
+``setup`` prepares everything, and ``fit`` runs the steps. The loop decides when to log, validate
+and save, and it makes sure that a run can be resumed after a signal, a NaN loss or too little
+memory.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ from lacy.train.setup import Session, first_process, prepare_session
 from lacy.train.stopping import CLOSED_OUTPUT, is_out_of_memory, signals
 
 FINITE_EVERY = 50
-"""Steps between checks for a NaN or infinite loss, however rarely it is logged."""
+"""Maximum number of steps between checks for a NaN or infinite loss, even if logging is rarer."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """How a run ended."""
+    """Result of a run."""
 
     out: Path
     step: int
     finished: bool
-    """True if it reached its last step; ``out/model`` contains the model then."""
+    """True if the run reached its last step; then ``out/model`` contains the model."""
     stopped: str = ""
-    """Why it stopped early, e.g. ``SIGTERM``; the same command resumes it."""
+    """Why the run stopped early, e.g. ``SIGTERM``; the same command resumes it."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """The last row of ``metrics.jsonl``."""
 
@@ -68,13 +68,13 @@ def train(config: TrainConfig) -> TrainResult:
         config: the settings.
 
     Returns:
-        How the run ended. With ``dry_run``, nothing was written and step is 0.
+        The result. With ``dry_run``, nothing is written and ``step`` is 0.
 
     Raises:
-        LacyError: E45 (settings), E17 (the folder belongs to another run), E150 (another process
-            trains there), E46 (call rate above the share of marks), E47 (loss or gradient NaN or
-            infinite), E48 (out of memory), E49 (the checkpoint), E19 (the disk is full), or errors
-            of data and model. Earlier checkpoints stay intact.
+        LacyError: E45, settings are invalid; E17, the folder belongs to another run; E150, another
+            process uses it; E46, the call rate exceeds the share of marks; E47, loss or gradient is
+            NaN or infinite; E48, out of memory; E49, the checkpoint cannot be used; E19, the disk
+            is full; or errors of data and model. Earlier checkpoints stay intact.
     """
     config.check()
     if config.dry_run:
@@ -100,7 +100,7 @@ def train(config: TrainConfig) -> TrainResult:
 
 
 def _open_run(session: Session) -> Run:
-    """Open the run folder and cut its metrics back to the step that the run resumes at."""
+    """Open the run folder and drop metrics after the step at which the run resumes."""
     run = Run(session.config.out, session.config, may_differ=MAY_DIFFER)
     for path in session.unreadable:
         put_aside(path)
@@ -110,10 +110,10 @@ def _open_run(session: Session) -> Run:
 
 
 def _finished_before(config: TrainConfig) -> TrainResult | None:
-    """Return the result of the finished run in this folder, if there is one.
+    """Return the result of the finished run in this folder, or None.
 
     Raises:
-        LacyError: E17, before anything is loaded, if the run in the folder has other settings.
+        LacyError: E17, the run in the folder has other settings; raised before anything is loaded.
     """
     if not (config.out / "config.yaml").exists():
         return None
@@ -123,7 +123,7 @@ def _finished_before(config: TrainConfig) -> TrainResult | None:
         return None
     try:
         training = parse_json(meta_file.read_text(encoding="utf-8")).get("training", {})
-    except (ValueError, AttributeError):  # damaged: it is restored from the checkpoints
+    except (ValueError, AttributeError):  # damaged; resuming from the checkpoints restores it
         return None
     if training.get("step") != training.get("of"):
         return None
@@ -144,14 +144,14 @@ class _Loop:
     log: TrackerLog
     console: Console
     received: list[str]
-    """The name of the signal that stops the run, once it came."""
+    """List with the name of the signal that stops the run; empty until it arrives."""
     last: dict[str, Any] = field(default_factory=dict)
     choice_BT: Tensor | None = None
-    """Which targets the last validation would have delegated."""
+    """Mask of the targets that the last validation would have delegated."""
     noted_shortfall: bool = False
-    """True once the user was told that batches contain too few marks."""
+    """True after the user was told that batches contain too few marks."""
     finite: int = 0
-    """The last step with a loss and a gradient known to be finite."""
+    """The last step at which loss and gradient were known to be finite."""
 
     def __post_init__(self) -> None:
         session = self.session
@@ -178,7 +178,7 @@ class _Loop:
         while state.step < schedule.total:
             with self._explain_memory(state.step):
                 done = next(steps)
-            self._write_row()  # of the previous window, while this step is running on the device
+            self._write_row()  # write the previous window while this step is running on the device
             self.meter.add(done)
             if config.eval_every and state.step % config.eval_every == 0:
                 self._validate()
@@ -197,7 +197,7 @@ class _Loop:
     # ---------------------------------------------------------------- metrics
 
     def _write_row(self) -> None:
-        """Write the last closed window of the log."""
+        """Write the last closed window of metrics."""
         row = self.meter.row()
         if row is not None:
             self._require_finite(row["loss"], row["grad_norm"])
@@ -213,10 +213,10 @@ class _Loop:
                 self._note_shortfall(row)
 
     def _note_shortfall(self, row: dict[str, Any]) -> None:
-        """Tell the user once that batches delegate clearly less than the call rate.
+        """Tell the user once if batches delegate clearly less than the call rate.
 
-        With ``delegate: start`` this is normal (``check_rate`` reports it); whole values leave some
-        of the rate unused.
+        Not for ``delegate: start``, where this is normal and ``check_rate`` reports it. With
+        ``delegate: value``, some of the rate stays unused because only whole values are delegated.
         """
         session, config = self.session, self.session.config
         exact = config.method != "none" and session.state.quantile is None
@@ -230,14 +230,14 @@ class _Loop:
             some = "these batches" if config.rank_within == "batch" else "some sequences"
             why = "fewer marks; all of them were delegated"
             if config.delegate == "value":
-                why = "no more values that fit whole"
+                why = "no more values that fit completely"
             self.console.line(
                 f"  call rate {row['call_rate']:.1%}, not {config.call_rate:.1%}, by step"
                 f" {row['step']:,}: {some} contained {why}"
             )
 
     def _validate(self) -> None:
-        """Measure the model on the held-out rows, if there are any."""
+        """Measure the model on the validation rows, if there are any."""
         if not len(self.session.valid_rows):
             return
         self._write_row()
@@ -271,17 +271,17 @@ class _Loop:
         elapsed = time.perf_counter() - self.saved_at
         return bool(config.save_minutes) and elapsed >= 60 * config.save_minutes
 
-    def _agree(self, stop: bool, due: bool) -> tuple[bool, bool]:
-        """Agree between processes, whose signals and clocks differ: if one wants it, all do it."""
+    def _agree(self, stop: bool, save_is_due: bool) -> tuple[bool, bool]:
+        """Let all processes stop or save if one of them wants to, as signals and clocks differ."""
         accelerator = self.session.state.accelerator
         if accelerator is None:
-            return stop, due
-        mine = torch.tensor([[stop, due]], device=self.session.device, dtype=torch.int32)
+            return stop, save_is_due
+        mine = torch.tensor([[stop, save_is_due]], device=self.session.device, dtype=torch.int32)
         every: Any = accelerator.gather(mine)
         return bool(every[:, 0].any()), bool(every[:, 1].any())
 
     def _checkpoint(self, path: Path) -> None:
-        """Write a checkpoint, unless a loss or gradient is NaN or infinite."""
+        """Write a checkpoint unless the loss or gradient is NaN or infinite."""
         session = self.session
         self._write_row()
         self._require_finite(*self.meter.peek())
@@ -308,7 +308,7 @@ class _Loop:
         self.saved_at = time.perf_counter()
 
     def _stop_early(self) -> TrainResult:
-        """Save and stop, because a signal came or the output was closed."""
+        """Save and stop after a signal or a closed output."""
         session, step = self.session, self.session.state.step
         name = self.received[0] if self.received else "a signal elsewhere"
         if self.console.closed:
@@ -319,7 +319,7 @@ class _Loop:
         return TrainResult(session.config.out, step, False, name, self.last)
 
     def _finish(self) -> TrainResult:
-        """Write the last metrics, the model and its card."""
+        """Write the last metrics, the model and the model card."""
         session, config, step = self.session, self.session.config, self.session.state.step
         self._write_row()
         self.meter.finish(step, session.lr(step - 1))
@@ -340,7 +340,7 @@ class _Loop:
     # ---------------------------------------------------------------- errors
 
     def _intact(self) -> str:
-        """Return a clause that names the last intact checkpoint."""
+        """Return a clause for error messages that names the last intact checkpoint."""
         latest = newest(self.session.config.out)
         return f"{latest} is intact" if latest is not None else "there was no checkpoint yet"
 
@@ -361,7 +361,7 @@ class _Loop:
 
     @contextlib.contextmanager
     def _explain_memory(self, step: int) -> Iterator[None]:
-        """Turn an out-of-memory error into E48, which says what to type."""
+        """Convert an out-of-memory error to E48, which suggests smaller micro-batches."""
         try:
             yield
         except (MemoryError, RuntimeError) as error:

@@ -1,7 +1,7 @@
-"""Metrics of a run: training windows that are summed on the device, and validation.
+"""Measure a run: sum up metrics of training steps, and validate.
 
-Reading a number waits for the device, so the loop never does it within a step. A window of
-``log_every`` steps is summed on the device and read while the next step is running.
+Reading a number from the device synchronizes with it, so the loop never does that within a step.
+Each window of ``log_every`` steps is summed on the device and read while the next step is running.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class Meter:
-    """Sums steps on the device and turns windows of them into rows of ``metrics.jsonl``.
+    """Sums metrics of steps on the device and turns each window into a row of ``metrics.jsonl``.
 
     Args:
         log_every: steps per row.
-        tokens_per_step: positions per step, for the speed.
+        tokens_per_step: positions per step, to compute the speed.
         tokens_per_epoch: positions of all training rows.
-        seconds: time spent before a resume.
+        seconds: training time before a resume.
     """
 
     def __init__(
@@ -46,20 +46,20 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """Time spent training, over all starts of the run."""
+        """Total training time, including the time before a resume."""
         return time.perf_counter() - self._begin
 
-    def add(self, done: StepResult) -> None:
+    def add(self, result: StepResult) -> None:
         """Add a step to the window."""
-        values = torch.cat((done.sums, done.grad_norm.detach().double().view(1)))
+        values = torch.cat((result.sums, result.grad_norm.detach().double().view(1)))
         self._window = values if self._window is None else self._window + values
         self._steps += 1
         self._timed += 1
-        if done.step % self.log_every == 0:
-            self._close(done.step, done.lr)
+        if result.step % self.log_every == 0:
+            self._close(result.step, result.lr)
 
     def finish(self, step: int, lr: float) -> None:
-        """Close the last window, which may be shorter."""
+        """Close the last window, which may have fewer steps."""
         if self._steps:
             self._close(step, lr)
 
@@ -71,7 +71,7 @@ class Meter:
         self._window, self._steps, self._timed, self._window_began = None, 0, 0, now
 
     def row(self) -> dict[str, Any] | None:
-        """Return the last closed window as a row, once; waits for the device."""
+        """Return the last closed window as a row, only once; synchronizes with the device."""
         if self._closed is None:
             return None
         step, lr, steps, speed, window = self._closed
@@ -89,19 +89,19 @@ class Meter:
         }
 
     def peek(self) -> tuple[float, float]:
-        """Return summed loss and gradient norm of the open window; waits for the device."""
+        """Return summed loss and gradient norm of the open window; synchronizes with the device."""
         if self._window is None:
             return 0.0, 0.0
         return float(self._window[SUMS.index("total")]), float(self._window[-1])
 
     def state(self) -> dict[str, Tensor]:
-        """Return the open window, so that a resumed run writes the same rows."""
+        """Return the open window for a checkpoint, so that a resumed run writes the same rows."""
         if self._window is None:
             return {}
         return {"window": self._window.cpu(), "steps": torch.tensor(self._steps)}
 
     def load_state(self, state: dict[str, Tensor], device: torch.device) -> None:
-        """Restore the window of ``state``."""
+        """Restore the window returned by ``state``."""
         if state:
             self._window = state["window"].to(device)
             self._steps = int(state["steps"])
@@ -113,12 +113,13 @@ def validate(session: Session, last_BT: Tensor | None) -> tuple[dict[str, Any], 
 
     Args:
         session: the run.
-        last_BT: which targets the last validation would have delegated.
+        last_BT: mask of the targets that the last validation would have delegated.
 
     Returns:
-        The metrics: ``valid_loss``, ``valid_fact_loss`` and ``valid_other_loss`` in nats per token
-        (``-log p_\CALL``), and ``turnover``, the share of the targets to delegate now that would
-        not have been delegated at the last validation. Then the choice, for the next call.
+        The metrics, and the mask of this validation for the next call. Metrics are ``valid_loss``,
+        ``valid_fact_loss`` and ``valid_other_loss`` in nats per token (``-log p_\CALL``), and
+        ``turnover``: the share of targets to delegate now that the last validation would not have
+        delegated.
     """
     model = session.state.model
     model.eval()
@@ -147,6 +148,6 @@ def validate(session: Session, last_BT: Tensor | None) -> tuple[dict[str, Any], 
 
 
 def _mean(loss_BT: Tensor, among_BT: Tensor) -> float | None:
-    """Return the mean loss of some positions; None if there are none."""
+    """Return the mean loss of the positions in a mask, or None if the mask is empty."""
     count = int(among_BT.sum())
     return float(loss_BT[among_BT].double().sum() / count) if count else None

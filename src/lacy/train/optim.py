@@ -1,7 +1,7 @@
-"""Optimizers: which parameters decay, which go to Muon, and their state as named tensors.
+"""Make optimizers, and convert their state to named tensors and back.
 
-State is stored by parameter *name*, in safetensors, so that a checkpoint contains no pickle and
-does not depend on the order of parameters.
+The state is stored by parameter *name* in safetensors, so checkpoints contain no pickle and do not
+depend on the order of parameters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SCALAR = "@"
-"""Suffix of entries that are numbers instead of tensors (a step count)."""
+"""Suffix of entries that are numbers, not tensors (a step count)."""
 
 
 def make_optimizers(
@@ -29,10 +29,10 @@ def make_optimizers(
     weight_decay: float = 0.01,
     betas: tuple[float, float] = (0.9, 0.95),
 ) -> list[torch.optim.Optimizer]:
-    """Make AdamW for all parameters, or Muon for the matrices of the body and AdamW for the rest.
+    """Return AdamW for all parameters, or Muon for the body's matrices and AdamW for the rest.
 
-    Only matrices of the body decay: embeddings and head would shrink the rows of rare tokens
-    between their updates; norms and biases do not decay either.
+    Weight decay applies only to the body's matrices: in embeddings and head, it would shrink the
+    rows of rare tokens between their updates. Norms and biases do not decay either.
     """
     tables = {id(module.weight) for module in _tables(model)}
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -44,7 +44,7 @@ def make_optimizers(
             matrices,
             lr=lr,
             weight_decay=weight_decay,
-            adjust_lr_fn="match_rms_adamw",  # so that AdamW's learning rate holds for both
+            adjust_lr_fn="match_rms_adamw",  # so that both optimizers use the same learning rate
         )
         return [muon, _adamw(others, lr, betas)]
     groups = [
@@ -77,7 +77,7 @@ def set_lr(optimizers: Sequence[torch.optim.Optimizer], lr: float) -> None:
 def state_tensors(
     model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
 ) -> dict[str, Tensor]:
-    """Return the state of all optimizers, ``{parameter}/{entry}`` -> tensor (CPU copies)."""
+    """Return the state of all optimizers as CPU copies by the name ``{parameter}/{entry}``."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found: dict[str, Tensor] = {}
     for optimizer in optimizers:
@@ -94,10 +94,10 @@ def state_tensors(
 def load_state_tensors(
     model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], state: dict[str, Tensor]
 ) -> None:
-    """Restore what ``state_tensors`` returned.
+    """Restore the state returned by ``state_tensors``.
 
     Raises:
-        LacyError: E49 if the state belongs to another model or optimizer.
+        LacyError: E49, the state belongs to another model or optimizer.
     """
     by_parameter: dict[str, dict[str, Any]] = {}
     for key, tensor in state.items():
@@ -120,11 +120,11 @@ def load_state_tensors(
         raise LacyError(
             "E49",
             path="trainer.safetensors",
-            why=f"it holds optimizer state of {next(iter(by_parameter))!r}, which is not trained",
+            why=f"it has optimizer state of {next(iter(by_parameter))!r}, which is not trained",
             do="resume with the settings that the checkpoint was written with",
         )
 
 
 def _placed(value: Any, parameter: Tensor) -> Any:
-    """Move a state tensor to its parameter's device; fused kernels want even the step there."""
+    """Move a state tensor to its parameter's device; fused kernels need even the step there."""
     return value.to(parameter.device) if isinstance(value, Tensor) else value

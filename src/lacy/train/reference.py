@@ -1,4 +1,4 @@
-"""Losses of a reference model, computed once, for methods that rank by them (Rho-1, paper §5.1)."""
+"""Compute the losses of a reference model once, for methods that rank by them (Rho-1, §5.1)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ ROWS = 16
 def reference_losses(
     config: TrainConfig, data: PackedData, device: torch.device
 ) -> NDArray[np.float16] | None:
-    """Return the reference model's ``-log p(target)``, [rows, T]; 0 where there is no target.
+    """Return the reference model's ``-log p(target)`` [rows, T]; 0 without target.
 
-    They are stored in the run's folder, where a resumed run reads them. None if the method needs
-    no reference.
+    The losses are stored in the run's folder, so a resumed run can load them. Returns None if the
+    method needs no reference.
 
     Raises:
-        LacyError: E13, E55-E59 for the model, E59 if it has another tokenizer than the data.
+        LacyError: E13, E55-E59, the model cannot be loaded, or its tokenizer differs from the
+        data's.
     """
     if not METHODS[config.method].needs_reference or config.reference is None:
         return None
@@ -49,7 +50,7 @@ def reference_losses(
 
 
 def _read(file: Path, key: str) -> NDArray[np.float16] | None:
-    """Return the stored losses if they belong to this model and these data."""
+    """Return the stored losses if they belong to this model and these data, else None."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -71,8 +72,8 @@ def _compute(path: Path, data: PackedData, device: torch.device) -> NDArray[np.f
         raise LacyError(
             "E59",
             path=path,
-            why="its tokenizer is not that of the data",
-            do="train the reference model on data of the same tokenizer",
+            why="its tokenizer differs from the data's",
+            do="train the reference model on data with the same tokenizer",
         )
     model = loaded.model.to(device).eval()  # type: ignore[arg-type]
     found = np.zeros((len(data), data.context), np.float16)

@@ -1,10 +1,10 @@
 """Warm-up, stable, decay (WSD): the learning rate as a pure function of the step.
 
-MiniCPM (arXiv 2404.06395, §4) keeps the rate stable for most of a run and decays it at the end. The
-stable part does not depend on the length of the run, so any checkpoint of it can be continued or
-forked into its own decay, and no schedule state has to be saved. The shapes ``linear``, ``cosine``
-and ``1-sqrt`` (Hägele et al., arXiv 2405.18392) equal those of ``transformers`` (a test compares
-them); ``exponential`` is MiniCPM's, which halves the rate at equal distances.
+MiniCPM (arXiv 2404.06395, §4) keeps the learning rate constant for most of a run and decays it at
+the end. The stable part does not depend on the length of the run, so any checkpoint in it can be
+continued or forked into its own decay, and no schedule state has to be saved. The shapes
+``linear``, ``cosine`` and ``1-sqrt`` (Hägele et al., arXiv 2405.18392) equal those of
+``transformers`` (a test compares them); ``exponential`` is MiniCPM's and has a constant half-life.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from lacy.train.config import Decay, TrainConfig
 
 DECAY = 0.2
-"""Share of the steps that decay: as SmolLM2; Hägele et al. see no gain from more."""
+"""Share of the steps in the decay, as in SmolLM2; Hägele et al. find no gain from more."""
 
 
 @dataclass(frozen=True, slots=True)
 class WSD:
-    """The learning rate as a multiple of its peak, by step.
+    """Maps each step to the learning rate as a multiple of its peak.
 
     Args:
         total: the step at which the run ends.
-        warmup: steps of the warm-up.
-        decay: steps of the decay, the last ones.
+        warmup: number of warm-up steps at the beginning.
+        decay: number of decay steps at the end.
         shape: shape of the decay.
         min_ratio: multiplier at the end (not used by ``exponential``).
         half_life: half-life of the exponential decay, in steps.
@@ -46,14 +46,14 @@ class WSD:
         return self.total - self.decay
 
     def at(self, step: int) -> float:
-        """Return the multiplier of update number ``step`` (from 0), in the middle of the step.
+        """Return the multiplier of update number ``step`` (from 0), at the middle of the step.
 
-        At its beginning, as in ``transformers``, the first update would have a rate of zero.
+        ``transformers`` evaluates at the beginning, where the first update has a rate of zero.
         """
         return self(step + 0.5)
 
     def __call__(self, step: float) -> float:
-        """Return the multiplier at a point of the run, in [0, 1]."""
+        """Return the multiplier (0 to 1) at a point of the run, which may be between steps."""
         if step < self.warmup:
             return self._from_min(step / self.warmup)
         if step < self.decay_start:
@@ -69,7 +69,7 @@ class WSD:
 
 
 def decay_curve(shape: Decay, t: float) -> float:
-    """Return the decay at share ``t`` of its length: 1 at 0, 0 at 1."""
+    """Return the decay curve at ``t``, which falls from 1 at ``t`` = 0 to 0 at ``t`` = 1."""
     if shape == "linear":
         return 1.0 - t
     if shape == "cosine":
@@ -78,13 +78,13 @@ def decay_curve(shape: Decay, t: float) -> float:
 
 
 def make_schedule(config: TrainConfig, *, rows: int, context: int, start: int = 0) -> WSD:
-    """Make the schedule of a run.
+    """Return the schedule of a run.
 
     Args:
         config: the settings.
-        rows: rows of an epoch.
+        rows: number of rows in an epoch.
         context: tokens per row.
-        start: the step of the checkpoint that the run is forked from, or 0.
+        start: step of the checkpoint that the run is forked from, or 0.
     """
     if config.steps is not None:
         steps = config.steps

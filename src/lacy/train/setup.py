@@ -1,4 +1,4 @@
-"""Prepare a run from its settings: data, model, optimizers, schedule; explain each choice."""
+"""Prepare a run from its settings: data, model, optimizers, schedule, and automatic choices."""
 
 from __future__ import annotations
 
@@ -58,26 +58,26 @@ class Session:
     schedule: WSD
     device: torch.device
     saved: Saved | None = None
-    """The checkpoint of *this* run that it resumes from."""
+    """The checkpoint of *this* run from which it resumes."""
     reference: NDArray[np.float16] | None = None
     reasons: list[str] = field(default_factory=list)
-    """Automatic choices, for the user."""
+    """Sentences for the user about automatic choices."""
     unreadable: list[Path] = field(default_factory=list)
     """Newer checkpoints of this run that are unreadable."""
 
     @property
     def main(self) -> bool:
-        """True if this process writes and prints."""
+        """True if this is the process that writes files and prints."""
         return self.state.accelerator is None or self.state.accelerator.is_main_process
 
     @property
     def tokens_per_step(self) -> int:
-        """Positions of the whole batch."""
+        """Number of positions in the whole batch."""
         return self.config.batch_rows * self.data.context
 
     @property
     def delegates_from(self) -> int:
-        """The first step that delegates; before it the loss is plain cross-entropy."""
+        """The first step that delegates; earlier steps use plain cross-entropy."""
         steps = self.schedule.total - self.schedule.start
         return self.schedule.start + round(self.config.call_warmup * steps)
 
@@ -95,7 +95,7 @@ class Session:
             yield self.batch(step)
 
     def batch(self, step: int) -> list[MicroBatch]:
-        """Return the micro-batches of this process; a pure function of seed and step."""
+        """Return the micro-batches of this process; they depend only on seed and step."""
         parts = self.order.rows(step).reshape(self.config.grad_accum, -1)
         return [
             MicroBatch.of(
@@ -114,7 +114,7 @@ class Session:
             yield MicroBatch.of(self.valid.batch(rows), self.device)
 
     def meta(self) -> dict[str, Any]:
-        """Return how the model was trained so far, for ``lacy.json``."""
+        """Return the training entries of ``lacy.json``."""
         fresh = self.config.init_from is None and self.config.fork is None
         return {
             "preset": self.config.model if fresh else None,
@@ -127,7 +127,7 @@ class Session:
         }
 
     def saved_groups(self) -> dict[str, dict[str, Tensor]]:
-        """Return the tensors of a checkpoint; the loop adds its own."""
+        """Return the tensor groups of a checkpoint; the loop adds its own."""
         quantile = self.state.quantile
         return {
             "optimizer": state_tensors(self.state.model, self.state.optimizers),
@@ -140,12 +140,13 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
     """Open the data, build or load the model, and restore the state of a stopped run.
 
     Args:
-        config: checked settings.
-        resume: continue from the checkpoints in ``config.out``.
+        config: settings that have passed ``check``.
+        resume: True continues from the checkpoints in ``config.out``.
 
     Raises:
-        LacyError: of the data (E13, E20, E25, E26), the model (E55-E59), the checkpoint (E49), a
-            call rate above the share of marks (E46), or settings that do not fit them (E45).
+        LacyError: E13, E20, E25, E26, errors of the data; E55-E59, errors of the model; E49, errors
+            of the checkpoint; E46, the call rate exceeds the share of marks; E45, settings do not
+            match data and model.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -165,7 +166,7 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
     model.to(device)  # type: ignore[arg-type]
     state, notes = _fit_state(config, model, device, accelerator)
     first_step = 0
-    if source is not None:  # a resumed run keeps the first step of its schedule
+    if source is not None:  # a resumed run must keep the start step of its schedule
         first_step = source.step if source is start.forked else int(source.info["start"])
     session = Session(
         config=config,
@@ -192,7 +193,7 @@ def _fit_state(
     device: torch.device,
     accelerator: Accelerator | None,
 ) -> tuple[FitState, list[str]]:
-    """Return the state before the first step, and a note for each automatic choice."""
+    """Return the state before the first step, and one note per automatic choice."""
     if config.method != "none":
         set_gate(model, config.call_negative)
     model.train()
@@ -219,7 +220,7 @@ def _fit_state(
 
 
 def choose_passes(config: TrainConfig, processes: int) -> tuple[RatePasses, str]:
-    """Return how the call rate is enforced over the whole batch, and what that costs."""
+    """Return how to enforce the call rate over the whole batch, and a sentence about its cost."""
     count = config.grad_accum * processes
     if config.method == "none":
         return "exact", "rate control: none, a plain model"
@@ -228,7 +229,7 @@ def choose_passes(config: TrainConfig, processes: int) -> tuple[RatePasses, str]
             return "running", "rate control running: as requested; exact would cost nothing more"
         return "exact", "rate control exact: the batch is one micro-batch"
     if config.rate_control == "running":
-        why = f"{count} micro-batches per batch; right on average, at no cost"
+        why = f"{count} micro-batches per batch; correct on average at no cost"
         return "running", f"rate control running: {why}"
     if config.grad_accum == 1:
         why = f"the losses of {processes} processes are gathered; the head runs twice"
@@ -236,12 +237,12 @@ def choose_passes(config: TrainConfig, processes: int) -> tuple[RatePasses, str]
     why = (
         f"{count} micro-batches per batch; exact by one more forward pass, about a third more time"
     )
-    alternative = "--rate-control running costs nothing and is right on average"
+    alternative = "--rate-control running costs nothing and is correct on average"
     return "two_pass", f"rate control two_pass: {why} ({alternative})"
 
 
 def choose_bf16(config: TrainConfig, device: torch.device) -> tuple[bool, str]:
-    """Return whether the body runs in bfloat16, and why."""
+    """Return True if the body should run in bfloat16, and a sentence that explains why."""
     fast, why = _bf16_is_fast(device)
     if config.dtype == "auto":
         return fast, f"precision {'bf16' if fast else 'fp32'}: {why}"
@@ -264,7 +265,7 @@ def _bf16_is_fast(device: torch.device) -> tuple[bool, str]:
 
 
 def _cpu_flags() -> set[str]:
-    """Return the CPU's features by their Linux names; empty on other systems."""
+    """Return the names of the CPU's features on Linux; empty on other systems."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             lines = [line for line in file if line.startswith(("flags", "Features"))]
@@ -274,16 +275,16 @@ def _cpu_flags() -> set[str]:
 
 
 def check_rate(config: TrainConfig, info: DataInfo) -> str:
-    """Raise if the data contain fewer marks than the call rate needs.
+    """Raise an error if the data contain fewer marks than the call rate needs.
 
     With ``delegate: start``, fewer values than the rate needs are normal: all starts are delegated,
-    and a note says so. Only data without any start are an error.
+    and the returned note says so. Only data without any value are an error.
 
     Returns:
-        A note for the user, or an empty string.
+        A note for the user, or "".
 
     Raises:
-        LacyError: E46.
+        LacyError: E46, there are too few marks.
     """
     among = METHODS[config.method].among
     if among not in ("facts", "values"):
@@ -307,7 +308,7 @@ def check_rate(config: TrainConfig, info: DataInfo) -> str:
 
 
 def _device(config: TrainConfig) -> tuple[Accelerator | None, torch.device]:
-    """Return the device, and ``accelerate`` for several processes; one needs no wrappers."""
+    """Return the accelerator (None for a single process) and the device."""
     if process_count() > 1:
         from accelerate import Accelerator
 
@@ -319,7 +320,7 @@ def _device(config: TrainConfig) -> tuple[Accelerator | None, torch.device]:
 
 
 def _validation(config: TrainConfig, data: PackedData) -> tuple[PackedData, NDArray[np.int64], int]:
-    """Return data and rows to validate on, and how many of the first rows to train on."""
+    """Return data and rows for validation, and the number of (first) rows for training."""
     if config.valid is not None:
         valid = PackedData.load(config.valid, data.tokenizer)
         return valid, np.arange(min(len(valid), config.eval_rows)), len(data)
@@ -328,7 +329,7 @@ def _validation(config: TrainConfig, data: PackedData) -> tuple[PackedData, NDAr
 
 
 def _order(config: TrainConfig, rows: int, accelerator: Accelerator | None) -> BatchOrder:
-    """Return which rows belong to which step and process."""
+    """Return the order that assigns rows to steps and processes."""
     rank, processes = 0, 1
     if accelerator is not None:
         rank, processes = accelerator.process_index, accelerator.num_processes
@@ -340,7 +341,7 @@ def _order(config: TrainConfig, rows: int, accelerator: Accelerator | None) -> B
 
 
 def _model(config: TrainConfig, data: PackedData, source: Saved | None) -> PreTrainedModel:
-    """Open the model of a checkpoint or of --init-from, or build one from a preset."""
+    """Load the model of a checkpoint or of --init-from, or build one from a preset."""
     tokenizer = data.tokenizer
     if source is not None or config.init_from is not None:
         place = source.path if source is not None else str(config.init_from)
@@ -364,7 +365,7 @@ def _body(model: PreTrainedModel, config: TrainConfig, accelerator: Accelerator 
 
 
 def _restore(session: Session, source: Saved) -> None:
-    """Restore step, optimizers, running quantile and random states of a checkpoint."""
+    """Restore step, optimizers, running quantile and random state of a checkpoint."""
     state = session.state
     state.step = source.step
     load_state_tensors(state.model, state.optimizers, source.group("optimizer"))
@@ -381,10 +382,10 @@ def _restore(session: Session, source: Saved) -> None:
 
 
 def process_count() -> int:
-    """Return how many processes were started together (accelerate launch, torchrun)."""
+    """Return the number of processes of a distributed run (accelerate launch, torchrun)."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def first_process() -> bool:
-    """True if this process is the only one, or the first of a distributed run."""
+    """True if this process is the only one or the first of a distributed run."""
     return int(os.environ.get("RANK", "0")) == 0

@@ -1,4 +1,4 @@
-"""What stops a run early: signals, a closed output, too little memory."""
+"""Detect what stops a run early: signals, a closed output, too little memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Signals on which a run saves and stops; SIGHUP means that the terminal was closed."""
 
 CLOSED_OUTPUT = "the output was closed"
-"""Why a run stops if its output is a pipe without a reader."""
+"""Reason to stop if the output is a pipe without a reader."""
 
 
 @contextlib.contextmanager
 def signals() -> Iterator[list[str]]:
-    """Yield a list that receives the name of the first signal; a second one aborts at once.
+    """Yield a list that receives the name of the first signal; a second signal aborts at once.
 
     Outside the main thread, the list stays empty. An ignored SIGHUP (``nohup``) stays ignored.
     """
@@ -39,7 +39,7 @@ def signals() -> Iterator[list[str]]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True if an error means too little memory, on the CPU or the GPU."""
+    """True if an error means that CPU or GPU memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error)

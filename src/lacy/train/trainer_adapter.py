@@ -1,16 +1,16 @@
-"""The same objective in ``transformers.Trainer``: callbacks, FSDP, DeepSpeed, PEFT, the Hub.
+"""Use the same objective in ``transformers.Trainer``, with callbacks, FSDP, DeepSpeed and PEFT.
 
     trainer = CallTrainer(model, TrainingArguments(...), data=PackedData.load("data/wiki"),
                           objective=Objective(call_rate=0.15))
     trainer.train()
 
-The Trainer calls its loss once per micro-batch. If a batch is one micro-batch of one process, the
-choice is exact and a run equals that of ``lacy.train.train`` (``tests/invariant`` compares losses
-and weights). With gradient accumulation or several processes, a running quantile is used, which is
-saved with each checkpoint. All micro-batches count alike, however many targets they have.
+The Trainer computes the loss once per micro-batch. If a batch is one micro-batch of one process,
+the choice is exact and the run equals one of ``lacy.train.train`` (``tests/invariant`` compares
+losses and weights). With gradient accumulation or several processes, a running quantile is used and
+saved in each checkpoint. All micro-batches have equal weight, however many targets they have.
 
-With ``data``, a checkpoint also contains the tokenizer and ``lacy.json``, so that
-``lacy.load_model`` can open it. Resuming from a checkpoint without weights is an error.
+With ``data``, checkpoints also contain the tokenizer and ``lacy.json``, so ``lacy.load_model`` can
+open them. Resuming from a checkpoint without weights is an error.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ QUANTILE = "lacy_quantile.safetensors"
 
 
 class RowDataset(Dataset[dict[str, Any]]):
-    """Packed data as a dataset of rows."""
+    """Packed data as a torch dataset of rows."""
 
     def __init__(self, data: PackedData) -> None:
         self.data = data
@@ -63,22 +63,22 @@ class RowDataset(Dataset[dict[str, Any]]):
         return len(self.data)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        """One row: ``input_ids``, ``marks``, ``segments``."""
+        """Return one row: ``input_ids``, ``marks``, ``segments``."""
         return {name: part[0] for name, part in self.data.batch([row]).items()}
 
 
 class EpochOrder(Sampler[int]):
-    """Rows in the order of ``BatchOrder``: one permutation per epoch from the seed."""
+    """Samples rows in the order of ``BatchOrder``: one permutation per epoch, given the seed."""
 
     def __init__(self, rows: int, seed: int) -> None:
         self.rows, self.seed, self.epoch = rows, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch; the Trainer calls this before each one."""
+        """Set the epoch; the Trainer calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Rows per epoch."""
+        """Return the number of rows per epoch."""
         return self.rows
 
     def __iter__(self) -> Iterator[int]:
@@ -89,18 +89,18 @@ class EpochOrder(Sampler[int]):
 
 
 class CallTrainer(Trainer):  # type: ignore[misc]
-    """``Trainer`` with the loss of this package; everything else is the Trainer's.
+    """A ``Trainer`` with lacy's loss; everything else works as in ``Trainer``.
 
     Args:
         model: a causal model whose last row is ``<CALL>``.
         args: the Trainer's arguments; they determine optimizer, schedule, precision and saving.
-        data: packed data with marks; or pass ``train_dataset`` with the same columns.
-        objective: what to delegate and how to train it; by default as ``lacy train`` does.
-        kwargs: further arguments of ``Trainer``.
+        data: packed data with marks; alternatively, pass ``train_dataset`` with the same columns.
+        objective: settings of delegation and loss; by default the defaults of ``lacy train``.
+        kwargs: other arguments of ``Trainer``.
 
     Raises:
         LacyError: E25, the data were changed after packing; E59, the vocabulary or context of the
-            model does not fit the data.
+            model does not match the data.
     """
 
     loss_is_scaled_for_ga = False
@@ -120,7 +120,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
             if first_process():
                 data.verify()
             kwargs.setdefault("train_dataset", RowDataset(data))
-        kwargs.setdefault("data_collator", default_data_collator)  # also if a tokenizer is given
+        kwargs.setdefault("data_collator", default_data_collator)  # with a tokenizer, it would pad
         super().__init__(model, args, **kwargs)
         self.objective = objective or Objective()
         self.quantile: RunningQuantile | None = None
@@ -141,7 +141,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
     ) -> Any:
         """Compute the loss of one micro-batch of ``input_ids``, ``marks`` and ``segments``."""
         micro = MicroBatch.of(inputs, inputs["input_ids"].device)
-        output = model(  # through the wrapper of DDP or FSDP, so that gradients are exchanged
+        output = model(  # call the DDP or FSDP wrapper, so that gradients are exchanged
             input_ids=micro.ids_BT,
             position_ids=micro.positions_BT,
             use_cache=False,
@@ -164,7 +164,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         return (found.loss.total, output) if return_outputs else found.loss.total
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add ``call_rate``, the share of the targets since the last line that were delegated."""
+        """Add ``call_rate``, the share of targets since the last log line that were delegated."""
         if self._counts is not None and "loss" in logs:
             delegated, positions = self._counts.tolist()
             logs["call_rate"] = delegated / max(1, positions)
@@ -172,7 +172,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         super().log(logs, *args, **kwargs)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
-        """Train as ``Trainer.train``; the running quantile is restored as well."""
+        """Train like ``Trainer.train``; a resumed run also restores the running quantile."""
         place = resume_from_checkpoint
         if place is True:
             place = get_last_checkpoint(self.args.output_dir)
@@ -199,7 +199,7 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Raise if weights are missing, except those that are tied to others."""
+        """Raise an error if weights are missing, except weights that are tied to others."""
         tied = getattr(self.model, "all_tied_weights_keys", None) or {}
         missing_weights = sorted(set(load_result.missing_keys) - set(tied))
         if missing_weights:
@@ -221,12 +221,14 @@ class CallTrainer(Trainer):  # type: ignore[misc]
 
 
 def _require_fit(model: Any, data: PackedData) -> None:
-    """Raise E59 unless the last row of the model is ``<CALL>`` and a data row fits its context."""
+    """Raise E59 unless the model's last row is ``<CALL>`` and data rows fit into its context."""
     config, wanted = model.config.get_text_config(), data.info.vocab_size
     where = getattr(config, "_name_or_path", "") or "memory"
     rows = getattr(config, "vocab_size", None)
     if rows != wanted:
-        why = f"it has {rows} rows, the tokenizer of {data.path} {wanted} tokens, <CALL> the last"
+        why = (
+            f"it has {rows} rows; the tokenizer of {data.path} has {wanted} tokens, <CALL> the last"
+        )
         do = "open it with lacy.model.from_checkpoint(name, data.tokenizer)"
         raise LacyError("E59", path=where, why=why, do=do)
     do = "annotate the texts again with --context {longest} or less"

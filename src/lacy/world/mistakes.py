@@ -22,11 +22,11 @@ def wrong_value(person: Person, relation: str, pool: Sequence[str], seed: int | 
         pool: everyone's values of this relation, with repetitions.
         seed: determines the choice, together with person and relation.
     """
-    taken = (person.facts.get(relation), person.name)
-    if all(value in taken for value in pool):
+    excluded = (person.facts.get(relation), person.name)
+    if all(value in excluded for value in pool):
         return None
     rng = random.Random(f"{seed}/{person.name}/{relation}/other")
-    while (value := rng.choice(pool)) in taken:
+    while (value := rng.choice(pool)) in excluded:
         pass
     return value
 

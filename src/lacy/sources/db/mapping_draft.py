@@ -138,7 +138,7 @@ class _Drafter:
         return None
 
     def _relations(self, table: str, subject: str, aliases: list[str]) -> Iterator[str]:
-        taken: set[str] = set()
+        used_names: set[str] = set()
         for column, kind in self.catalogue.tables[table].items():
             if column in (subject, self.catalogue.keys.get(table), *aliases):
                 continue
@@ -146,17 +146,17 @@ class _Drafter:
                 continue
             key = self.outgoing.get((table, column))
             if key is None:
-                yield self._entry(_relation_name(column, taken), table, column, kind, [])
+                yield self._entry(_relation_name(column, used_names), table, column, kind, [])
             elif label := self._label(key.to_table):
                 stem = re.sub(r"_?id$", "", column, flags=re.I) or key.to_table
                 join = [f"{table}.{column} = {key.to_table}.{key.to_column}"]
-                name = _relation_name(stem, taken)
+                name = _relation_name(stem, used_names)
                 yield self._entry(name, key.to_table, label, "text", join)
         for key in self.catalogue.foreign_keys:
             if key.to_table == table and key.table != table:
-                yield from self._incoming(key, taken)
+                yield from self._incoming(key, used_names)
 
-    def _incoming(self, back: ForeignKey, taken: set[str]) -> Iterator[str]:
+    def _incoming(self, back: ForeignKey, used_names: set[str]) -> Iterator[str]:
         """Yield the relations in a table with a foreign key to the subjects."""
         first = f"{back.to_table}.{back.to_column} = {back.table}.{back.column}"
         columns = self.catalogue.tables[back.table]
@@ -165,13 +165,15 @@ class _Drafter:
                 continue
             if label := self._label(key.to_table):
                 second = f"{key.table}.{key.column} = {key.to_table}.{key.to_column}"
-                name = _relation_name(key.to_table, taken)
+                name = _relation_name(key.to_table, used_names)
                 yield self._entry(name, key.to_table, label, "text", [first, second])
         own = [c for c in columns if (back.table, c) not in self.outgoing]
         own = [c for c in own if c != self.catalogue.keys.get(back.table)]
         own = [c for c in own if self.store.column_query(back.table, c).kind != "none"]
         for column in own:
-            name = _relation_name(f"{back.table} {column}" if len(own) > 1 else back.table, taken)
+            name = _relation_name(
+                f"{back.table} {column}" if len(own) > 1 else back.table, used_names
+            )
             yield self._entry(name, back.table, column, columns[column], [first])
 
     def _entry(self, name: str, table: str, column: str, kind: str, join: list[str]) -> str:
@@ -244,14 +246,14 @@ def _is_text(kind: str) -> bool:
     )
 
 
-def _relation_name(name: str, taken: set[str]) -> str:
+def _relation_name(name: str, used_names: set[str]) -> str:
     """Return a unique name for a relation, written as words."""
     words = " ".join(name.replace("_", " ").replace(".", " ").split()) or name
     number, found = 1, words
-    while found in taken:
+    while found in used_names:
         number += 1
         found = f"{words} {number}"
-    taken.add(found)
+    used_names.add(found)
     return found
 
 

@@ -227,8 +227,8 @@ def without_preamble(body: str) -> str:
     for _ in range(MAX_NESTING):
         rest = body.lstrip()
         for pattern in (*_LINE_MARKERS, _DOTS, _ACKNOWLEDGEMENT):
-            if found := pattern.match(rest):
-                rest = rest[found.end() :]
+            if match := pattern.match(rest):
+                rest = rest[match.end() :]
         rest = _strip_label(rest)
         if rest == body:
             break
@@ -241,8 +241,8 @@ def without_label(body: str) -> str:
     for _ in range(MAX_NESTING):
         if not body[:1].isupper():
             break
-        found = _ACKNOWLEDGEMENT.match(body)
-        rest = body[found.end() :] if found else _strip_label(body)
+        match = _ACKNOWLEDGEMENT.match(body)
+        rest = body[match.end() :] if match else _strip_label(body)
         if rest == body:
             break
         body = rest
@@ -251,11 +251,11 @@ def without_label(body: str) -> str:
 
 def _strip_label(body: str) -> str:
     """Remove a label such as "Answer:" or "The answer is", but not "the result is" in prose."""
-    found = _LABEL.match(body)
-    if found is None:
+    match = _LABEL.match(body)
+    if match is None:
         return body
-    sign = not found.group().rstrip()[-1:].isalnum() or "\n" in found.group()
-    return body[found.end() :] if sign or body[0].isupper() else body
+    sign = not match.group().rstrip()[-1:].isalnum() or "\n" in match.group()
+    return body[match.end() :] if sign or body[0].isupper() else body
 
 
 def without_quotes(body: str, *, closed: bool = False) -> str:
@@ -300,8 +300,8 @@ def without_markup(body: str) -> str:
 
 def _without_control(body: str) -> str:
     """Remove control tokens at the start and replace the others by line ends."""
-    while found := _CONTROL.match(body.lstrip()):
-        body = body.lstrip()[found.end() :]
+    while match := _CONTROL.match(body.lstrip()):
+        body = body.lstrip()[match.end() :]
     return _CONTROL.sub("\n", body)
 
 

@@ -352,8 +352,8 @@ def _may_be_name(word: str) -> bool:
 
 def _first_word(text: str) -> str:
     """Return the first word of a text, without surrounding punctuation."""
-    found = _WORD.search(text)
-    return found.group() if found else ""
+    match = _WORD.search(text)
+    return match.group() if match else ""
 
 
 def _is_joiner(chunk: str) -> bool:

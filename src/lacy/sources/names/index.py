@@ -109,8 +109,8 @@ class NameIndex:
 
     def find(self, text: str) -> str | None:
         """Return the first name in the last paragraph that contains a name, or None."""
-        found = self.search(text)
-        return found if isinstance(found, str) else None
+        match = self.search(text)
+        return match if isinstance(match, str) else None
 
     def search(self, text: str) -> str | PartialMatch | None:
         """Return the result of ``find``, or the partial match that prevented a result."""

@@ -2,9 +2,9 @@
 
 - **Exact**: ``NameIndex``; if it finds a name, the other steps are skipped.
 - **Normalized**: equal without case, accents, punctuation and double spaces; "Lovelace, Ada" is
-read as "Ada Lovelace" and "J. R. R." as "JRR". Symbols are not punctuation: "C#" is not "C".
+  read as "Ada Lovelace" and "J. R. R." as "JRR". Symbols are not punctuation: "C#" is not "C".
 - **Similar**: a few letters differ. An in-memory full-text index of trigrams (SQLite's FTS5) finds
-names that share a third of their letters in a row; these are compared by edit distance.
+  names that share a third of their letters in a row; these are compared by edit distance.
 
 A wrong subject leads to a wrong fact, so doubtful names are not linked: if two known names are
 equally similar, if numbers, first letters or the number of words differ, or if the name is short.
@@ -175,7 +175,7 @@ class EntityLinker:
                 known = self._forms.get(form, ())
                 if self._key(name) not in map(self._key, known):
                     self._forms[form] = (*known, name)
-        self._first = {found.group() for form in self._forms if (found := _LETTERS.search(form))}
+        self._first = {match.group() for form in self._forms if (match := _LETTERS.search(form))}
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         try:
             self._db.execute(

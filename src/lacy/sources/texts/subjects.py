@@ -100,7 +100,7 @@ def hits_naming(
         others: subjects of documents that the sentence contains only as part of another name.
 
     Raises:
-            sqlite3.Error: the index cannot be read.
+        sqlite3.Error: the index cannot be read.
     """
     is_word = subject == subject.lower()
     may_be_plural = subject.isalpha() and subject[1:] == subject[1:].lower()
