@@ -374,4 +374,4 @@ def test_whole_values_are_marked(annotator, sentence, value):
 
 def test_the_documentation_counts_the_sentences():
     page = Path(__file__).parents[2] / "docs" / "annotation.md"
-    assert f"holds {len(sentences())} sentences" in page.read_text(encoding="utf-8")
+    assert f"contains {len(sentences())} sentences" in page.read_text(encoding="utf-8")

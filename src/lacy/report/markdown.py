@@ -122,7 +122,9 @@ def table_blocks(
             if condition.budget is None
         ]
         at_other_rates = [pair for pair in at_other_rates if pair not in at_rate]
-        keys_at_rate = {key for key, _ in at_rate}
+        keys_at_rate = {
+            key for key, condition in at_rate if not conditions or condition.name in conditions
+        }
         title = f"Size {size}, {EQUAL.get(equal, equal)}"
         common = "" if rate is None else f", call rate {100 * rate:g}%"
         for suffix, pairs in ((common, at_rate), (", other call rates", at_other_rates)):
