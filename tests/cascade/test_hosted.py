@@ -26,6 +26,8 @@ from lacy.sources import ScriptedSource
 from lacy.testing import byte_tokenizer
 from lacy.types import Candidate, Reply
 
+pytestmark = pytest.mark.slow
+
 LETTERS = hosted_app.LETTERS
 PROMPTS = ["Mara", "The old ", "x"]
 DIALECTS = ("ids", "text")

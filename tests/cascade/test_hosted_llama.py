@@ -16,6 +16,8 @@ from lacy.model import build_model, load_model, save_model
 from lacy.serve import Scheduler, make_app
 from lacy.sources import ScriptedSource
 
+pytestmark = pytest.mark.slow
+
 POLICIES = ["never", "always", "threshold=0", "threshold=1.5", "random=0.3", "budget=0.2", "top2=1"]
 PROMPTS = ["Ada Lovelace was born", "In 1879 "]
 

@@ -18,6 +18,8 @@ from lacy.corpus.read_pdf import pdf_to_text
 from lacy.corpus.reading import ReadReport
 from lacy.errors import LacyError
 
+pytestmark = pytest.mark.slow
+
 
 def reading(path, **options):
     report = ReadReport()

@@ -19,6 +19,8 @@ from lacy.sources.models import Endpoint
 from lacy.testing import scripted
 from lacy.types import Request
 
+pytestmark = pytest.mark.slow
+
 SOUND = json.dumps({"choices": [{"text": " Paris.", "finish_reason": "stop"}]}).encode()
 
 

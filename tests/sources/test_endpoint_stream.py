@@ -14,6 +14,8 @@ from lacy.sources.models import Endpoint
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import CALL_TOKEN, Request
 
+pytestmark = pytest.mark.slow
+
 TEXT = "He was born in"
 WORDS = [" Kel", "field", ",", " where", " he", " grew", " up", " in", " a", " village", "."]
 

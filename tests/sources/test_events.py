@@ -9,6 +9,8 @@ import pytest
 from lacy.sources.models import Endpoint
 from lacy.types import Request
 
+pytestmark = pytest.mark.slow
+
 TEXT = "Emil Quilodell was born in"
 WORDS = [" Łó", "dź", ", 東京", " and", " Åre"]
 
