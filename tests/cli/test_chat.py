@@ -131,7 +131,7 @@ def test_lines_of_a_pipe_are_answered_as_plain_text(workspace, monkeypatch, caps
     out, err = capsys.readouterr()
     assert "\x1b" not in out and "margin" in out
     assert "Did you mean /policy?" in err and "4 tokens" in err
-    assert "[E61]" in out and "is no source" in out
+    assert "[E61]" in out and "it is not a source" in out
     assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 1
     answers = []
     for prompt in ("Ada", "/x", "Bert"):

@@ -280,7 +280,7 @@ def test_generate_reads_lines_and_says_which_policy_it_uses(model, capsys, monke
         (["--policy", "budget=0.2,by=entropi"], "by=entropi is not a signal (margin, entropy"),
         (["--unit", "valeu"], "did you mean 'value'?"),
         (["--source", "nowhere.sqlite"], "[E65]"),
-        (["--source", "nonsense"], "is no source"),
+        (["--source", "nonsense"], "it is not a source"),
         (["--max-new-tokens", "0"], "[E12]"),
     ],
 )

@@ -117,7 +117,7 @@ def open_source(name: str) -> Source:
         from lacy.sources.models import LanguageModel
 
         return LanguageModel(str(path))
-    what = "is no folder of a model, a world or an index" if path.is_dir() else "is no source"
+    what = "the folder is not a model, world or index" if path.is_dir() else "it is not a source"
     do = (
         "give a .sqlite or .duckdb file, postgresql://USER@HOST/NAME, a mapping.yaml, a folder of "
         "`lacy data world` or `lacy source build`, a model's folder or Hub name, "
