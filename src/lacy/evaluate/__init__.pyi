@@ -1,5 +1,5 @@
 from .articles import ArticleAnswers, ArticlesResult, calibrate_on, evaluate_articles
-from .calls import BINS, CalibrationBin
+from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
 from .entities import Extract, default_extract, entity_precision
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
 from .provenance import SpanLookup, is_borrowed
@@ -22,8 +22,10 @@ from .statistics import (
     RESAMPLES,
     Score,
     as_data,
+    auroc,
     difference,
     paired_test,
+    ratio,
     recovered_share,
 )
 from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
@@ -39,6 +41,7 @@ __all__ = [
     "ArticleAnswers",
     "ArticlesResult",
     "CalibrationBin",
+    "CallCalibration",
     "Extract",
     "FactScores",
     "Measurement",
@@ -52,7 +55,9 @@ __all__ = [
     "WorldResult",
     "answer_all",
     "as_data",
+    "auroc",
     "calibrate_on",
+    "calibration_of",
     "default_extract",
     "difference",
     "entity_precision",
@@ -63,6 +68,7 @@ __all__ = [
     "model_scores",
     "paired_test",
     "person_counts",
+    "ratio",
     "ratio_scores",
     "ratio_sums",
     "recovered_share",
