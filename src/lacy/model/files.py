@@ -35,34 +35,6 @@ _LFS = b"version https://git-lfs"
 _LOG = logging.getLogger(__name__)
 
 
-def resolve(path: str | Path) -> Path | str:
-    """Return the folder with the weights: ``path``, its ``model``, or its newest checkpoint.
-
-    If the newest checkpoint of a run is damaged, an older one is used with a warning. A string that
-    is not a local folder is returned unchanged as a Hub name.
-
-    Raises:
-        LacyError: E55, the folder contains no model; E13, the path does not exist and cannot be a
-            Hub name; E131, an adapter; E134, GGUF; E56, all checkpoints of the run are damaged.
-    """
-    folder = Path(path)
-    if not folder.exists():
-        text = str(path)
-        if isinstance(path, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
-            raise LacyError("E13", path=path, do="check the spelling")
-        return text
-    for place in (folder, folder / "model"):
-        if (place / "config.json").is_file():
-            return place
-    checkpoints = sorted((folder / "checkpoints").glob("step-*/config.json"), reverse=True)
-    if checkpoints:
-        return newest_complete([config.parent for config in checkpoints])
-    reject_other_formats(folder)
-    why = "it is a file" if folder.is_file() else "no config.json in it"
-    do = "give the folder of a model or of a training run"
-    raise LacyError("E55", path=path, why=why, do=do)
-
-
 def newest_complete(checkpoints: list[Path]) -> Path:
     """Return the first complete checkpoint of a list; log a warning about damaged ones.
 
