@@ -1,5 +1,12 @@
 from .article_counts import ARTICLE_COUNTS, article_counts
-from .articles import ArticleAnswers, ArticlesResult, calibrate_on, evaluate_articles
+from .article_sources import article_prompt, open_article_source
+from .articles import (
+    ArticleAnswers,
+    ArticlesResult,
+    answer_articles,
+    calibrate_on,
+    evaluate_articles,
+)
 from .calls import BINS, CalibrationBin
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
@@ -53,7 +60,9 @@ __all__ = [
     "WorldAnswers",
     "WorldResult",
     "answer_all",
+    "answer_articles",
     "article_counts",
+    "article_prompt",
     "as_data",
     "calibrate_on",
     "default_extract",
@@ -63,6 +72,7 @@ __all__ = [
     "is_borrowed",
     "metric_of",
     "model_scores",
+    "open_article_source",
     "paired_test",
     "person_counts",
     "ratio_scores",
