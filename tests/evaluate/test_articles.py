@@ -145,10 +145,10 @@ def test_calls_chosen_by_the_model_return_values_of_the_article():
         LOADED, ARTICLES, extract, ["never", "threshold=0"], calibration=usual
     ).conditions
     alone, cascade = conditions["never"], conditions["threshold=0"]
-    assert (alone.scores.entities, alone.scores.supported) == (3, 0)
+    assert (alone.counts["entities"].sum(), alone.counts["supported"].sum()) == (3, 0)
     assert alone.call_rate == 0.0
-    assert cascade.scores.borrowed_precision.value == 1.0
-    assert cascade.scores.borrowed_precision.n == 3
+    assert cascade.scores["borrowed_entities_right"].value == 1.0
+    assert cascade.scores["borrowed_entities_right"].n == 3
     assert 0 < cascade.call_rate < 1
     for found, answer in zip(mark_values(ARTICLES, extract), cascade.answers, strict=True):
         (span,) = [span for span in answer.spans if span.asked]

@@ -21,18 +21,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lacy.errors import LacyError
-from lacy.evaluate.entities import (
-    ArticleText,
-    EntityScores,
-    Extract,
-    entity_precision,
-    normalized_words,
-)
+from lacy.evaluate.article_counts import article_counts
+from lacy.evaluate.entities import ArticleText, Extract, normalized_words
 from lacy.evaluate.lookahead import look_ahead
-from lacy.evaluate.results import Result, results_of
+from lacy.evaluate.results import Result, ratio_scores, results_of
 from lacy.evaluate.statistics import NO_DATA, Score
-from lacy.types import Answer, Document, Mark, Reply, Request, Unit, call_rate
+from lacy.types import Answer, Document, Mark, Reply, Request, Unit
 
 if TYPE_CHECKING:
     from lacy.cascade import Calibration, Policy
@@ -47,10 +45,16 @@ class ArticleAnswers:
     """The answers of a model to all articles under one condition, and their scores."""
 
     policy: str
-    scores: EntityScores
-    call_rate: float
-    """Realised share of generated tokens that came from calls."""
+    scores: Mapping[str, Score]
+    """Scores by metric, such as ``entities_right``."""
+    counts: Mapping[str, NDArray[np.float64]] = field(metadata=NO_DATA)
+    """Counts of each article by name (``ARTICLE_COUNTS``)."""
     answers: tuple[Answer, ...] = field(metadata=NO_DATA)
+
+    @property
+    def call_rate(self) -> float:
+        """Realised share of generated tokens that came from calls."""
+        return float(self.counts["called"].sum() / max(1.0, self.counts["tokens"].sum()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +71,8 @@ class ArticlesResult:
         """Return the metrics of each condition."""
         results = []
         for name, answers in self.conditions.items():
-            scores = {
-                "entities_right": answers.scores.precision,
-                "own_entities_right": answers.scores.own_precision,
-                "borrowed_entities_right": answers.scores.borrowed_precision,
-                "entities_per_text": answers.scores.per_text,
-                "call_rate": Score(answers.call_rate, math.nan, math.nan, self.articles),
-            }
             conditions = {"condition": name, "policy": answers.policy, "source": "article"}
-            results += results_of(scores, seed=self.seed, conditions=conditions)
+            results += results_of(answers.scores, seed=self.seed, conditions=conditions)
         return results
 
 
@@ -141,10 +138,9 @@ def evaluate_articles(
                     engine = make_engine(policy)
                     policy_text = str(engine.policy)
                     answers = engine.generate(prompts, subjects)
-                scores = entity_precision(answers, texts, extract, seed=seed)
-                conditions[name] = ArticleAnswers(
-                    policy_text, scores, call_rate(answers), tuple(answers)
-                )
+                counts = article_counts(answers, texts, extract)
+                scores = ratio_scores(counts, seed=seed)
+                conditions[name] = ArticleAnswers(policy_text, scores, counts, tuple(answers))
     return ArticlesResult(conditions, len(articles), seed)
 
 
