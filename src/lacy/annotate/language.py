@@ -41,8 +41,8 @@ FUNCTION_WORDS = {
     " ale lui dar după fi ca era sa",
     "hu": "a az és hogy nem is egy volt ez meg de csak már vagy mint azt ki még el kell után ha"
     " lett amely között van neki ezt",
-    "fi": "mikä kuka missä ja on ei se että oli hän joka mutta ovat myös kun niin tai mukaan kuin sen jo hänen vain"
-    " ovat jälkeen olla vuonna ole siitä kanssa",
+    "fi": "mikä kuka missä ja on ei se että oli hän joka mutta ovat myös kun niin tai mukaan kuin sen"
+    " jo hänen vain ovat jälkeen olla vuonna ole siitä kanssa",
     "tr": "ve bir bu da de için ile olarak olan çok daha en kadar gibi sonra ne ama ya her o var"
     " tarafından değil ise yıl olduğu oldu",
     "id": "yang dan di dari untuk dengan pada ini dalam itu tidak adalah ke oleh sebagai akan juga"
@@ -74,7 +74,7 @@ MIN_WORDS = 20
 MIN_SHARE = 0.1
 """Minimum share of function words; lists and tables have fewer and are not judged. English
 Wikipedia articles have 0.34 on average (99% have at least 0.18)."""
-MIN_DISTINCT = 4
+MIN_DISTINCT = 3
 """Minimum number of different function words, because program code repeats a few."""
 MIN_LETTERS = 0.3
 """Minimum share of a script among the letters (an eighth of it for letters of one language)."""
@@ -127,6 +127,6 @@ def language_warning(texts: Iterable[str], language: str = "en") -> str:
     ours = NAMES.get(language, language)
     return (
         f"Warning: {other} of {known.total()} texts are not in {ours} (most of these look "
-        f"{NAMES[most]}), but the annotator is for {ours}: it will miss facts and mark other words. "
+        f"{NAMES[most]}), but the annotator is for {ours}: its marks there will be wrong. "
         f"Leave these texts out, or name a spaCy pipeline for them: --pipeline {pipeline}"
     )
