@@ -41,8 +41,8 @@ FUNCTION_WORDS = {
     " ale lui dar după fi ca era sa",
     "hu": "a az és hogy nem is egy volt ez meg de csak már vagy mint azt ki még el kell után ha"
     " lett amely között van neki ezt",
-    "fi": "mikä kuka missä ja on ei se että oli hän joka mutta ovat myös kun niin tai mukaan kuin sen"
-    " jo hänen vain ovat jälkeen olla vuonna ole siitä kanssa",
+    "fi": "mikä kuka missä ja on ei se että oli hän joka mutta ovat myös kun niin tai mukaan kuin"
+    " sen jo hänen vain ovat jälkeen olla vuonna ole siitä kanssa",
     "tr": "ve bir bu da de için ile olarak olan çok daha en kadar gibi sonra ne ama ya her o var"
     " tarafından değil ise yıl olduğu oldu",
     "id": "yang dan di dari untuk dengan pada ini dalam itu tidak adalah ke oleh sebagai akan juga"
