@@ -6,7 +6,6 @@ or truncated downloads. The errors raised here name the problem and what to do.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 from pathlib import Path
@@ -58,7 +57,7 @@ def check_complete(place: Path) -> None:
     """Raise an error unless config and all weight files are present, complete and not quantised.
 
     Raises:
-        LacyError: E55, no model; E56, damaged; E130, quantised; E131, an adapter; E134, GGUF.
+        LacyError: E55, no model; E56, damaged; E130, quantised; E131, an adapter.
     """
     reject_other_formats(place)
     config = read_model_json(place / "config.json")
@@ -89,12 +88,7 @@ def stored_tensors(place: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def reject_other_formats(place: Path) -> None:
-    """Raise an error for a folder or file in a known format that lacy does not read."""
-    if place.is_file():
-        with contextlib.suppress(OSError), place.open("rb") as file:
-            if place.suffix == ".gguf" or file.read(4) == b"GGUF":
-                raise LacyError("E134", path=place)
-        return
+    """Raise an error for a folder in a known format that lacy does not read."""
     if (place / ADAPTER).is_file():
         try:
             base = read_model_json(place / ADAPTER).get("base_model_name_or_path")
@@ -104,8 +98,6 @@ def reject_other_formats(place: Path) -> None:
         raise LacyError("E131", path=place, base=named)
     if any(place.glob("*.safetensors")):
         return
-    if any(place.glob("*.gguf")):
-        raise LacyError("E134", path=place)
     pickled = [p for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in place.glob(kind)]
     if pickled and not (place / INDEX).is_file():
         do = (

@@ -55,19 +55,19 @@ def resolve(path: str | Path) -> Path | str:
         return _name(path)
     if is_gguf(place):
         return gguf_folder(place)
+    files = sorted(place.glob("*.gguf")) if place.is_dir() else []
+    if files and not any(place.glob("*.safetensors")):
+        if len(files) == 1:
+            return gguf_folder(files[0])
+        names = ", ".join(file.name for file in files[:5])
+        why = f"it contains {len(files)} GGUF files ({names})"
+        raise LacyError("E55", path=path, why=why, do=f"name one of them: {files[0]}")
     for folder in (place, place / "model"):
         if (folder / "config.json").is_file() or (folder / ADAPTER).is_file():
             return folder
     checkpoints = sorted((place / "checkpoints").glob("step-*/config.json"), reverse=True)
     if checkpoints:
         return newest_complete([config.parent for config in checkpoints])
-    files = sorted(place.glob("*.gguf")) if place.is_dir() else []
-    if len(files) == 1:
-        return gguf_folder(files[0])
-    if files:
-        names = ", ".join(file.name for file in files[:5])
-        why = f"it contains {len(files)} GGUF files ({names})"
-        raise LacyError("E55", path=path, why=why, do=f"name one of them: {files[0]}")
     reject_other_formats(place)
     why = "it is a file" if place.is_file() else "no config.json in it"
     do = "give the folder of a model or of a training run, or a .gguf file"
