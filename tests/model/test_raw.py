@@ -138,7 +138,7 @@ def test_a_gguf_file_is_converted_once(tmp_path, cache, caplog):
     (tmp_path / "copy" / "config.json").write_text("{}")  # a usual layout on the Hub
     assert resolve(tmp_path / "copy") == loaded.path
     (tmp_path / "copy" / "second.gguf").write_bytes(b"")
-    with pytest.raises(LacyError, match="2 GGUF files .other name.gguf, second.gguf"):
+    with pytest.raises(LacyError, match="2 GGUF files"):
         resolve(tmp_path / "copy")
     assert type(LlamaForCausalLM.from_pretrained(loaded.path)) is LlamaForCausalLM
     assert not [path for path in cache.rglob("*") if "lock" in path.name or ".new" in path.name]
