@@ -130,6 +130,14 @@ ENTRIES = {
         "copy tokenizer.json and tokenizer_config.json of the original model into that folder",
         DATA,
     ),
+    "E155": Entry(
+        "the weights of the model in {path} have changed since its <CALL> row was tuned",
+        "tune it again: lacy tune {path} --data DATA; or put back the weights that it was tuned "
+        "with",
+        DATA,
+        "A tuned row reads the hidden states of exactly the weights on which it was fitted; with "
+        "others it would call at the wrong places. lacy.json stores their fingerprint.",
+    ),
     # E60-E64: generation
     "E60": Entry(
         "the text needs {tokens} tokens, but the model's context is {context}",

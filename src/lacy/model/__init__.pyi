@@ -3,6 +3,7 @@ from .cache import keeps_keys_and_values
 from .decode import Decoder, RecomputingDecoder, context_of
 from .ends import end_ids
 from .files import INDEX, WEIGHTS, check_complete, damaged_model, newest_complete
+from .fingerprint import FINGERPRINT, model_fingerprint
 from .forward import (
     Gate,
     freeze_biases,
@@ -21,6 +22,7 @@ from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training
 from .weights import read_model
 
 __all__ = [
+    "FINGERPRINT",
     "INDEX",
     "META",
     "PRESETS",
@@ -46,6 +48,7 @@ __all__ = [
     "hidden_states",
     "keeps_keys_and_values",
     "load_model",
+    "model_fingerprint",
     "newest_complete",
     "positions",
     "preset_names",

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lacy._parse import parse_json
 from lacy._text import first_line
 from lacy.errors import LacyError
+
+if TYPE_CHECKING:
+    import torch
 
 META = "lacy.json"
 """File that lacy writes beside the weights."""
@@ -85,6 +89,30 @@ def stored_tensors(place: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
                 part = opened.get_slice(name)
                 found[name] = (part.get_dtype(), tuple(part.get_shape()))
     return found
+
+
+def stored_rows(
+    place: Path, choose: Callable[[str, Sequence[int]], list[int]]
+) -> Iterator[tuple[str, tuple[int, ...], torch.Tensor]]:
+    """Yield name, shape and some rows of all weights, without reading the others.
+
+    Args:
+        place: a complete model folder.
+        choose: returns the indices of the rows to read, given the name and the shape.
+    """
+    import torch
+    from safetensors import safe_open
+
+    for file in sorted(_weight_files(place)):
+        with safe_open(place / file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 (no mapping)
+                part = opened.get_slice(name)
+                shape = tuple(part.get_shape())
+                rows = choose(name, shape)
+                if rows == list(range(len(rows))):
+                    yield name, shape, part[: len(rows)] if shape else opened.get_tensor(name)
+                else:
+                    yield name, shape, torch.cat([part[row : row + 1] for row in rows])
 
 
 def reject_other_formats(place: Path) -> None:

@@ -19,6 +19,7 @@ from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.model.building import add_call
 from lacy.model.files import META, check_complete, damaged_model, read_model_json
+from lacy.model.fingerprint import FINGERPRINT, model_fingerprint
 from lacy.model.forward import (
     freeze_biases,
     require_call_last,
@@ -143,7 +144,7 @@ def write_beside(
     (folder / "README.md").write_text(card or _short_card(full), encoding="utf-8")
 
 
-def load_model(path: str | Path, *, context: int | None = None) -> Loaded:
+def load_model(path: str | Path, *, context: int | None = None, verify: bool = True) -> Loaded:
     """Load a model by any name: one taught by lacy, or a raw model from elsewhere.
 
     A model without ``<CALL>`` gets this token in memory, as its last row: token ids and the
@@ -153,12 +154,15 @@ def load_model(path: str | Path, *, context: int | None = None) -> Loaded:
         path: a folder of a model or a run, a checkpoint, a GGUF file, a short name (``smollm2``),
             or a name on the Hub; see ``resolve``.
         context: number of tokens of the longest text that the caller needs.
+        verify: refuse a tuned ``<CALL>`` row if other weights have changed since it was fitted;
+            False for a caller that fits the row again.
 
     Raises:
         LacyError: E13, no such folder; E55, it contains no model; E56, damaged or incomplete; E57,
             ``<CALL>`` is not its last token; E58, an encoder or an unknown architecture; E59, the
-            tokenizer has changed, or ``context`` exceeds the model's; E154, no tokenizer; and the
-            errors of ``resolve`` and ``read_model``.
+            tokenizer has changed, or ``context`` exceeds the model's; E154, no tokenizer; E155,
+            the weights have changed since ``<CALL>`` was tuned; and the errors of ``resolve`` and
+            ``read_model``.
     """
     found = resolve(path)
     place = found if isinstance(found, Path) else download(found, None)
@@ -176,6 +180,9 @@ def load_model(path: str | Path, *, context: int | None = None) -> Loaded:
         _check_tokenizer(place, tokenizer, meta, size)
         loaded = Loaded(read_model(place), tokenizer, meta, place)
         freeze_biases(loaded.model)
+        known = meta.get(FINGERPRINT)
+        if verify and known is not None and known != model_fingerprint(loaded.model):
+            raise LacyError("E155", path=path)
     loaded.name = str(path)
     if context is not None:
         require_context(loaded.model, context, path)
