@@ -33,7 +33,7 @@ class TuneConfig(TextOptions):
     """
 
     model: Positional[str] = field(kw_only=True)
-    """Folder or Hub name of a causal language model."""
+    """Folder of a model or a run, a .gguf file, smollm2, or a Hub name."""
 
     # [Texts]
     data: str = field(kw_only=True)

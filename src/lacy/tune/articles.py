@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lacy.annotate import AnnotateConfig, SpacyAnnotator, annotate_documents, attach_marks, encode
+from lacy.annotate import (
+    AnnotateConfig,
+    SpacyAnnotator,
+    annotate_documents,
+    attach_marks,
+    encode,
+    language_of,
+)
 from lacy.corpus import Encoded, PackedData, ReadReport, read
 from lacy.errors import LacyError
 from lacy.types import Document, MarkFlag
@@ -34,18 +40,6 @@ MIN_ARTICLES = 5
 
 MIN_STARTS = 20
 """Minimum number of value starts in all articles together."""
-
-ENGLISH = frozenset(
-    "the of and in to a was is for on as with by he his at from that it an were which her she be "
-    "are had this or also has but first after who their its they not one been have".split()
-)
-"""The commonest English function words. About 40% of the words of English articles are among them,
-and fewer than 10% of those of other European languages."""
-
-MIN_ENGLISH = 0.15
-"""Minimum share of function words in an English text."""
-
-_WORD = re.compile(r"[^\W\d_]+")
 
 
 @dataclass
@@ -99,20 +93,31 @@ def read_articles(
         reading: further arguments of ``lacy.corpus.read``.
 
     Raises:
-        LacyError: E162, too few articles; E163, most texts are not English; E164, nothing is
+        LacyError: E162, too few articles; E163, most texts are in another
+            language than the annotator's; E164, nothing is
             marked; and the errors of ``read`` and ``PackedData.load``.
     """
     report = ReadReport() if report is None else report
+    notes: list[str] = []
+
+    def say(sentence: str) -> None:
+        notes.append(sentence)
+        notify(sentence)
+
     if isinstance(data, str | Path) and (Path(data) / "lacy_data.json").is_file():
-        found = Articles(_packed_articles(data, tokenizer, articles, tokens, seed), "given", report)
+        encoded, annotator = _packed_articles(data, tokenizer, articles, tokens, seed), "given"
     else:
         stream = (
             read(data, report=report, **reading) if isinstance(data, str | Path) else iter(data)
         )
         documents = [_cut(document, tokens) for document in _sample(stream, articles, seed)]
-        found = _marked(documents, tokenizer, tokens, marks, annotate, report, notify, progress)
-    found.encoded = [article for article in found.encoded if len(article.input_ids) > 2]
-    _require_enough(found, data)
+        documents, annotator = _marked(
+            documents, marks, annotate or AnnotateConfig(), say, progress
+        )
+        encoded = [encode(document, tokenizer, tokens + 1) for document in documents]
+    encoded = [article for article in encoded if len(article.input_ids) > 2]
+    found = Articles(encoded, annotator, report, notes)
+    _require_enough(found, data, say)
     return found
 
 
@@ -140,40 +145,25 @@ def _cut(document: Document, tokens: int) -> Document:
 
 
 def _marked(
-    documents: list[Document],
-    tokenizer: PreTrainedTokenizerFast,
-    tokens: int,
-    marks: Path,
-    annotate: AnnotateConfig | None,
-    report: ReadReport,
-    notify: Notify,
-    progress: bool,
-) -> Articles:
-    """Mark the documents without marks, and encode all."""
-    given = [d for d in documents if d.marks]
-    bare = [d for d in documents if not d.marks]
-    notes, name = [], "given"
-    if given and bare:
-        notes.append(
-            f"{len(bare)} of {len(documents)} articles have no marks; they are marked now."
-        )
-    elif given:
-        notes.append(f"Marks: those of the data ({len(given)} marked articles).")
-    if bare:
-        settings = annotate or AnnotateConfig()
-        annotator = SpacyAnnotator(
-            settings.pipeline, settings.rules, batch_size=settings.batch_size,
-            seconds=settings.text_seconds, notify=lambda sentence: None,
-        )  # fmt: skip
-        notes.append(f"Marks: {annotator.choice}.")
-        if getattr(annotator.nlp, "lang", "") == "en":
-            bare = _english(bare, notes)
-        bare = _annotated(bare, annotator, marks, settings, progress)
-        name = annotator.name if not given else f"given, {annotator.name}"
-    for sentence in notes:
-        notify(sentence)
-    encoded = [encode(document, tokenizer, tokens + 1) for document in [*given, *bare]]
-    return Articles(encoded, name, report, notes)
+    documents: list[Document], folder: Path, settings: AnnotateConfig, say: Notify, progress: bool
+) -> tuple[list[Document], str]:
+    """Mark the documents that have no marks; return all, and the name of the annotator."""
+    given = [document for document in documents if document.marks]
+    bare = [document for document in documents if not document.marks]
+    if not bare:
+        say(f"Marks: those of the data ({len(given)} marked articles).")
+        return given, "given"
+    if given:
+        say(f"{len(bare)} of {len(documents)} articles have no marks; they are marked now.")
+    annotator = SpacyAnnotator(
+        settings.pipeline, settings.rules, batch_size=settings.batch_size,
+        seconds=settings.text_seconds, notify=lambda sentence: None,
+    )  # fmt: skip
+    say(f"Marks: {annotator.choice}.")
+    bare = _annotated(
+        _in_language(bare, annotator.language, say), annotator, folder, settings, progress
+    )
+    return [*given, *bare], f"given, {annotator.name}" if given else annotator.name
 
 
 def _annotated(
@@ -195,25 +185,20 @@ def _annotated(
     return list(attach_marks(documents, place))
 
 
-def _english(documents: list[Document], notes: list[str]) -> list[Document]:
-    """Return the English documents.
+def _in_language(documents: list[Document], language: str, say: Notify) -> list[Document]:
+    """Return the documents that are not recognised as being in another language.
 
     Raises:
-        LacyError: E163, fewer than half are English.
+        LacyError: E163, half of them or more are.
     """
-    english = [document for document in documents if english_share(document.text) >= MIN_ENGLISH]
-    others = len(documents) - len(english)
+    told = [language_of(document.text) for document in documents]
+    kept = [d for d, found in zip(documents, told, strict=True) if found in (None, language)]
+    others = len(documents) - len(kept)
     if 2 * others >= len(documents):
-        raise LacyError("E163", others=others, total=len(documents))
+        raise LacyError("E163", others=others, total=len(documents), language=language)
     if others:
-        notes.append(f"Left out: {others} of {len(documents)} articles that are not in English.")
-    return english
-
-
-def english_share(text: str) -> float:
-    """Return the share of a text's words that are common English function words."""
-    words = _WORD.findall(text.lower())
-    return sum(word in ENGLISH for word in words) / len(words) if words else 0.0
+        say(f"Left out: {others} of {len(documents)} articles in another language.")
+    return kept
 
 
 def _packed_articles(
@@ -235,12 +220,12 @@ def _packed_articles(
     return _sample(segments(), articles, seed)
 
 
-def _require_enough(found: Articles, data: Any) -> None:
+def _require_enough(found: Articles, data: Any, say: Notify) -> None:
     where = data if isinstance(data, str | Path) else "the given documents"
     if len(found) < MIN_ARTICLES:
         raise LacyError("E162", path=where, articles=len(found), least=MIN_ARTICLES)
     if len(found) < FEW_ARTICLES:
-        found.notes.append(
+        say(
             f"Only {len(found)} articles: the row will be weak and its figures uncertain; "
             "with 100 to 200 it is much better."
         )

@@ -1,9 +1,9 @@
 """Compute the hidden states of a frozen model on articles once, and keep them on disk.
 
 One file per article holds what every later step needs: the last hidden state before each predicted
-token, and the loss, entropy and correctness of the model's own prediction. The file's name is a
-digest of the weights, the precision and the article's tokens, so that files of an interrupted or an
-earlier run are used again and those of another model never are.
+token, and the loss, entropy and correctness of the model's own prediction. The file is named after
+the weights' fingerprint, the precision and the article's tokens, so that files of an interrupted or
+an earlier run are used again, and files of another model never are.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def read_states(
     articles: Sequence[Encoded],
     folder: Path,
     *,
-    digest: str,
+    fingerprint: str,
     bf16: bool,
     progress: bool = True,
 ) -> tuple[States, int]:
@@ -92,14 +92,14 @@ def read_states(
         model: a frozen model with ``<CALL>`` as last row, on the device to use.
         articles: tokens and marks.
         folder: where the states are stored.
-        digest: digest of the model's weights.
+        fingerprint: of the model's weights (``lacy.model.model_fingerprint``).
         bf16: compute in bfloat16.
         progress: show a progress bar on a terminal.
 
     Returns:
         The states, and the number of articles that were computed now.
     """
-    paths = [folder / f"{_key(article, digest, bf16)}.safetensors" for article in articles]
+    paths = [folder / f"{_key(article, fingerprint, bf16)}.safetensors" for article in articles]
     missing = [number for number, path in enumerate(paths) if not path.is_file()]
     missing.sort(key=lambda number: len(articles[number].input_ids), reverse=True)
     with _progress_bar(len(articles), progress) as tick:
@@ -114,8 +114,8 @@ def read_states(
     return _assemble(articles, paths), len(missing)
 
 
-def _key(article: Encoded, digest: str, bf16: bool) -> str:
-    found = hashlib.blake2b(f"{FORMAT} {digest} {bf16} ".encode(), digest_size=16)
+def _key(article: Encoded, fingerprint: str, bf16: bool) -> str:
+    found = hashlib.blake2b(f"{FORMAT} {fingerprint} {bf16} ".encode(), digest_size=16)
     found.update(np.asarray(article.input_ids, np.int32).tobytes())
     return found.hexdigest()
 
@@ -185,18 +185,6 @@ def _assemble(articles: Sequence[Encoded], paths: Sequence[Path]) -> States:
         entropy_N=joined("entropy"),
         right_N=joined("right").astype(bool),
     )
-
-
-def weights_digest(model: Any) -> str:
-    """Return a digest of all weights that the text depends on, i.e. without the ``<CALL>`` row."""
-    digest = hashlib.blake2b(digest_size=16)
-    tables = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
-    for name, parameter in model.named_parameters():
-        rows = parameter[:-1] if id(parameter) in tables else parameter
-        digest.update(f"{name} {tuple(rows.shape)} {rows.dtype} ".encode())
-        array = rows.detach().cpu().contiguous().view(torch.uint8).numpy()
-        digest.update(array.data)
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from lacy.corpus import ReadReport
 from lacy.disk import lock
 from lacy.errors import LacyError
 from lacy.evaluate import as_data
-from lacy.model import Loaded, from_checkpoint, resolve, save_model, set_gate
+from lacy.model import FINGERPRINT, Loaded, load_model, model_fingerprint, save_model, set_gate
 from lacy.run import environment, write_atomic
 from lacy.train import bf16_is_fast
 from lacy.tune.articles import read_articles, texts_digest
@@ -34,7 +34,7 @@ from lacy.tune.figures import (
 from lacy.tune.gate import fit_linear, fit_row, folds
 from lacy.tune.misses import first_mentions
 from lacy.tune.settings import Depth, Target
-from lacy.tune.states import States, read_states, weights_digest
+from lacy.tune.states import States, read_states
 from lacy.types import Document
 
 Notify = Callable[[str], object]
@@ -90,7 +90,7 @@ def tune(
     others. The final row is fitted on all articles.
 
     Args:
-        model: folder or Hub name of a causal language model, or an open model.
+        model: name of a causal language model as in ``load_model``, or an open model.
         data: articles as in ``lacy.corpus.read``, packed data, or documents. Documents without
             marks are marked by spaCy and the rules.
         out: folder of the tuned model.
@@ -110,7 +110,7 @@ def tune(
 
     Raises:
         LacyError: E12, a setting is invalid; E150, another tuning writes to ``out``; E162-E165, the
-            articles cannot be used; and the errors of ``from_checkpoint``, ``read`` and
+            articles cannot be used; and the errors of ``load_model``, ``read`` and
             ``save_model``.
     """
     require_one_of("depth", depth, ("row",))
@@ -140,9 +140,14 @@ def tune(
         precision = "bf16" if fast else "fp32"
         clock.step("Hidden states", f"{precision} on {device_used.type}: {why}")
         loaded.model.to(device_used)  # type: ignore[arg-type]
-        digest = weights_digest(loaded.model)
+        fingerprint = model_fingerprint(loaded.model)
         table, computed = read_states(
-            loaded.model, found.encoded, folder, digest=digest, bf16=fast, progress=progress
+            loaded.model,
+            found.encoded,
+            folder,
+            fingerprint=fingerprint,
+            bf16=fast,
+            progress=progress,
         )
         if computed < len(found):
             notify(f"States of {len(found) - computed} articles were in {folder} already.")
@@ -161,7 +166,6 @@ def tune(
             "tokens_per_article": tokens,
             "annotator": found.annotator,
             "texts": texts_digest(found.encoded),
-            "fingerprint": digest,
             "inverse_penalty": inverse_penalty,
             "seed": seed,
             "precision": precision,
@@ -169,10 +173,10 @@ def tune(
             "thresholds": {f"{rate:g}": limit_at(gate_N, rate) for rate in THRESHOLD_RATES},
             "figures": as_data(figures),
         }
-        loaded.meta = {**loaded.meta, "tune": meta}
         kept = {key: value for key, value in loaded.meta.items() if key in ("preset", "training")}
+        loaded.meta = {**kept, FINGERPRINT: fingerprint, "tune": meta}
         save_model(
-            out, loaded.model.cpu(), loaded.tokenizer, {**kept, "tune": meta},
+            out, loaded.model.cpu(), loaded.tokenizer, loaded.meta,
             card=model_card(str(model), meta, figures),
         )  # fmt: skip
         full = {**meta, "environment": environment(), "seconds": clock.seconds()}
@@ -183,21 +187,9 @@ def tune(
 
 def _open(model: str | Path | Loaded) -> tuple[Loaded, list[str]]:
     """Open a model with ``<CALL>`` as its last row, and say what happens to an existing row."""
-    if isinstance(model, Loaded):
-        loaded = model
-    else:
-        place = resolve(model)
-        from lacy.model import META
-
-        meta = {}
-        if isinstance(place, Path) and (place / META).is_file():
-            from lacy._parse import parse_json
-
-            meta = parse_json((place / META).read_text(encoding="utf-8"))
-        opened, tokenizer = from_checkpoint(place)
-        loaded = Loaded(opened, tokenizer, meta, place if isinstance(place, Path) else None)  # type: ignore[arg-type]
+    loaded = model if isinstance(model, Loaded) else load_model(model, verify=False)
     loaded.model.eval()
-    notes = []
+    notes = list(loaded.notes)
     if "tune" in loaded.meta:
         notes.append("This model has been tuned before; its row is replaced.")
     elif "training" in loaded.meta:
