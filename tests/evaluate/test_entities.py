@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.worlds import answer
+from lacy._text import normalized_words
 from lacy.evaluate import as_data
 from lacy.evaluate.entities import (
     ArticleText,
@@ -17,7 +18,6 @@ from lacy.evaluate.entities import (
     entity_precision,
     find_dates,
     find_numbers,
-    normalized_words,
 )
 from lacy.types import Mark
 

@@ -21,22 +21,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from lacy._text import normalized_words
+from lacy.annotate.grammar import trim_value
 from lacy.errors import LacyError
 from lacy.evaluate.entities import (
     ArticleText,
     EntityScores,
     Extract,
     entity_precision,
-    normalized_words,
 )
 from lacy.evaluate.lookahead import look_ahead
 from lacy.evaluate.results import Result, results_of
 from lacy.evaluate.statistics import NO_DATA, Score
-from lacy.types import Answer, Document, Mark, Reply, Request, Unit, call_rate
+from lacy.types import Answer, Document, Mark, Unit, call_rate
 
 if TYPE_CHECKING:
     from lacy.cascade import Calibration, Policy
-    from lacy.sources import Source
 
 PROMPT_WORDS = 4
 """Number of words in the prompt if an article's text does not begin with its title."""
@@ -120,12 +120,11 @@ def evaluate_articles(
         marked = mark_values(articles, extract)
         write_values(path, ((article_subject(a), a.text, a.marks) for a in marked))
         with Database(path, name="article") as database:
-            source = UnstatedOnly(database)
 
             def make_engine(policy: Policy | str) -> Engine:
                 return Engine(
                     loaded,
-                    source,
+                    database,
                     policy,
                     unit=unit,
                     max_new_tokens=max_new_tokens,
@@ -177,12 +176,13 @@ def mark_values(articles: Sequence[Document], extract: Extract) -> list[Document
     for article, article_marks in zip(articles, marks, strict=True):
         prompt_text, seen, values = ArticleText(article_prompt(article)), set[tuple[str, ...]](), []
         for mark in article_marks:
-            value = article.text[mark.start : mark.end]
+            start, end = trim_value(article.text, mark.start, mark.end)
+            value = article.text[start:end]
             key = tuple(normalized_words(value))
             if mark.reason == "CONTENT" or not key or key in seen or prompt_text.contains(value):
                 continue
             seen.add(key)
-            values.append(mark)
+            values.append(replace(mark, start=start, end=end))
         marked_articles.append(replace(article, marks=tuple(values)))
     return marked_articles
 
@@ -201,35 +201,6 @@ def calibrate_on(loaded: Any, articles: Sequence[Document], extract: Extract) ->
     length = context_of(loaded.model)
     marked = mark_values(articles, extract)
     return calibrate(loaded, (truncate_document(a, loaded.tokenizer, length) for a in marked))
-
-
-class UnstatedOnly:
-    """A wrapper around a source that drops candidates which the text already contains.
-
-    Args:
-        source: the wrapped source.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.name = source.name
-
-    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Return the source's replies without values that the text already states."""
-        replies = await self.source.ask(requests)
-        return [self._unstated(q.text, reply) for q, reply in zip(requests, replies, strict=True)]
-
-    def _unstated(self, text: str, reply: Reply) -> Reply:
-        # Spaces on both sides make sure that only whole words match.
-        stated = f" {' '.join(normalized_words(text))} "
-        new = tuple(
-            c for c in reply.candidates if f" {' '.join(normalized_words(c.text))} " not in stated
-        )
-        if reply.candidates and not new:
-            return replace(
-                reply, candidates=(), error=f"{self.name}: all of it is already in the text"
-            )
-        return replace(reply, candidates=new)
 
 
 def write_values(path: Path, annotated: Iterable[tuple[str, str, Sequence[Mark]]]) -> None:
