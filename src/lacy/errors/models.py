@@ -55,7 +55,7 @@ ENTRIES = {
     ),
     "E57": Entry(
         "the model in {path} does not have <CALL> as its last token",
-        "train a model with <CALL> from it: lacy train --init-from {path}",
+        "train a model with <CALL> from it: lacy train --model {path}",
         DATA,
     ),
     "E58": Entry(
@@ -105,6 +105,14 @@ ENTRIES = {
         "{path} is a GGUF model, which lacy can write but not read",
         "use the transformers folder (safetensors) from which it was converted",
         DATA,
+    ),
+    # E172: training of a part of a model
+    "E172": Entry(
+        "the checkpoint {path} needs the model {base} that it was trained from: {why}",
+        "restore that model, or start again in another folder (--out)",
+        DATA,
+        "If only a part of a model is trained, checkpoints contain only this part and refer to "
+        "the model for the rest.",
     ),
     # E60-E64: generation
     "E60": Entry(

@@ -141,7 +141,7 @@ def dry_run(config: TrainConfig) -> DryRun:
     config.check()
     assert config.data is not None
     counted = config.steps is not None or config.tokens is not None
-    if counted and _preset(config) and not config.data.exists():
+    if counted and config.new_model and not config.data.exists():
         return _without_data(config)
     available = _available(config)
     memory = _packed_memory(config)
@@ -172,11 +172,6 @@ def dry_run(config: TrainConfig) -> DryRun:
     )
 
 
-def _preset(config: TrainConfig) -> bool:
-    """True if the run starts from new weights of a preset."""
-    return config.init_from is None and config.fork is None
-
-
 def _without_data(config: TrainConfig) -> DryRun:
     """Return a report on everything that does not depend on the data."""
     vocabulary, context = PAPER.get(config.model, DEFAULTS)
@@ -205,7 +200,7 @@ def _without_data(config: TrainConfig) -> DryRun:
 
 
 def _packed_memory(config: TrainConfig) -> Memory | None:
-    if not _preset(config):
+    if not config.new_model:
         return None
     from lacy.corpus import PackedData
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from lacy.model import (
     build_model,
     freeze_biases,
     from_checkpoint,
+    gate_of,
     read_model,
     require_context,
     set_gate,
@@ -31,11 +32,13 @@ from lacy.train.checkpoint import (
     random_state,
     set_random_state,
 )
-from lacy.train.config import RatePasses, TrainConfig
+from lacy.train.config import AUTOMATIC, RatePasses, TrainConfig
+from lacy.train.depth import TOO_HIGH, choose_lr
 from lacy.train.fitting import FitState, MicroBatch, ModelBody
 from lacy.train.optim import load_state_tensors, make_optimizers, state_tensors
 from lacy.train.reference import reference_losses
 from lacy.train.schedule import WSD, make_schedule
+from lacy.train.trained import Base, Trained, new_row
 from lacy.types import MarkFlag
 
 if TYPE_CHECKING:
@@ -43,6 +46,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lacy.corpus import DataInfo
+
+
+EVAL_ROWS, SLOW_EVAL_ROWS, SLOW_ON_CPU = 256, 32, 50_000_000
+"""Default rows of a validation; models above ``SLOW_ON_CPU`` parameters use fewer on a CPU."""
 
 
 @dataclass
@@ -55,6 +62,8 @@ class Session:
     valid: PackedData
     valid_rows: NDArray[np.int64]
     state: FitState
+    trained: Trained
+    """What of ``state.model`` is trained and saved."""
     schedule: WSD
     device: torch.device
     saved: Saved | None = None
@@ -87,6 +96,7 @@ class Session:
 
     def lr(self, step: int) -> float:
         """Return the learning rate of a step."""
+        assert self.config.lr is not None
         return self.config.lr * self.schedule.at(step)
 
     def batches(self) -> Iterator[list[MicroBatch]]:
@@ -115,9 +125,8 @@ class Session:
 
     def meta(self) -> dict[str, Any]:
         """Return the training entries of ``lacy.json``."""
-        fresh = self.config.init_from is None and self.config.fork is None
         return {
-            "preset": self.config.model if fresh else None,
+            "preset": self.config.model if self.config.new_model else None,
             "training": {
                 "step": self.state.step,
                 "of": self.schedule.total,
@@ -153,18 +162,21 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
     accelerator, device = _device(config)
     assert config.data is not None
     data = PackedData.load(config.data)
+    rate_note = check_rate(config, data.info)
+    start = find_start(config, data, lambda saved: _trained(config, data, saved), resume=resume)
+    source = start.saved or start.forked
+    trained = start.trained or _trained(config, data, start.forked)
+    if start.forked is not None:  # continue with its learning rate and gate
+        config = with_choices(config, start.forked.settings())
+    config, settled = settle(config, trained.model, device)
     valid, valid_rows, train_rows = _validation(config, data)
     if first_process():
         data.verify()
         if valid is not data:
             valid.verify()
-    rate_note = check_rate(config, data.info)
     order = _order(config, train_rows, accelerator)
-    start = find_start(config, data, lambda saved: _model(config, data, saved), resume=resume)
-    source = start.saved or start.forked
-    model = start.model or _model(config, data, start.forked)
-    model.to(device)  # type: ignore[arg-type]
-    state, notes = _fit_state(config, model, device, accelerator)
+    trained.model.to(device)  # type: ignore[arg-type]
+    state, notes = _fit_state(config, trained.model, device, accelerator)
     first_step = 0
     if source is not None:  # a resumed run must keep the start step of its schedule
         first_step = source.step if source is start.forked else int(source.info["start"])
@@ -175,15 +187,18 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
         valid=valid,
         valid_rows=valid_rows,
         state=state,
+        trained=trained,
         schedule=make_schedule(config, rows=train_rows, context=data.context, start=first_step),
         device=device,
         saved=start.saved,
         reference=reference_losses(config, data, device),
-        reasons=[*notes, *[rate_note] * bool(rate_note), *start.notes],
+        reasons=[*settled, *notes, *[rate_note] * bool(rate_note), *start.notes],
         unreadable=start.unreadable,
     )
     if source is not None:
         _restore(session, source)
+    else:
+        torch.manual_seed(config.seed % 2**63)  # for dropout, which some pretrained models have
     return session
 
 
@@ -195,7 +210,7 @@ def _fit_state(
 ) -> tuple[FitState, list[str]]:
     """Return the state before the first step, and one note per automatic choice."""
     if config.method != "none":
-        set_gate(model, config.call_negative)
+        set_gate(model, str(config.call_negative))
     model.train()
     bf16, dtype_note = choose_bf16(config, device)
     passes, passes_note = choose_passes(
@@ -208,7 +223,7 @@ def _fit_state(
     state = FitState(
         model,
         make_optimizers(
-            model, kind=config.optimizer, lr=config.lr, weight_decay=config.weight_decay,
+            model, kind=config.optimizer, lr=config.lr or 0.0, weight_decay=config.weight_decay,
             betas=config.betas,
         ),
         quantile=quantile,
@@ -321,11 +336,12 @@ def _device(config: TrainConfig) -> tuple[Accelerator | None, torch.device]:
 
 def _validation(config: TrainConfig, data: PackedData) -> tuple[PackedData, NDArray[np.int64], int]:
     """Return data and rows for validation, and the number of (first) rows for training."""
+    most = config.eval_rows or EVAL_ROWS
     if config.valid is not None:
         valid = PackedData.load(config.valid, data.tokenizer)
-        return valid, np.arange(min(len(valid), config.eval_rows)), len(data)
+        return valid, np.arange(min(len(valid), most)), len(data)
     train_rows = len(data) - min(round(config.hold_out * len(data)), len(data) - 1)
-    return data, np.arange(train_rows, len(data))[: config.eval_rows], train_rows
+    return data, np.arange(train_rows, len(data))[:most], train_rows
 
 
 def _order(config: TrainConfig, rows: int, accelerator: Accelerator | None) -> BatchOrder:
@@ -340,20 +356,94 @@ def _order(config: TrainConfig, rows: int, accelerator: Accelerator | None) -> B
     return BatchOrder(rows, config.batch_rows, config.seed, rank=rank, world_size=processes)
 
 
-def _model(config: TrainConfig, data: PackedData, source: Saved | None) -> PreTrainedModel:
-    """Load the model of a checkpoint or of --init-from, or build one from a preset."""
-    tokenizer = data.tokenizer
-    if source is not None or config.init_from is not None:
-        place = source.path if source is not None else str(config.init_from)
-        if source is not None and source.info["data"]["tokenizer"] == data.info.tokenizer:
-            model = read_model(source.path)
-            freeze_biases(model)
-        else:
-            model, _ = from_checkpoint(place, tokenizer)
-        do = "annotate the texts again with --context {longest} or less"
-        require_context(model, data.context, place, do)
-        return model
-    return build_model(config.model, tokenizer, context=data.context, seed=config.seed)
+def _trained(config: TrainConfig, data: PackedData, source: Saved | None) -> Trained:
+    """Load the model of a checkpoint or of --model, or build one from a preset; then freeze it."""
+    if source is None:
+        if config.new_model:
+            model = build_model(
+                config.model, data.tokenizer, context=data.context, seed=config.seed
+            )
+            return Trained.start(model, config, config.model)
+        place = str(Path(config.model).resolve()) if Path(config.model).exists() else config.model
+        model, _ = from_checkpoint(config.model, data.tokenizer)
+        _require_context(model, data, place)
+        return Trained.start(model, config, place)
+    depth = str(source.info.get("depth", "full"))
+    if depth != config.depth:
+        why = f"it was trained with depth {depth}, not {config.depth}"
+        do = f"add --depth {depth}, or start from the finished model with --model"
+        raise LacyError("E49", path=source.path, why=why, do=do)
+    if "base" in source.info:
+        base = Base(**source.info["base"])
+        trained = Trained.reopen(source.path, base, config, data.tokenizer)
+    elif source.info["data"]["tokenizer"] == data.info.tokenizer:
+        trained = Trained(read_model(source.path))
+        freeze_biases(trained.model)
+    else:
+        trained = Trained(from_checkpoint(source.path, data.tokenizer)[0])
+    _require_context(trained.model, data, str(source.path))
+    return trained
+
+
+def _require_context(model: PreTrainedModel, data: PackedData, place: str) -> None:
+    do = "annotate the texts again with --context {longest} or less"
+    require_context(model, data.context, place, do)
+
+
+def with_choices(config: TrainConfig, stored: Mapping[str, Any]) -> TrainConfig:
+    """Return the settings with the automatic choices of another run where they are not given."""
+    chosen = {n: stored[n] for n in AUTOMATIC if getattr(config, n) is None and n in stored}
+    return replace(config, **chosen)
+
+
+def settle(
+    config: TrainConfig, model: PreTrainedModel, device: torch.device
+) -> tuple[TrainConfig, list[str]]:
+    """Choose the settings that depend on the model and were not given (``AUTOMATIC``).
+
+    Args:
+        config: the settings.
+        model: the model before the first step.
+        device: where it will be trained.
+
+    Returns:
+        The complete settings, and sentences for the user about choices and doubtful settings.
+    """
+    notes = []
+    parameters = sum(p.numel() for p in model.parameters())
+    lr, why = choose_lr(config.depth, parameters, pretrained=not config.new_model)
+    if config.lr is None:
+        notes.append(why)
+    elif not config.new_model and config.lr > TOO_HIGH * lr:
+        notes.append(
+            f"WARNING: a learning rate of {config.lr:g} will probably destroy what this model"
+            f" knows; {lr:g} suits its size and depth {config.depth} (leave out --lr)"
+        )
+    gate = "softmax" if config.new_model else gate_of(model)
+    negative = config.call_negative
+    if config.method == "none" or config.new_model:
+        negative = negative or "softmax"
+    elif negative is None:
+        negative = "sigmoid" if gate == "sigmoid" else "softmax"
+        if gate == "sigmoid":
+            notes.append("call_negative sigmoid: the model has a gate, which training continues")
+    elif gate == "sigmoid" and negative != "sigmoid":
+        notes.append(
+            f"WARNING: the model has a gate, but call_negative is {negative}: its <CALL> row must"
+            " be learned anew (leave out --call-negative)"
+        )
+    if config.method != "none" and not config.new_model and new_row(model):
+        notes.append(
+            "the <CALL> row is new and starts at a high call loss; a row fitted by lacy tune"
+            " starts at a low one"
+        )
+    rows = config.eval_rows
+    if rows is None:
+        slow = device.type == "cpu" and parameters > SLOW_ON_CPU
+        rows = SLOW_EVAL_ROWS if slow else EVAL_ROWS
+        if slow:
+            notes.append(f"validation on at most {rows} rows: the model is large for a CPU")
+    return replace(config, lr=config.lr or lr, call_negative=negative, eval_rows=rows), notes
 
 
 def _body(model: PreTrainedModel, config: TrainConfig, accelerator: Accelerator | None) -> Any:
