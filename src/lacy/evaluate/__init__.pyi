@@ -1,6 +1,14 @@
-from .articles import ArticleAnswers, ArticlesResult, calibrate_on, evaluate_articles
+from .article_counts import ARTICLE_COUNTS, article_counts
+from .article_sources import article_prompt, open_article_source
+from .articles import (
+    ArticleAnswers,
+    ArticlesResult,
+    answer_articles,
+    calibrate_on,
+    evaluate_articles,
+)
 from .calls import BINS, CalibrationBin
-from .entities import Extract, default_extract, entity_precision
+from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
 from .provenance import SpanLookup, is_borrowed
 from .results import (
@@ -29,6 +37,7 @@ from .statistics import (
 from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
 
 __all__ = [
+    "ARTICLE_COUNTS",
     "BINS",
     "CONFIDENCE",
     "COUNTS",
@@ -51,16 +60,19 @@ __all__ = [
     "WorldAnswers",
     "WorldResult",
     "answer_all",
+    "answer_articles",
+    "article_counts",
+    "article_prompt",
     "as_data",
     "calibrate_on",
     "default_extract",
     "difference",
-    "entity_precision",
     "evaluate_articles",
     "evaluate_world",
     "is_borrowed",
     "metric_of",
     "model_scores",
+    "open_article_source",
     "paired_test",
     "person_counts",
     "ratio_scores",
