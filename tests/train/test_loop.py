@@ -14,7 +14,7 @@ from lacy.model import load_model
 from lacy.run import read_metrics
 from lacy.train import dry_run, loop, train
 from lacy.train.checkpoint import checkpoints, newest, resume_candidates
-from lacy.train.setup import check_rate
+from lacy.train.choices import check_rate
 
 TIMES = ("seconds", "tokens_per_second")
 

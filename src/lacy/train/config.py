@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from lacy._text import did_you_mean
 from lacy.config import Rare
 from lacy.errors import LacyError
-from lacy.model import preset_names
+from lacy.model import SHORT_NAMES, preset_names
 from lacy.objective import (
     METHODS,
     CallNegative,
@@ -32,9 +32,6 @@ MAY_DIFFER = (
     "quiet", "dry_run",
 )  # fmt: skip
 """Settings that a resumed run may change; changing others would make it a different run."""
-
-SHORT_NAMES = ("smollm2",)
-"""Short names of models."""
 
 AUTOMATIC = ("lr", "call_negative", "eval_rows")
 """Settings that are chosen for the model if they are not given (``setup.settle``)."""

@@ -15,11 +15,12 @@ import torch
 
 from lacy._text import format_bytes, format_duration
 from lacy.model import Memory, get_preset, training_memory
+from lacy.train.choices import choose_passes
 from lacy.train.config import TrainConfig
 from lacy.train.fitting import fit
 from lacy.train.flops import SMALL, Work, gpu_lines
 from lacy.train.schedule import make_schedule
-from lacy.train.setup import Session, choose_passes, prepare_session, process_count
+from lacy.train.setup import Session, prepare_session, process_count
 
 MEASURED = 3
 """Number of timed steps; one untimed warm-up step precedes them."""

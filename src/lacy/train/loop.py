@@ -36,11 +36,12 @@ from lacy.train.checkpoint import (
     put_aside,
     write_checkpoint,
 )
+from lacy.train.choices import with_choices
 from lacy.train.config import MAY_DIFFER, TrainConfig
 from lacy.train.console import CARD, Console, TrackerLog, card_facts, trackers
 from lacy.train.fitting import fit
 from lacy.train.meter import Meter, validate
-from lacy.train.setup import Session, first_process, prepare_session, with_choices
+from lacy.train.setup import Session, first_process, prepare_session
 from lacy.train.stopping import CLOSED_OUTPUT, is_out_of_memory, signals
 
 FINITE_EVERY = 50
