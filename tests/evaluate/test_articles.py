@@ -1,6 +1,5 @@
 """Held-out articles as source and judge: prompts, values, openings, conditions, the verb."""
 
-import asyncio
 import json
 import re
 import sqlite3
@@ -13,7 +12,6 @@ from lacy.cascade import truncate_document
 from lacy.cli import main
 from lacy.evaluate import as_data
 from lacy.evaluate.article_sources import (
-    UnstatedOnly,
     article_prompt,
     article_prompts,
     article_subject,
@@ -21,8 +19,8 @@ from lacy.evaluate.article_sources import (
     write_values,
 )
 from lacy.evaluate.articles import calibrate_on, evaluate_articles
-from lacy.testing import ScriptedSource, byte_tokenizer, scripted
-from lacy.types import Document, Mark, Request
+from lacy.testing import byte_tokenizer, scripted
+from lacy.types import Document, Mark
 
 VALUE = re.compile(r"\b(?:[12]\d{3}|[A-Z]\w+(?: [A-Z]\w+)*)\b")
 TOKENIZER = byte_tokenizer()
@@ -91,20 +89,6 @@ def test_the_database_contains_the_values_by_kind(tmp_path):
         (subject, "ENTITY", "Oslo"),
         (subject, "ENTITY", "Rome"),
     ]
-
-
-def offered(text, *values):
-    source = UnstatedOnly(ScriptedSource([list(values)]))
-    (reply,) = asyncio.run(source.ask([Request(text)]))
-    return [candidate.text for candidate in reply.candidates], reply.error
-
-
-def test_values_already_in_the_text_are_not_offered():
-    assert offered("Born in Oslo, in", " Oslo", " Rome") == ([" Rome"], None)
-    assert offered("Born in Oslofjord, in", " Oslo") == ([" Oslo"], None)
-    kept, error = offered("Born in Oslo, in", " Oslo")
-    assert kept == []
-    assert "already in the text" in error
 
 
 # ----------------------------------------------------------------------------- the opening

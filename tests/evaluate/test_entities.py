@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.worlds import answer
+from lacy._text import normalized_words
 from lacy.evaluate import article_counts, as_data
 from lacy.evaluate.article_counts import birth_date
 from lacy.evaluate.entities import (
@@ -18,7 +19,6 @@ from lacy.evaluate.entities import (
     entity_counts,
     find_dates,
     find_numbers,
-    normalized_words,
 )
 from lacy.evaluate.results import ratio_scores
 from lacy.types import Mark

@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lacy.errors import LacyError
 from lacy.model import build_model, load_model, save_model
-from lacy.model.io import META, require_context, resolve
+from lacy.model.io import META, require_context
+from lacy.model.naming import resolve
 from lacy.train.checkpoint import checkpoint_path
 
 

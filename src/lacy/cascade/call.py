@@ -14,6 +14,7 @@ from lacy.cascade.rank import (
     tokenize_candidates,
 )
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
+from lacy.cascade.whole_values import new_candidates, whole_numbers
 from lacy.corpus import TokenText
 from lacy.types import Reply, Request, Span, Unit
 
@@ -45,6 +46,8 @@ async def call_outcomes(
     engine = sequences[0].engine
     if engine.hosted is not None and (names := engine.hosted.special_names):
         replies = [_without_special_names(reply, names) for reply in replies]
+    if engine.unit == "value":
+        replies = [_new_and_whole(s, r) for s, r in zip(sequences, replies, strict=True)]
     groups = [
         tokenize_candidates(reply.candidates, engine.token_text, backend.context - len(s.ids))
         for s, reply in zip(sequences, replies, strict=True)
@@ -62,6 +65,28 @@ async def call_outcomes(
         score_tuple = None if scored is None else tuple(scored)
         outcomes.append(replace(outcome, offered=tuple(groups[n]), scores=score_tuple))
     return outcomes
+
+
+def _new_and_whole(sequence: TextSequence, reply: Reply) -> Reply:
+    """Remove candidates that the text already states, or that would break up a number."""
+    engine, candidates = sequence.engine, reply.candidates
+    if not candidates:
+        return reply
+    if reply.ranked:
+        candidates = new_candidates(sequence.text[sequence.stated_from :], candidates)
+        if not candidates:
+            why = f"the text already states {_all_of(len(reply.candidates))}"
+            return replace(reply, candidates=(), error=why)
+    if engine.hosted is None:  # a server may not have reported the SLM's own token yet
+        own = engine.token_text.bytes_of(sequence.next_token)
+        candidates = whole_numbers(sequence.text, own, candidates)
+    if not candidates:
+        return replace(reply, candidates=(), error="no value completes the number in the text")
+    return replace(reply, candidates=candidates)
+
+
+def _all_of(count: int) -> str:
+    return f"all {count} values" if count > 1 else "its one value"
 
 
 def _without_special_names(reply: Reply, names: Sequence[str]) -> Reply:

@@ -157,7 +157,7 @@ class Watch:
         span = outcome.span if outcome else Span("", "slm")
         sign = -1.0 if engine.policy.signal == "top2" else 1.0
         value, limit = before.decision.value, before.decision.limit
-        has_call, given = engine.call_id is not None, sequence.forced is not None
+        has_call, given = engine.reads_call, sequence.forced is not None
         return DecodeStep(
             start=before.start,
             text=sequence.text[before.start :],

@@ -24,7 +24,8 @@ class SourceOptions:
 
     # [Model]
     model: Positional[str]
-    """Folder of a model or a run; a policy may follow a colon (runs/mine:budget=0.22)."""
+    """Folder of a model or a run, a .gguf file, smollm2, or a Hub name; a policy may follow a colon
+    (runs/mine:budget=0.22)."""
 
     # [Delegation]
     source: Repeated = field(default_factory=list)
@@ -56,7 +57,8 @@ class EngineOptions(SourceOptions):
     # [Delegation]
     policy: str | None = None
     """When to call: never, always, budget=0.22, threshold=0, entropy=2, top2=0.7 or random=0.22;
-    by default budget=0.22, or threshold=0 if that suits the model and its source."""
+    by default budget=0.22, threshold=0 if that suits the model and its source, or entropy=4 for a
+    model that was not taught to call."""
 
     def open(
         self,

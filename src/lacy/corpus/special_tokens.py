@@ -93,7 +93,7 @@ def choose_begin_end(tokenizer: Any, name: str, wanted: str | None = None) -> st
     if end in marks and end != begin:
         end = separator or end
     tokenizer.init_kwargs[KEY] = {"begin": str(begin), "end": str(end)}
-    return f"{why} (--begin-token chooses another)" if why else ""
+    return why
 
 
 def chat_marks(tokenizer: Any) -> set[str]:

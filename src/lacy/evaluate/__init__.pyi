@@ -8,7 +8,7 @@ from .articles import (
     evaluate_articles,
     oracle_rate,
 )
-from .calls import BINS, CalibrationBin
+from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
 from .on_texts import TextMeasurements, measure_on_texts
@@ -32,8 +32,10 @@ from .statistics import (
     RESAMPLES,
     Score,
     as_data,
+    auroc,
     difference,
     paired_test,
+    ratio,
     recovered_share,
 )
 from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
@@ -50,6 +52,7 @@ __all__ = [
     "ArticleAnswers",
     "ArticlesResult",
     "CalibrationBin",
+    "CallCalibration",
     "Extract",
     "FactScores",
     "Measurement",
@@ -67,7 +70,9 @@ __all__ = [
     "article_counts",
     "article_prompts",
     "as_data",
+    "auroc",
     "calibrate_on",
+    "calibration_of",
     "default_extract",
     "difference",
     "evaluate_articles",
@@ -80,6 +85,7 @@ __all__ = [
     "oracle_rate",
     "paired_test",
     "person_counts",
+    "ratio",
     "ratio_scores",
     "ratio_sums",
     "recovered_share",

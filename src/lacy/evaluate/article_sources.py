@@ -16,8 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from lacy.evaluate.entities import ArticleText, Extract, normalized_words
-from lacy.types import Document, Mark, Reply, Request
+from lacy._text import normalized_words
+from lacy.annotate.grammar import trim_value
+from lacy.evaluate.entities import ArticleText, Extract
+from lacy.types import Document, Mark
 
 if TYPE_CHECKING:
     from lacy.sources import Source
@@ -33,7 +35,7 @@ NO_SOURCE, VALUES, DOCUMENTS = "", "values", "documents"
 def open_article_source(
     name: str, articles: Sequence[Document], extract: Extract, prompts: Sequence[str]
 ) -> Iterator[tuple[Source | None, list[str | None]]]:
-    """Open a source for articles; what a text already states is not offered again.
+    """Open a source for articles.
 
     Args:
         name: ``values``, ``documents``, "" for none, or a name as in ``lacy.sources.open_source``.
@@ -56,14 +58,14 @@ def open_article_source(
             marked = mark_values(articles, extract, prompts)
             write_values(path, ((article_subject(a), a.text, a.marks) for a in marked))
             with Database(path, name="article") as database:
-                yield UnstatedOnly(database), [article_subject(a) for a in articles]
+                yield database, [article_subject(a) for a in articles]
         elif name == DOCUMENTS:
             marks = extract([a.text for a in articles])
             texts = [replace(a, marks=tuple(m)) for a, m in zip(articles, marks, strict=True)]
             Documents.build(texts, Path(folder) / "index").close()
             with Documents(Path(folder) / "index", name="articles") as index:
                 titles = [str(a.meta["title"]) if a.meta.get("title") else None for a in articles]
-                yield UnstatedOnly(index), titles
+                yield index, titles
         else:
             titles = [str(a.meta["title"]) if a.meta.get("title") else None for a in articles]
             yield open_source(name), titles
@@ -88,43 +90,15 @@ def mark_values(
     for article, article_marks, prompt in zip(articles, marks, prompts, strict=True):
         prompt_text, seen, values = ArticleText(prompt), set[tuple[str, ...]](), []
         for mark in article_marks:
-            value = article.text[mark.start : mark.end]
+            start, end = trim_value(article.text, mark.start, mark.end)
+            value = article.text[start:end]
             key = tuple(normalized_words(value))
             if mark.reason == "CONTENT" or not key or key in seen or prompt_text.contains(value):
                 continue
             seen.add(key)
-            values.append(mark)
+            values.append(replace(mark, start=start, end=end))
         marked_articles.append(replace(article, marks=tuple(values)))
     return marked_articles
-
-
-class UnstatedOnly:
-    """A wrapper around a source that drops candidates which the text already contains.
-
-    Args:
-        source: the wrapped source.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.name = source.name
-
-    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Return the source's replies without values that the text already states."""
-        replies = await self.source.ask(requests)
-        return [self._unstated(q.text, reply) for q, reply in zip(requests, replies, strict=True)]
-
-    def _unstated(self, text: str, reply: Reply) -> Reply:
-        # Spaces on both sides make sure that only whole words match.
-        stated = f" {' '.join(normalized_words(text))} "
-        new = tuple(
-            c for c in reply.candidates if f" {' '.join(normalized_words(c.text))} " not in stated
-        )
-        if reply.candidates and not new:
-            return replace(
-                reply, candidates=(), error=f"{self.name}: all of it is already in the text"
-            )
-        return replace(reply, candidates=new)
 
 
 def write_values(path: Path, annotated: Iterable[tuple[str, str, Sequence[Mark]]]) -> None:
