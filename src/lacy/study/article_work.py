@@ -149,13 +149,23 @@ def marked_articles(plan: ArticleStudyPlan, articles: Sequence[Document]) -> lis
 
 def tune_run(plan: ArticleStudyPlan, run: ArticleRun) -> None:
     """Tune a model as ``lacy tune`` does."""
+    from lacy.annotate import AnnotateConfig
+    from lacy.corpus import read
     from lacy.tune import tune
 
     assert plan.tune_on is not None and run.settings.tune is not None
     folder = article_run_folder(plan, run)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"only": plan.only, "pipeline": plan.pipeline, **run.settings.tune}
-    tune(str(run.settings.model), plan.tune_on, out=folder / "model", seed=run.seed, **settings)
+    chosen = (d for d in read(plan.tune_on) if plan.only is None or d.meta.get(plan.only))
+    tune(
+        str(run.settings.model), itertools.islice(chosen, TUNE_POOL), out=folder / "model",
+        annotate=AnnotateConfig(pipeline=plan.pipeline), seed=run.seed, progress=False,
+        **run.settings.tune,
+    )  # fmt: skip
+
+
+TUNE_POOL = 2000
+"""Number of articles that tuning chooses from."""
 
 
 def calibrate_run(plan: ArticleStudyPlan, run: ArticleRun) -> None:
