@@ -3,6 +3,7 @@ from .dry import dry_run
 from .fitting import FitState, MicroBatch, StepResult, fit
 from .loop import TrainResult, train
 from .schedule import WSD
+from .setup import bf16_is_fast
 from .stopping import CLOSED_OUTPUT
 from .trainer_adapter import CallTrainer
 
@@ -15,6 +16,7 @@ __all__ = [
     "StepResult",
     "TrainConfig",
     "TrainResult",
+    "bf16_is_fast",
     "dry_run",
     "fit",
     "train",
