@@ -170,6 +170,32 @@ ENTRIES = {
     "E64": Entry(
         "no generated answers in {path}: {why}", "use a file that lacy generate wrote", DATA
     ),
+    # E162-E165: tuning
+    "E162": Entry(
+        "only {articles} usable article(s) in {path}; a tuning needs at least {least}",
+        "give a folder, a .jsonl or a .csv with one article per file or row; 100 to 200 articles "
+        "are enough",
+        DATA,
+        "The articles are split into groups, and each group is scored by a row that was fitted on "
+        "the others.",
+    ),
+    "E163": Entry(
+        "{others} of {total} articles are in another language than the annotator's ({language})",
+        "name a spaCy pipeline of their language, such as --pipeline de_core_news_sm, leave them "
+        "out, or give articles with marks of your own",
+        DATA,
+        "A row that is fitted to wrong marks calls at wrong places.",
+    ),
+    "E164": Entry(
+        "only {starts} value(s) are marked in the {articles} articles of {path}",
+        "give articles with names, dates and numbers, or another annotator: --pipeline NAME",
+        DATA,
+    ),
+    "E165": Entry(
+        "{due} of {tokens} tokens need a call: there is nothing to tell apart",
+        "give more articles, or articles whose marks differ",
+        DATA,
+    ),
     # E80-E83: the made-up world
     "E80": Entry(
         "a world needs at least 10 people, got {people}", "lacy data world --people 400", USAGE

@@ -105,7 +105,7 @@ def choose_passes(config: TrainConfig, processes: int) -> tuple[RatePasses, str]
 
 def choose_bf16(config: TrainConfig, device: torch.device) -> tuple[bool, str]:
     """Return True if the body should run in bfloat16, and a sentence that explains why."""
-    fast, why = _bf16_is_fast(device)
+    fast, why = bf16_is_fast(device)
     if config.dtype == "auto":
         return fast, f"precision {'bf16' if fast else 'fp32'}: {why}"
     wanted = config.dtype == "bf16"
@@ -113,7 +113,8 @@ def choose_bf16(config: TrainConfig, device: torch.device) -> tuple[bool, str]:
     return wanted, f"precision {config.dtype}: as requested{warning}"
 
 
-def _bf16_is_fast(device: torch.device) -> tuple[bool, str]:
+def bf16_is_fast(device: torch.device) -> tuple[bool, str]:
+    """Return True if the device computes quickly in bfloat16, and the reason."""
     if device.type == "cuda":
         good = torch.cuda.is_bf16_supported(including_emulation=False)
         return good, f"{torch.cuda.get_device_name(device)} {'has' if good else 'lacks'} bfloat16"
