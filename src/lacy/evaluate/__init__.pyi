@@ -1,15 +1,17 @@
 from .article_counts import ARTICLE_COUNTS, article_counts
-from .article_sources import article_prompt, open_article_source
+from .article_sources import article_prompts, open_article_source
 from .articles import (
     ArticleAnswers,
     ArticlesResult,
     answer_articles,
     calibrate_on,
     evaluate_articles,
+    oracle_rate,
 )
 from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
+from .on_texts import TextMeasurements, measure_on_texts
 from .provenance import SpanLookup, is_borrowed
 from .results import (
     METRICS,
@@ -59,13 +61,14 @@ __all__ = [
     "Score",
     "SpanLookup",
     "Task",
+    "TextMeasurements",
     "Verdict",
     "WorldAnswers",
     "WorldResult",
     "answer_all",
     "answer_articles",
     "article_counts",
-    "article_prompt",
+    "article_prompts",
     "as_data",
     "auroc",
     "calibrate_on",
@@ -75,9 +78,11 @@ __all__ = [
     "evaluate_articles",
     "evaluate_world",
     "is_borrowed",
+    "measure_on_texts",
     "metric_of",
     "model_scores",
     "open_article_source",
+    "oracle_rate",
     "paired_test",
     "person_counts",
     "ratio",
