@@ -186,13 +186,6 @@ class Trained:
             raise LacyError("E49", path=folder, why=why, do=do) from error
 
 
-def new_row(model: PreTrainedModel) -> bool:
-    """True if the ``<CALL>`` row is the mean of the other rows, as ``from_checkpoint`` adds it."""
-    output: Any = model.get_output_embeddings()
-    weight_VD: Tensor = output.weight.detach()
-    return torch.allclose(weight_VD[-1], weight_VD[:-1].mean(0), rtol=1e-4, atol=1e-7)
-
-
 def _add_adapters(
     model: PreTrainedModel, config: TrainConfig, *, lora: bool, place: str
 ) -> PeftModel:
