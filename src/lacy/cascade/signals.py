@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lacy.cascade.gate_entropy import GateEntropy
 from lacy.cascade.policy import SignalBatch
-from lacy.model import Gate, context_of, gate_of
+from lacy.model import Gate, context_of, gate_of, without_call
 from lacy.types import Document
 
 _MAX_LOGITS = 33_554_432
@@ -82,17 +82,6 @@ def read_signal(logits_BV: Tensor, call_id: int | None, by: str, gate: Gate = "s
         # exp(-inf) * -inf is NaN, but a token without probability must add 0.
         return _numpy(-(logp_BV.exp() * logp_BV.clamp(min=-1e30)).sum(dim=-1))
     raise ValueError(f"there is no signal {by!r}")
-
-
-def without_call(logits: Tensor, call_id: int | None) -> Tensor:
-    """Return the logits without CALL, which is never text; a view if possible."""
-    if call_id is None:
-        return logits
-    if call_id == logits.shape[-1] - 1:
-        return logits[..., :-1]
-    own = logits.clone()
-    own[..., call_id] = -torch.inf
-    return own
 
 
 @dataclass(frozen=True, slots=True)
