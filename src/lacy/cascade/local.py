@@ -47,7 +47,9 @@ class LocalScores:
         whole = len(rows) == len(self.greedy)
         logits_AV = self.logits_RV if whole else self.logits_RV[list(rows)]
         engine, none = self.engine, [0] * len(rows)
-        return step_signals(logits_AV, engine.call_id, none, lambda row: "", engine.gate)
+        return step_signals(
+            logits_AV, engine.call_id, none, lambda row: "", engine.gate, engine.gate_entropy
+        )
 
 
 @dataclass(frozen=True, slots=True)
