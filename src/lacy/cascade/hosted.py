@@ -41,13 +41,14 @@ CallMode = Literal["alone", "stops", "ahead"]
 (ahead)."""
 
 
-def mode_of(sequence: TextSequence) -> CallMode:
-    """Return who decides on a sequence's calls."""
+def mode_of(sequence: TextSequence, gated: bool = False) -> CallMode:
+    """Return who decides on a sequence's calls; ``gated`` if ``<CALL>`` is a separate gate."""
     engine, policy = sequence.engine, sequence.engine.policy
     if isinstance(policy, Never):
         return "alone"
-    if isinstance(policy, Threshold) and policy.signal == "margin" and engine.temperature == 0:
-        return "stops" if abs(policy.limit) < -FORBIDDEN else "ahead"  # the largest bias
+    if isinstance(policy, Threshold) and policy.signal == "margin" and not gated:
+        fits = abs(policy.limit) < -FORBIDDEN  # the largest bias
+        return "stops" if fits and engine.temperature == 0 else "ahead"
     return "ahead"
 
 
@@ -111,7 +112,8 @@ class HostedBackend:
     def add(self, sequences: Sequence[TextSequence]) -> None:
         """Add new sequences."""
         for sequence in sequences:
-            self._texts[id(sequence)] = _Text(sequence, mode_of(sequence))
+            gated = self._server.reference_id is not None
+            self._texts[id(sequence)] = _Text(sequence, mode_of(sequence, gated))
         self.advance()
 
     def ready(self) -> tuple[list[TextSequence], HostedScores]:
@@ -281,9 +283,10 @@ class HostedBackend:
         head, policy = text.tokens[0], text.sequence.engine.policy
         if text.mode == "alone" or (text.mode == "stops" and head.token != self._hosted.call_id):
             return None
-        margin = margin_of(head, self._hosted.call_id)
+        unspoken = self._server.unspoken
+        margin = margin_of(head, *unspoken) if unspoken else -math.inf
         reads_call = policy.signal in ("margin", "p_call") and text.sequence.may_call
-        if reads_call and self._hosted.call_id not in head.top:
+        if reads_call and any(n not in head.top for n in unspoken):
             self._hosted.guessed += 1
         # The server compared exact logits, so the margin is above the limit.
         if text.mode == "stops":
