@@ -25,7 +25,6 @@ import csv
 import itertools
 import json
 import random
-import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,7 +38,7 @@ from lacy.evaluate import as_data
 from lacy.evaluate.articles import ArticleAnswers, calibrate_on, evaluate_articles
 from lacy.evaluate.bits import language_loss
 from lacy.evaluate.calls import call_quality
-from lacy.evaluate.entities import ArticleText, default_extract, entity_counts, find_dates
+from lacy.evaluate.entities import ArticleText, default_extract
 from lacy.evaluate.provenance import SpanLookup
 from lacy.evaluate.signals import read_signals
 from lacy.evaluate.statistics import Score, difference, paired_test, ratio, recovered_share
@@ -49,16 +48,22 @@ from lacy.train import TrainConfig
 from lacy.types import Document
 
 RESULTS = Path(__file__).parent / "results"
-BRACKET = re.compile(r"\(([^()]*)")
-NEAR = 120
-"""Characters in which the bracket with the birth date begins."""
-
 
 SETTINGS = ("method", "delegate", "call_rate", "text_weight", "call_negative", "steps", "seed")
 """Settings of training that are stored with each model."""
 
-COUNTS = ("own", "own_held", "borrowed", "borrowed_held", "tokens", "asked", "born", "born_right")
+COUNTS = (
+    "own_entities", "own_supported", "borrowed_entities", "borrowed_supported", "tokens", "called",
+    "births", "births_right",
+)  # fmt: skip
 """Columns per article."""
+
+
+SCORES = {
+    "entities_right": "precision", "own_entities_right": "own_precision",
+    "borrowed_entities_right": "borrowed_precision", "entities_per_text": "per_text",
+}  # fmt: skip
+"""Metrics of a condition and their column names in the stored tables."""
 
 
 def policies(model: str, args: argparse.Namespace) -> list[str]:
@@ -74,34 +79,9 @@ def policies(model: str, args: argparse.Namespace) -> list[str]:
     return [*both, *(f"budget={r:g}{by}" for r in rates), "threshold=0"]
 
 
-def birth(text: str) -> tuple[int | None, int | None, int | None] | None:
-    """Return the parts of the first date in the bracket that follows the name."""
-    found = BRACKET.search(text[:NEAR])
-    if found is None:
-        return None
-    inside = BRACKET.search(text, found.start())
-    assert inside is not None
-    cut = re.split(r"[–—]| - ", inside.group(1))[0]  # the rest is the death
-    stated = find_dates(cut)
-    return next(iter(stated)) if len(stated) == 1 else None
-
-
-def births(condition: ArticleAnswers, articles: list[Document]) -> np.ndarray:
-    """Return ``[articles, 2]``: 1 if a birth date is stated, and 1 if it is the article's."""
-    rows = []
-    for answer, article in zip(condition.answers, articles, strict=True):
-        ours, theirs = birth(answer.text), birth(article.text)
-        both = bool(ours and theirs)
-        held = both and all(a in (None, b) for a, b in zip(ours, theirs, strict=True))
-        rows.append((both, held))
-    return np.asarray(rows, float)
-
-
-def counts_of(condition: ArticleAnswers, articles: list[Document], extract) -> np.ndarray:
+def counts_of(condition: ArticleAnswers) -> np.ndarray:
     """Return ``COUNTS`` of each article."""
-    entities = entity_counts(condition.answers, [a.text for a in articles], extract)
-    spent = [(answer.tokens, answer.called_tokens) for answer in condition.answers]
-    return np.hstack([entities, np.asarray(spent, float), births(condition, articles)])
+    return np.stack([condition.counts[name] for name in COUNTS], axis=1)
 
 
 def wrong(condition: ArticleAnswers, articles: list[Document], extract, count: int) -> list[str]:
@@ -131,15 +111,15 @@ def one_model(name: str, folder: str, args: argparse.Namespace, data: dict) -> t
     )  # fmt: skip
     rows, counts = [], {}
     for policy, condition in result.conditions.items():
-        counts[name, policy] = counts_of(condition, articles, extract)
+        counts[name, policy] = counts_of(condition)
         calls = sum(answer.calls for answer in condition.answers) / len(condition.answers)
         rows.append({
             "model": name, "calls_per_text": calls, "policy": policy,
-            "call_rate": condition.call_rate, **as_data(condition.scores),
+            "call_rate": condition.call_rate,
+            **{short: as_data(condition.scores[metric]) for metric, short in SCORES.items()},
         })  # fmt: skip
-        print(name, policy, f"{condition.scores.precision.value:.3f}", f"{condition.call_rate:.3f}",
-              f"own {condition.scores.own_precision.value:.3f}",
-              f"of {condition.scores.per_text.value:.1f}", flush=True)  # fmt: skip
+        shown = [f"{metric} {condition.scores[metric]}" for metric in SCORES]
+        print(name, policy, f"{condition.call_rate:.3f}", *shown, flush=True)
         if args.wrong and policy.startswith("budget"):
             print(*wrong(condition, articles, extract, args.wrong), sep="\n")
         if args.show and policy.startswith(("never", "budget", "oracle")):

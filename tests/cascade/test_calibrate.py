@@ -18,11 +18,11 @@ from lacy.cascade.calibration import (
     calibrate,
 )
 from lacy.cascade.policy import Budget, Never, with_calibration
+from lacy.cascade.pruning import best_index
 from lacy.cascade.rank import (
     CALIBRATED_ABSTAIN,
     DEFAULT_ABSTAIN,
     SLACK,
-    best_index,
     min_score,
     reference_score,
 )

@@ -10,15 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.worlds import answer
-from lacy.evaluate import as_data
+from lacy._text import normalized_words
+from lacy.evaluate import article_counts, as_data
+from lacy.evaluate.article_counts import birth_date
 from lacy.evaluate.entities import (
     ArticleText,
     default_extract,
-    entity_precision,
+    entity_counts,
     find_dates,
     find_numbers,
-    normalized_words,
 )
+from lacy.evaluate.results import ratio_scores
 from lacy.types import Mark
 
 ARTICLE = (
@@ -90,31 +92,65 @@ def test_precision_by_hand():
         ),
         answer("Bob", (" knew ", "slm"), ("Zoe", "article"), (" Zoe.", "slm")),
     ]
-    found = entity_precision(texts, ["Ann Bell, Oslo, 1901", "Bob"], extract)
     # own: Rome (no), 1901 (yes); borrowed: Oslo (yes), Zoe (no, told twice, counted once)
-    assert found.precision.value == pytest.approx(2 / 4)
-    assert found.own_precision.value == pytest.approx(1 / 2)
-    assert found.borrowed_precision.value == pytest.approx(1 / 2)
-    assert found.borrowed.value == pytest.approx(2 / 4)
-    assert found.per_text.value == pytest.approx(2.0)
-    assert (found.supported, found.entities, found.precision.n) == (2, 4, 2)
-    json.dumps(as_data(found), allow_nan=False)
+    found = entity_counts(texts, ["Ann Bell, Oslo, 1901", "Bob"], extract)
+    assert found.tolist() == [[2, 1, 1, 1], [0, 0, 1, 0]]
+    scores = ratio_scores(article_counts(texts, ["Ann Bell, Oslo, 1901", "Bob"], extract))
+    assert scores["entities_right"].value == pytest.approx(2 / 4)
+    assert scores["own_entities_right"].value == pytest.approx(1 / 2)
+    assert scores["borrowed_entities_right"].value == pytest.approx(1 / 2)
+    assert scores["entities_per_text"].value == pytest.approx(2.0)
+    assert scores["right_per_text"].value == pytest.approx(1.0)
+    assert scores["entities_right"].n == 2
+    json.dumps(as_data(scores), allow_nan=False)
 
 
 def test_entities_of_the_prompt_do_not_count():
-    found = entity_precision([answer("Ann Bell", (" is Ann Bell.", "slm"))], ["Ann Bell"], extract)
-    assert found.entities == 0
+    text = answer("Ann Bell", (" is Ann Bell.", "slm"))
+    assert not entity_counts([text], ["Ann Bell"], extract).any()
 
 
 def test_repetitions_do_not_count():
     text = answer("Ann", *[(" in Oslo", "slm")] * 20)
-    assert entity_precision([text], ["Oslo"], extract).entities == 1
+    assert entity_counts([text], ["Oslo"], extract).tolist() == [[1, 1, 0, 0]]
 
 
 def test_texts_without_entities():
-    found = entity_precision([answer("Ann", (" sings", "slm"))] * 2, ["", ""], extract)
-    assert as_data(found.precision)["value"] is None
-    assert found.per_text.value == 0.0
+    found = article_counts([answer("Ann", (" sings", "slm"))] * 2, ["", ""], extract)
+    scores = ratio_scores(found)
+    assert as_data(scores["entities_right"])["value"] is None
+    assert scores["entities_per_text"].value == 0.0
+
+
+def test_recall_counts_values_of_an_equally_long_stretch():
+    text = answer("Ann", (" lived in Oslo and Rome in 1900.", "slm"))
+    article = "Ann moved to Oslo, Bonn or Lima, and later on to Rome."
+    found = article_counts([text], [article], extract)
+    assert (found["values"].item(), found["values_stated"].item()) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "date"),
+    [
+        ("Ann Bell (12 March 1879 – 4 May 1950) was", (12, 3, 1879)),
+        ("Ann Bell (born 1901) was", (None, None, 1901)),
+        ("Ann Bell (1900 or 1901) was", None),
+        ("Ann Bell was born in 1901.", None),
+        ("x" * 130 + "(born 1901)", None),
+    ],
+)
+def test_the_date_of_birth_stands_in_the_bracket_after_the_name(text, date):
+    assert birth_date(text) == date
+
+
+def test_birth_dates_agree_in_the_parts_that_are_stated():
+    reference = "Ann Bell (12 March 1879 – 4 May 1950)"
+    dates = ("1879", "12 March 1880", "March 1879")
+    texts = [answer("Ann Bell", (f" ({date})", "slm")) for date in dates]
+    texts += [answer("Ann Bell", (" sings", "slm")), answer("Ann Bell (1879)")]
+    found = article_counts(texts, [reference] * 5, extract)
+    assert found["births"].tolist() == [1, 1, 1, 0, 0]  # the last prompt gives the date
+    assert found["births_right"].tolist() == [1, 0, 1, 0, 0]
 
 
 def test_the_projects_own_rules_find_numbers_and_dates():
@@ -126,12 +162,12 @@ def test_the_projects_own_rules_find_numbers_and_dates():
 
 
 def test_no_texts():
-    json.dumps(as_data(entity_precision([], [], extract)), allow_nan=False)
+    json.dumps(as_data(ratio_scores(article_counts([], [], extract))), allow_nan=False)
 
 
 def test_references_must_match():
     with pytest.raises(ValueError, match="references"):
-        entity_precision([answer("Ann")], [], extract)
+        entity_counts([answer("Ann")], [], extract)
 
 
 @given(st.text(max_size=60), st.integers(0, 59), st.integers(1, 20))

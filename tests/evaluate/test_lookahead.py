@@ -91,8 +91,11 @@ def test_an_oracle_among_the_conditions_over_articles():
     rates = [call_rate(condition.answers) for condition in conditions.values()]
     assert rates == sorted(rates) and rates[0] == 0 < rates[1] < rates[2]
     assert conditions["oracle"].policy == "oracle"
-    assert conditions["oracle"].scores.borrowed_precision.value == 1.0
-    assert conditions["oracle"].scores.precision.value > conditions["never"].scores.precision.value
+    assert conditions["oracle"].scores["borrowed_entities_right"].value == 1.0
+    assert (
+        conditions["oracle"].scores["entities_right"].value
+        > conditions["never"].scores["entities_right"].value
+    )
 
 
 def test_an_oracle_s_share():

@@ -2,6 +2,7 @@ from .align import encode, encode_many, strip_mark, token_spans
 from .check import check_marks
 from .config import RULES_VERSION, AnnotateConfig, Rules
 from .judge_labels import LabelReport, read_labels
+from .language import language_of, language_warning
 from .live import LiveJudge
 from .packing import PackEstimate, PackSettings, estimate_packing, mark_and_pack
 from .protocol import Annotator, merge_marks, validated_marks
@@ -28,6 +29,8 @@ __all__ = [
     "encode",
     "encode_many",
     "estimate_packing",
+    "language_of",
+    "language_warning",
     "mark_and_pack",
     "merge_marks",
     "read_labels",

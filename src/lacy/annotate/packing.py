@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lacy.annotate.align import encode_many
+from lacy.annotate.language import MAX_TEXTS, language_warning
 from lacy.annotate.protocol import Annotator
 from lacy.annotate.shards import annotate_documents, attach_marks
 from lacy.corpus import PackedData, load_tokenizer, train_tokenizer
@@ -73,7 +74,8 @@ def mark_and_pack(
             stored labels of a judge).
         settings: tokenizer, row length and worker processes.
         marks: folder for the marks of ``annotator``; by default ``out`` with ``-marks`` appended.
-        notify: called with a sentence for each automatic choice, and for skipped texts.
+        notify: called with a sentence for each automatic choice, for skipped texts, and if the
+            texts are not in the annotator's language.
 
     Returns:
         The packed data.
@@ -84,6 +86,7 @@ def mark_and_pack(
     """
     settings = settings or PackSettings()
     out = Path(out)
+    _warn_of_languages(read_documents(), annotator, notify)
     tokenizer = _tokenizer(read_documents, settings, notify)
     marked: Iterator[Document]
     if annotator is None:
@@ -135,6 +138,7 @@ def estimate_packing(
     """Estimate size and duration of ``mark_and_pack`` from a sample, without writing anything."""
     settings = settings or PackSettings()
     documents = list(itertools.islice(read_documents(), sample))
+    _warn_of_languages(documents, annotator, notify)
     count = characters = 0
     for document in read_documents():
         count += 1
@@ -156,13 +160,29 @@ def estimate_packing(
     return PackEstimate(len(documents), count, characters, total, fact_share, seconds)
 
 
+def _warn_of_languages(
+    documents: Iterable[Document], annotator: Annotator | None, notify: Callable[[str], None]
+) -> None:
+    """Warn if the first documents are not in the annotator's language, if it has one."""
+    language = getattr(annotator, "language", None)
+    if language is None:
+        return
+    texts = (document.text for document in itertools.islice(documents, MAX_TEXTS))
+    if warning := language_warning(texts, language):
+        notify(warning)
+
+
 def _tokenizer(
     read_documents: Reader, settings: PackSettings, notify: Callable[[str], None]
 ) -> PreTrainedTokenizerFast:
     """Load the tokenizer named in the settings, or train one on the texts."""
     begin = settings.begin_token
     if settings.tokenizer is not None:
-        return load_tokenizer(settings.tokenizer, begin=begin, notify=notify)
+        return load_tokenizer(
+            settings.tokenizer,
+            begin=begin,
+            notify=lambda why: notify(f"{why} (--begin-token chooses another)"),
+        )
     if begin is not None:
         why = "a tokenizer that is trained here uses one token as begin and end token"
         do = "omit it, or give a tokenizer with --tokenizer"

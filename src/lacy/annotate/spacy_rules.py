@@ -158,6 +158,11 @@ class SpacyAnnotator:
             missing["learned"] = f"the pipeline has no component {FACTS!r}"
         return missing
 
+    @property
+    def language(self) -> str:
+        """ISO 639-1 code of the pipeline's language."""
+        return str(self.nlp.lang)
+
     def settings(self) -> dict[str, Any]:
         """Return everything that influences the marks: pipeline, spaCy version and rules."""
         import spacy

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lacy._parse import parse_json
+from lacy.cascade.gate_entropy import GateEntropy
 from lacy.cascade.reference import ReferenceLikelihoods, ReferenceText, ValueKey
 from lacy.cascade.signals import call_id_of, teacher_forced_signals
 from lacy.errors import LacyError
@@ -126,11 +127,18 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
         "entropy": [],
         "top2": [],
     }
+    gate_entropy = GateEntropy.from_meta(getattr(loaded, "meta", None))
+    if gate_entropy is not None:
+        signal_parts["gate+entropy"] = []
     for signals in teacher_forced_signals(loaded, texts.values()):
         fact = (signals.marks & MarkFlag.FACT) > 0
         start = (signals.marks & MarkFlag.START) > 0
         for name, parts in signal_parts.items():
-            parts.append(getattr(signals, name)[start | ~fact])
+            if name == "gate+entropy" and gate_entropy is not None:
+                signal = gate_entropy(signals.margin, signals.entropy)
+            else:
+                signal = getattr(signals, name)
+            parts.append(signal[start | ~fact])
         after = fact[:-1] & (~fact[1:] | start[1:])
         ends.update(signals.targets[1:][after].tolist())
         if not signals.truncated:

@@ -150,6 +150,8 @@ class Engine(EngineSettings):
         return TextSequence(
             self, number, next(self._streams), subject, ids, prompt, limit,
             self.token_text.stream(), generator, implied=len(begin),
+            # A chat's question may name the value that answers it.
+            stated_from=len(prompt) if prompt_ids else 0,
         )  # fmt: skip
 
     def loop(

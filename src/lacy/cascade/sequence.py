@@ -42,8 +42,9 @@ class CallOutcome:
     """True if the text must end here, because the answer does not fit any more."""
     offered: tuple[TokenizedCandidate, ...] = ()
     """All candidates that could have been appended."""
-    scores: tuple[float, ...] | None = None
-    """The score of each candidate in ``offered``, if they were ranked."""
+    scores: tuple[float | None, ...] | None = None
+    """The score of each candidate in ``offered``, if they were ranked; None for a candidate that
+    certainly was not the best one (``pruning``)."""
     limit: float | None = None
     """The minimum score for the best candidate."""
 
@@ -91,6 +92,8 @@ class TextSequence:
     generator: torch.Generator | None = None
     implied: int = 0
     """Number of tokens at the beginning of ``ids`` that the engine added (the begin token)."""
+    stated_from: int = 0
+    """Values in the text from this character on are not borrowed again."""
     forced: deque[int] | None = None
     """Tokens of a given text; they are appended instead of own tokens and answers."""
     on_text: Callable[[Span], object] | None = None
@@ -136,6 +139,12 @@ class TextSequence:
         """True unless the text ends inside a character or has had too many answers in a row."""
         most = self.engine.calls_in_row
         return self.whole and (most is None or self.answers_in_row < most)
+
+    @property
+    def own_since_answer(self) -> str | None:
+        """The model's own text since the last answer of a source; None if there was none."""
+        last = self.spans[-1]
+        return "".join(self._own) if last.asked and last.speaker != "slm" else None
 
     def apply(self, outcome: CallOutcome | None, context: int) -> None:
         """Append the result of a step: an answer, or the model's own token.

@@ -9,13 +9,21 @@ from typing import Any, Literal, Self, get_args
 
 from lacy._require import require_at_least, require_one_of
 from lacy.cascade.calibration import Calibration
+from lacy.cascade.gate_entropy import GateEntropy
 from lacy.cascade.hosted_model import Hosted
-from lacy.cascade.policy import Controller, Never, Policy, parse_policy, with_calibration
+from lacy.cascade.policy import (
+    Controller,
+    Never,
+    Policy,
+    with_calibration,
+    with_fitted_limit,
+)
+from lacy.cascade.policy_text import parse_policy
 from lacy.cascade.reference import ReferenceLikelihoods
 from lacy.cascade.signals import call_id_of
 from lacy.corpus import TokenText, begin_end
 from lacy.errors import LacyError
-from lacy.model import context_of, end_ids, gate_of
+from lacy.model import context_of, end_ids, gate_of, taught_to_call
 from lacy.sources import DEFAULT_TIMEOUT, Source
 from lacy.types import Unit
 
@@ -24,6 +32,9 @@ DEFAULT_BATCH = 32
 
 At = Literal["any", "word"]
 """Where a text may call: at any token, or only where a word or number begins."""
+
+RAW_ENTROPY = 4.0
+"""Entropy (nats) above which a model that was not taught to call does so by default."""
 
 DEFAULT_ABSTAIN = math.log(0.05)
 """Score below which no candidate is used: the kind fits with a probability of less than 5%."""
@@ -93,15 +104,18 @@ class EngineSettings:
 
     def _read_model(self, loaded: Any) -> None:
         """Set the attributes that decoding needs to know about the model."""
+        self.gate_entropy = GateEntropy.from_meta(getattr(loaded, "meta", None))
         if self.hosted is None:
             self.model = loaded.model.eval()
             self._rows = int(self.model.config.vocab_size)
             self.call_id, self.gate = call_id_of(loaded), gate_of(self.model)
+            self.reads_call = self.call_id is not None and taught_to_call(self.model)
             self.end_ids = end_ids(self.tokenizer, self.model)
             self.context = context_of(self.model)
             return
         self.model, self._rows = None, len(self.tokenizer)
         self.call_id, self.gate = self.hosted.call_id, self.hosted.gate
+        self.reads_call = self.call_id is not None
         self.end_ids, self.context = self.hosted.end_ids, self.hosted.context
 
     def _reference_likelihoods(self, calibration: Calibration) -> ReferenceLikelihoods:
@@ -151,9 +165,17 @@ class EngineSettings:
 
     def _set_policy(self, policy: Policy) -> None:
         """Use a policy, started from the calibration's signals, if the model supports it."""
+        policy = with_fitted_limit(policy, self.gate_entropy)
         self.policy = with_calibration(policy, self._calibration_signals)
-        if self.call_id is None and self.policy.signal in ("margin", "p_call"):
+        needs_call = self.policy.signal in ("margin", "p_call")
+        if needs_call and self.call_id is not None and not self.reads_call:
+            name = getattr(self.loaded, "name", "") or "MODEL"
+            raise LacyError("E152", policy=policy, name=name, entropy=RAW_ENTROPY)
+        if needs_call and self.call_id is None:
             where = f" in {path}" if (path := getattr(self.loaded, "path", None)) else ""
             raise LacyError("E62", rows=self._rows, tokens=len(self.tokenizer), where=where)
         if self.hosted is not None:
             self.hosted.check_policy(policy)
+        if self.policy.signal == "gate+entropy" and self.gate_entropy is None:
+            name = getattr(self.loaded, "name", "") or "MODEL"
+            raise LacyError("E166", policy=policy, name=name)

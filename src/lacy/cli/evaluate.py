@@ -20,6 +20,7 @@ from lacy.errors import LacyError
 if TYPE_CHECKING:
     from lacy.cascade import Calibration
     from lacy.evaluate import Extract, Result, Task
+    from lacy.model import Loaded
     from lacy.types import Document
 
 
@@ -48,7 +49,8 @@ class EvaluateConfig(SourceOptions):
     # [Delegation]
     policies: list[str] = field(default_factory=list)
     """Policies to evaluate, one row of the table each; by default never, random and budget at
-    --call-rate, and threshold=0 if the model also learned where not to call."""
+    --call-rate, and threshold=0 if the model also learned where not to call. A model that was not
+    taught to call gets a budget by entropy."""
     call_rate: float = 0.22
     """Share of tokens from sources for the default policies (0.22 as in the paper)."""
 
@@ -86,7 +88,7 @@ def run(config: EvaluateConfig) -> int:
     from lacy.model import load_model
 
     loaded = load_model(config.model)
-    policies = config.policies or _default_policies(config.call_rate, loaded.meta)
+    policies = config.policies or _default_policies(config.call_rate, loaded)
     common = {
         "policies": policies, "unit": config.unit, "max_new_tokens": config.max_new_tokens,
         "seed": config.seed,
@@ -107,10 +109,17 @@ def run(config: EvaluateConfig) -> int:
     return 0
 
 
-def _default_policies(rate: float, meta: Mapping[str, Any]) -> list[str]:
+def _default_policies(rate: float, loaded: Loaded) -> list[str]:
     """Return the default policies: no calls, random calls, a budget, and perhaps threshold 0."""
-    policies = ["never", f"random={rate:g}", f"budget={rate:g}"]
-    policies += ["threshold=0"] if cascade.trained_not_to_call(meta) else []
+    from lacy.model import gate_of
+
+    policies = ["never", f"random={rate:g}"]
+    if loaded.calls:
+        policies.append(f"budget={rate:g}")
+        gated = gate_of(loaded.model) == "sigmoid" or cascade.trained_not_to_call(loaded.meta)
+        policies += ["threshold=0"] * gated
+    else:
+        policies.append(f"budget={rate:g},by=entropy")
     print(f"Policies: {', '.join(policies)} (change them by --policies)", file=sys.stderr)
     return policies
 

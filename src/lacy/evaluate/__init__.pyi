@@ -1,7 +1,17 @@
-from .articles import ArticleAnswers, ArticlesResult, calibrate_on, evaluate_articles
-from .calls import BINS, CalibrationBin
-from .entities import Extract, default_extract, entity_precision
+from .article_counts import ARTICLE_COUNTS, article_counts
+from .article_sources import article_prompts, open_article_source
+from .articles import (
+    ArticleAnswers,
+    ArticlesResult,
+    answer_articles,
+    calibrate_on,
+    evaluate_articles,
+    oracle_rate,
+)
+from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
+from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
+from .on_texts import TextMeasurements, measure_on_texts
 from .provenance import SpanLookup, is_borrowed
 from .results import (
     METRICS,
@@ -22,13 +32,16 @@ from .statistics import (
     RESAMPLES,
     Score,
     as_data,
+    auroc,
     difference,
     paired_test,
+    ratio,
     recovered_share,
 )
 from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
 
 __all__ = [
+    "ARTICLE_COUNTS",
     "BINS",
     "CONFIDENCE",
     "COUNTS",
@@ -39,6 +52,7 @@ __all__ = [
     "ArticleAnswers",
     "ArticlesResult",
     "CalibrationBin",
+    "CallCalibration",
     "Extract",
     "FactScores",
     "Measurement",
@@ -47,22 +61,31 @@ __all__ = [
     "Score",
     "SpanLookup",
     "Task",
+    "TextMeasurements",
     "Verdict",
     "WorldAnswers",
     "WorldResult",
     "answer_all",
+    "answer_articles",
+    "article_counts",
+    "article_prompts",
     "as_data",
+    "auroc",
     "calibrate_on",
+    "calibration_of",
     "default_extract",
     "difference",
-    "entity_precision",
     "evaluate_articles",
     "evaluate_world",
     "is_borrowed",
+    "measure_on_texts",
     "metric_of",
     "model_scores",
+    "open_article_source",
+    "oracle_rate",
     "paired_test",
     "person_counts",
+    "ratio",
     "ratio_scores",
     "ratio_sums",
     "recovered_share",

@@ -10,17 +10,14 @@ entities of the prompt do not count, so repeating and echoing do not improve the
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lacy._text import MONTHS
+from lacy._text import MONTHS, normalized_words
 from lacy.evaluate.provenance import SpanLookup, is_borrowed
-from lacy.evaluate.statistics import Score, ratio
 from lacy.types import Answer, Mark
 
 Extract = Callable[[Sequence[str]], list[list[Mark]]]
@@ -58,21 +55,9 @@ _DATES = [
 ]
 _DIGITS = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\w)|\d+(?:\.\d+)?"
 _NUMBER = re.compile(rf"(?<![\w.,-])[-−]?(?:{_DIGITS})")
-_WORD = re.compile(rf"(?:{_DIGITS})(?!\w)|\w+")
 
 DateParts = tuple[int | None, int | None, int | None]
 """Day, month and year; None for a part that the text does not give."""
-
-
-def normalized_words(text: str) -> list[str]:
-    """Split a text into words without case, accents, punctuation and possessive endings.
-
-    Numbers such as 1,234.5 stay whole.
-    """
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
-    plain = re.sub(r"['’]s\b", "", plain)
-    return [word.replace(",", "") for word in _WORD.findall(plain)]
 
 
 def find_numbers(text: str) -> set[float]:
@@ -143,7 +128,7 @@ class _Entity:
     def is_in(self, article: ArticleText) -> bool:
         """True if an article contains the entity."""
         if self.dates and all(
-            any(_agrees(ours, theirs) for theirs in article._dates) for ours in self.dates
+            any(parts_agree(ours, theirs) for theirs in article._dates) for ours in self.dates
         ):
             return True
         if self.numbers:
@@ -151,67 +136,22 @@ class _Entity:
         return not self.dates and f" {' '.join(self.words)} " in article._words
 
 
-def _agrees(given: DateParts, known: DateParts) -> bool:
-    """True if every part that ``given`` has is equal in ``known``."""
+def parts_agree(given: DateParts, known: DateParts) -> bool:
+    """True if every part of a date that ``given`` has is equal in ``known``."""
     return all(
         part is None or part == known_part for part, known_part in zip(given, known, strict=True)
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class EntityScores:
-    """Shares of generated entities that the article contains; intervals are over texts."""
-
-    precision: Score
-    per_text: Score
-    """New entities per text; a text without any cannot be wrong, so read both figures."""
-    own_precision: Score
-    """Precision of the entities in the SLM's own words."""
-    borrowed_precision: Score
-    """Precision of the entities from a source."""
-    borrowed: Score
-    """Share of the entities that come from a source."""
-    supported: int
-    """Number of entities that the article contains."""
-    entities: int
-    """Number of new entities."""
-
-
-def entity_precision(
-    answers: Sequence[Answer],
-    references: Sequence[str],
-    extract: Extract | None = None,
-    *,
-    seed: int = 0,
-) -> EntityScores:
-    """Score generated texts against one reference article each.
-
-    Args:
-        answers: generated texts with provenance.
-        references: for each answer, the article about the same subject.
-        extract: finds the entities; by default ``default_extract()``.
-        seed: seed of the bootstrap.
-
-    Raises:
-        ValueError: answers and references differ in number.
-    """
-    table = entity_counts(answers, references, extract)
-    own, own_supported, borrowed, borrowed_supported = table.T
-    return EntityScores(
-        precision=ratio(own_supported + borrowed_supported, own + borrowed, seed=seed),
-        per_text=ratio(own + borrowed, np.ones(len(table)), unit="entities per text", seed=seed),
-        own_precision=ratio(own_supported, own, seed=seed),
-        borrowed_precision=ratio(borrowed_supported, borrowed, seed=seed),
-        borrowed=ratio(borrowed, own + borrowed, seed=seed),
-        supported=int((own_supported + borrowed_supported).sum()),
-        entities=int((own + borrowed).sum()),
     )
 
 
 def entity_counts(
     answers: Sequence[Answer], references: Sequence[str], extract: Extract | None = None
 ) -> NDArray[np.float64]:
-    """Return the counts behind ``entity_precision``, one row per text.
+    """Count the new entities of generated texts, one row per text.
+
+    Args:
+        answers: generated texts with provenance.
+        references: for each answer, the article about the same subject.
+        extract: finds the entities; by default ``default_extract()``.
 
     Returns:
         ``[texts, 4]``: own entities, own entities that the article contains, borrowed entities,

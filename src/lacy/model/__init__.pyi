@@ -1,8 +1,9 @@
-from .building import build_model, from_checkpoint
+from .building import add_call, build_model, from_checkpoint
 from .cache import keeps_keys_and_values
 from .decode import Decoder, RecomputingDecoder, context_of
 from .ends import end_ids
-from .files import INDEX, WEIGHTS, check_complete, damaged_model, newest_complete, resolve
+from .files import INDEX, WEIGHTS, check_complete, damaged_model, newest_complete
+from .fingerprint import FINGERPRINT, model_fingerprint
 from .forward import (
     Gate,
     freeze_biases,
@@ -11,16 +12,22 @@ from .forward import (
     hidden_states,
     positions,
     set_gate,
+    set_taught,
+    taught_to_call,
 )
 from .gguf import write_gguf
 from .io import META, Loaded, load_model, require_context, save_model, write_beside, write_model
+from .likelihood import without_call
+from .naming import SHORT_NAMES, resolve
 from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training_memory
 from .weights import read_model
 
 __all__ = [
+    "FINGERPRINT",
     "INDEX",
     "META",
     "PRESETS",
+    "SHORT_NAMES",
     "WEIGHTS",
     "Decoder",
     "Gate",
@@ -28,6 +35,7 @@ __all__ = [
     "Memory",
     "Preset",
     "RecomputingDecoder",
+    "add_call",
     "build_model",
     "check_complete",
     "context_of",
@@ -41,6 +49,7 @@ __all__ = [
     "hidden_states",
     "keeps_keys_and_values",
     "load_model",
+    "model_fingerprint",
     "newest_complete",
     "positions",
     "preset_names",
@@ -49,7 +58,10 @@ __all__ = [
     "resolve",
     "save_model",
     "set_gate",
+    "set_taught",
+    "taught_to_call",
     "training_memory",
+    "without_call",
     "write_beside",
     "write_gguf",
     "write_model",

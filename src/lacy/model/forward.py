@@ -144,6 +144,23 @@ def looks_ahead(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
         return not _relative_error(first_BTD, hidden_states(model, other_BT)[:, :-1]) < tolerance
 
 
+def sees_later_tokens(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
+    """True if later tokens change earlier logits, as in BERT; works for any head."""
+    size = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+    ids_BT = (torch.arange(1, 13, device=model.device) * 7 % size).view(1, 12)
+    other_BT = ids_BT.clone()
+    other_BT[0, -1] = (other_BT[0, -1] + size // 2) % size
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            first_BTV: Any = model(input_ids=ids_BT, use_cache=False).logits[:, :-1]
+            other_BTV: Any = model(input_ids=other_BT, use_cache=False).logits[:, :-1]
+    finally:
+        model.train(was_training)
+    return not _relative_error(first_BTV, other_BTV) < tolerance
+
+
 def continues_from_cache(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
     """True if reading a text in two parts with our cache equals reading it at once."""
     from lacy.model.cache import keeps_keys_and_values, new_cache
@@ -210,5 +227,19 @@ def gate_of(model: Any) -> Gate:
 
 
 def set_gate(model: PreTrainedModel, call_negative: str) -> None:
-    """Record in the model's config how its ``<CALL>`` logit is trained."""
+    """Record in the model's config how its ``<CALL>`` logit is trained, and that it is."""
     model.config.lacy_gate = "sigmoid" if call_negative == "sigmoid" else "softmax"
+    set_taught(model, taught=True)
+
+
+def taught_to_call(model: Any) -> bool:
+    """False if the model's ``<CALL>`` row was only added (``add_call``) and never trained."""
+    return getattr(model.config, "lacy_taught", None) is not False
+
+
+def set_taught(model: PreTrainedModel, *, taught: bool) -> None:
+    """Record in the model's config whether its ``<CALL>`` row was trained."""
+    if not taught:
+        model.config.lacy_taught = False
+    elif hasattr(model.config, "lacy_taught"):
+        del model.config.lacy_taught

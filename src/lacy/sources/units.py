@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 
@@ -31,6 +32,28 @@ _DAY_LENGTH = 20
 
 _ABBREVIATIONS = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
 """A dot after one of these, or after an initial, does not end a clause."""
+
+
+_CHARACTER = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_POWER = re.compile(r"(?<=\d)<sup>(?=[-−+]?\d)", re.IGNORECASE)
+_TAG = re.compile(
+    r"</?(?:a|abbr|b|big|bdi|br|cite|code|em|font|i|nobr|nowiki|p|q|ref|s|small|span|strong|sub|sup"
+    r"|u|wbr)(?:\s[^<>]{0,500})?/?>",
+    re.IGNORECASE,
+)
+
+
+def plain_value(value: str) -> str:
+    """Return a value without HTML: tags of formatting removed, characters decoded.
+
+    A value that consists of nothing else ("<br>" in a table of tags) is returned unchanged.
+    """
+    if "&" not in value and "<" not in value:
+        return value
+    plain = _TAG.sub("", _POWER.sub("^", value))
+    plain = _CHARACTER.sub(lambda match: html.unescape(match.group()), plain)
+    plain = plain.replace("\xa0", " ").replace("\xad", "")
+    return plain if plain.strip() else value
 
 
 def continuation(text: str, value: str) -> str:

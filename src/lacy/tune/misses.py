@@ -1,0 +1,56 @@
+"""Find misses: the first mentions of values that a model gets wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lacy.corpus import Encoded
+from lacy.types import MarkFlag
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+Flags = NDArray[np.bool_]
+
+
+def first_mentions(articles: Sequence[Encoded], tokenizer: PreTrainedTokenizerFast) -> Flags:
+    """Return True for each predicted token that begins a value that the text did not contain yet.
+
+    Args:
+        articles: tokens and marks; the tokens after the first of each article are predicted.
+        tokenizer: decodes the values.
+    """
+    return np.concatenate([_first_mentions(article, tokenizer) for article in articles])
+
+
+def _first_mentions(article: Encoded, tokenizer: PreTrainedTokenizerFast) -> Flags:
+    found = np.zeros(len(article.input_ids), bool)
+    for start, end in value_spans(article.marks):
+        value = _text(tokenizer, article.input_ids[start:end])
+        before = _text(tokenizer, article.input_ids[:start])
+        pattern = rf"(?<!\w){re.escape(value)}(?!\w)"
+        found[start] = bool(value) and re.search(pattern, before) is None
+    return found[1:]
+
+
+def value_spans(marks: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the token ranges ``[start, end)`` of the values of an article."""
+    marks_T = np.asarray(marks, np.uint8)
+    fact_T, start_T = (marks_T & MarkFlag.FACT) > 0, (marks_T & MarkFlag.START) > 0
+    spans = []
+    for start in np.flatnonzero(start_T).tolist():
+        end = start + 1
+        while end < len(marks_T) and fact_T[end] and not start_T[end]:
+            end += 1
+        spans.append((start, end))
+    return spans
+
+
+def _text(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
+    text: str = tokenizer.decode(ids, skip_special_tokens=True)
+    return text.strip().casefold()
