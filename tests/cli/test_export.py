@@ -24,7 +24,7 @@ def test_writes_beside_the_model_unless_told(folder, tmp_path, capsys):
     assert out.stat().st_size < folder.with_name("mine.gguf").stat().st_size
     printed = capsys.readouterr()
     assert "<CALL>" in printed.out
-    assert "llama-server" in printed.err
+    assert "xllamacpp" in printed.err
 
 
 def test_mistakes_are_named(folder, tmp_path, capsys):

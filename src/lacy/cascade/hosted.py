@@ -17,11 +17,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from lacy.cascade.hosted_model import Hosted
-from lacy.cascade.hosted_scores import HostedScores, log_likelihood, margin_of
+from lacy.cascade.hosted_scores import (
+    HostedScores,
+    log_likelihood,
+    margin_of,
+    without_beginning,
+)
 from lacy.cascade.hosted_server import FORBIDDEN, HostedRequest, HostedToken
 from lacy.cascade.loop import Wait
 from lacy.cascade.policy import Always, Never, Oracle, Threshold
 from lacy.cascade.sequence import TextSequence
+from lacy.cascade.whole_values import forbidden_beginning
 from lacy.errors import LacyError
 from lacy.remote import LoopThread
 
@@ -139,6 +145,7 @@ class HostedBackend:
             try:
                 tokens = await Wait(future)
                 text.tokens.extend(tokens)
+                self._keep_value_whole(text)
             except LacyError as error:
                 text.sequence.fail(error)
         for text in texts:
@@ -245,6 +252,7 @@ class HostedBackend:
                 text.sequence.fail(failure)  # type: ignore[arg-type]  # it is never a KeyboardInterrupt
         if text.sequence.done or not text.tokens:
             return False
+        self._keep_value_whole(text)
         sequence = text.sequence
         needs_own = sequence.engine.at == "word" or not sequence.may_call
         if needs_own and self._own(text) is None:
@@ -259,6 +267,20 @@ class HostedBackend:
         if len(text.tokens) <= called:
             return None
         return text.tokens[called]
+
+    def _keep_value_whole(self, text: _Text) -> None:
+        """Replace an own next token that would continue a borrowed word or number.
+
+        It becomes the likeliest reported token that does not; tokens after it are discarded.
+        """
+        beginning, own = forbidden_beginning(text.sequence), self._own(text)
+        if not beginning or own is None:
+            return
+        replaced = without_beginning(own, beginning, self._server)
+        if replaced is not own:
+            call = [text.tokens[0]] if text.tokens[0] is not own else []
+            text.stop()
+            text.tokens = deque([*call, replaced])
 
     def _next_in_order(self, texts: list[_Text]) -> list[_Text]:
         """Hold back texts that share a budget with a shorter text, or with one that is not ready.

@@ -13,7 +13,6 @@ from lacy.cli.terminal import facts, say
 from lacy.config import Positional
 from lacy.errors import LacyError
 
-
 _TEXTS = 256
 """Number of texts that are read for a separate gate, at most."""
 
@@ -33,8 +32,8 @@ class ExportConfig:
     """Precision of the weights; f32 is exact, f16 nearly so, q8_0 half the size of f16; q4_1 and
     q4_0 are a third of it, with the tables of tokens in q8_0."""
     texts: Path | None = None
-    """Texts like those that the model will write (a file or a folder), for a model with a separate
-    gate: they keep <CALL> among the tokens that a server reports; by default made-up biographies."""
+    """For a model with a separate gate: texts like those that it will write (a file or a folder),
+    so that a server reports the gate; by default made-up biographies."""
 
 
 FLAGS = ExportConfig
