@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from lacy.corpus import TokenText, begin_end
-from lacy.model import Decoder, context_of
+from lacy.model import context_of, new_decoder
 from lacy.sources import continuation
 
 MAX_POSITIONS = 4096
@@ -121,7 +121,7 @@ class ReferenceLikelihoods:
         while order:
             count = max(1, MAX_POSITIONS // len(order[-1]))
             order, batch = order[:-count], order[-count:]
-            decoder = Decoder(self._model, call_id=self._call_id)
+            decoder = new_decoder(self._model, call_id=self._call_id)
             decoder.read(batch)
             groups = [[values[n] for n in by_text[ids]] for ids in batch]
             scores = decoder.score(range(len(batch)), groups, whole=True, ends=self.ends)

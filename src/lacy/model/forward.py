@@ -66,6 +66,29 @@ def hidden_states(
     return hidden_BTD
 
 
+def head_inputs(model: Any, input_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what the model's head multiplies, and the model's own logits.
+
+    This holds for every architecture: the logit of a row is its product with these states, changed
+    at most by the model's bias, scale or cap, which keep the order.
+
+    Args:
+        model: a causal language model.
+        input_ids_BT: token ids; padding on the right is not seen by earlier tokens.
+
+    Returns:
+        hidden_BTD and logits_BTV.
+    """
+    inputs: list[torch.Tensor] = []
+    head: Any = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    try:
+        logits_BTV: torch.Tensor = model(input_ids=input_ids_BT, use_cache=False).logits
+    finally:
+        hook.remove()
+    return inputs[-1], logits_BTV
+
+
 def head_weight(model: PreTrainedModel) -> torch.Tensor:
     """Return the output matrix head_VD with ``<CALL>`` as last row; tied models share it.
 
