@@ -55,7 +55,7 @@ ENTRIES = {
     ),
     "E57": Entry(
         "the model in {path} does not have <CALL> as its last token",
-        "train a model with <CALL> from it: lacy train --init-from {path}",
+        "train a model with <CALL> from it: lacy train --model {path}",
         DATA,
     ),
     "E58": Entry(
@@ -138,6 +138,14 @@ ENTRIES = {
         "A tuned row reads the hidden states of exactly the weights on which it was fitted; with "
         "others it would call at the wrong places. lacy.json stores their fingerprint.",
     ),
+    # E172: training of a part of a model
+    "E172": Entry(
+        "the checkpoint {path} needs the model {base} that it was trained from: {why}",
+        "restore that model, or start again in another folder (--out)",
+        DATA,
+        "If only a part of a model is trained, checkpoints contain only this part and refer to "
+        "the model for the rest.",
+    ),
     # E60-E64: generation
     "E60": Entry(
         "the text needs {tokens} tokens, but the model's context is {context}",
@@ -187,6 +195,14 @@ ENTRIES = {
         "{due} of {tokens} tokens need a call: there is nothing to tell apart",
         "give more articles, or articles whose marks differ",
         DATA,
+    ),
+    "E166": Entry(
+        "the policy {policy} needs weights that {name} does not have",
+        "fit them to the model: lacy tune {name} --data ARTICLES, or use another policy, such as "
+        "threshold=0 or entropy=3",
+        USAGE,
+        "gate+entropy combines the gate of <CALL> with the entropy of the next word; lacy tune "
+        "fits the weights on held-out articles and stores them in lacy.json.",
     ),
     # E80-E83: the made-up world
     "E80": Entry(

@@ -24,17 +24,12 @@ from lacy.run import environment, write_atomic
 from lacy.train import bf16_is_fast
 from lacy.tune.articles import read_articles, texts_digest
 from lacy.tune.card import model_card
-from lacy.tune.figures import (
-    TuneFigures,
-    gate_calibration,
-    kind_figures,
-    limit_at,
-    signal_figures,
-)
-from lacy.tune.gate import fit_linear, fit_row, folds
+from lacy.tune.figures import TuneFigures, limit_at
+from lacy.tune.gate import fit_row
+from lacy.tune.measure import measure
 from lacy.tune.misses import first_mentions
 from lacy.tune.settings import Depth, Target
-from lacy.tune.states import States, read_states
+from lacy.tune.states import read_states
 from lacy.types import Document
 
 Notify = Callable[[str], object]
@@ -154,7 +149,7 @@ def tune(
         clock.step("Fit", f"{len(table):,} tokens of {len(found)} articles")
         embedding_VD = loaded.model.get_input_embeddings().weight.detach().float().cpu().numpy()  # type: ignore[union-attr]
         first_N = first_mentions(found.encoded, loaded.tokenizer)
-        figures, gate_N = _measure(table, first_N, embedding_VD, inverse_penalty, seed)
+        figures, gate_N, gate_entropy = measure(table, first_N, embedding_VD, inverse_penalty, seed)
         row_D = fit_row(table.hidden_ND, table.is_start, inverse_penalty)
         _install(loaded, row_D)
         clock.step("Save", str(out))
@@ -171,6 +166,7 @@ def tune(
             "precision": precision,
             "threshold": 0.0,
             "thresholds": {f"{rate:g}": limit_at(gate_N, rate) for rate in THRESHOLD_RATES},
+            **({} if gate_entropy is None else {"gate_entropy": gate_entropy.to_data()}),
             "figures": as_data(figures),
         }
         kept = {key: value for key, value in loaded.meta.items() if key in ("preset", "training")}
@@ -205,48 +201,6 @@ def _within(loaded: Loaded, tokens: int) -> int:
 def _device(wanted: str) -> torch.device:
     require_one_of("device", wanted, ("auto", "cpu"))
     return torch.device("cuda" if wanted == "auto" and torch.cuda.is_available() else "cpu")
-
-
-def _measure(
-    table: States,
-    first_N: NDArray[np.bool_],
-    embedding_VD: NDArray[np.float32],
-    inverse_penalty: float,
-    seed: int,
-) -> tuple[TuneFigures, NDArray[np.float64]]:
-    """Score every article by fits on others; return the figures and the gate's scores."""
-    due_N = table.is_start
-    one_ND = embedding_VD[table.input_N]
-    controls = {
-        "last word": one_ND,
-        "last two words": np.concatenate([one_ND, embedding_VD[table.previous_N]], axis=1),
-    }
-    signals = {name: np.zeros(len(table)) for name in ("gate", *controls)}
-    for fold in folds(table.article_N, seed=seed):
-        row_D = fit_row(table.hidden_ND[fold.fit], due_N[fold.fit], inverse_penalty)
-        signals["gate"][fold.report] = table.hidden_ND[fold.report] @ row_D
-        for name, features_ND in controls.items():
-            score = fit_linear(features_ND[fold.fit], due_N[fold.fit], inverse_penalty)
-            signals[name][fold.report] = score(features_ND[fold.report])
-    signals["entropy"] = table.entropy_N.astype(float)
-    missed_N = due_N & first_N & ~table.right_N
-
-    def measured(due: NDArray[np.bool_], names: Iterable[str]) -> dict[str, Any]:
-        return {
-            name: signal_figures(signals[name], due, table.article_N, seed=seed) for name in names
-        }
-
-    figures = TuneFigures(
-        articles=int(table.article_N.max()) + 1,
-        tokens=len(table),
-        starts=int(due_N.sum()),
-        misses=int(missed_N.sum()),
-        target=measured(due_N, signals),
-        missed=measured(missed_N, signals) if missed_N.any() else {},
-        kinds=kind_figures(signals, table.marks_N, table.article_N, seed=seed),
-        calibration=gate_calibration(signals["gate"], due_N, table.article_N, seed=seed),
-    )
-    return figures, signals["gate"]
 
 
 @torch.no_grad()
