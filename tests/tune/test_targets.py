@@ -8,9 +8,9 @@ from helpers.models import REAL
 from lacy.annotate import encode
 from lacy.model import load_model
 from lacy.tune import tune
-from lacy.tune.misses import due_calls, first_mentions, value_spans
+from lacy.tune.misses import calls_due, first_mentions, value_spans
 from lacy.tune.states import read_states
-from lacy.tune.writing import contains_value, continuations, written_wrong
+from lacy.tune.writing import continuations, states_value, written_wrong
 from lacy.types import Document, Mark, MarkFlag
 
 
@@ -46,7 +46,7 @@ def test_continuations_equal_one_text_at_a_time(family):
     ],
 )
 def test_a_value_is_found_as_whole_words(text, value, expected):
-    assert contains_value(text, value) == expected
+    assert states_value(text, value) == expected
 
 
 def marked(text, *values):
@@ -82,15 +82,15 @@ def test_targets(raw_folder, articles, tmp_path):
         loaded.model.eval(), encoded, tmp_path, fingerprint="f", bf16=False, progress=False
     )
     first_N = first_mentions(encoded, loaded.tokenizer)
-    where_N = due_calls("where", table, first_N, None, 0.22)
+    where_N = calls_due("where", table, first_N, None, 0.22)
     np.testing.assert_array_equal(where_N, (table.marks_N & MarkFlag.START) > 0)
     wrong_N = written_wrong(
         loaded.model, encoded, loaded.tokenizer, tmp_path, fingerprint="f", bf16=False
     )
     assert not wrong_N[~where_N].any()
-    miss_N = due_calls("miss", table, first_N, wrong_N, 0.22)
+    miss_N = calls_due("miss", table, first_N, wrong_N, 0.22)
     np.testing.assert_array_equal(miss_N, where_N & first_N & wrong_N)
-    value_N = due_calls("value", table, first_N, None, 0.1)
+    value_N = calls_due("value", table, first_N, None, 0.1)
     assert value_N.sum() == round(0.1 * len(table))
     assert not value_N[~table.is_fact].any()
     assert table.loss_N[value_N].min() >= table.loss_N[table.is_fact & ~value_N].max()

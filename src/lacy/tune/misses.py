@@ -40,7 +40,7 @@ def _first_mentions(article: Encoded, tokenizer: PreTrainedTokenizerFast) -> Fla
     return found[1:]
 
 
-def due_calls(
+def calls_due(
     target: Target, table: States, first_N: Flags, wrong_N: Flags | None, call_rate: float
 ) -> Flags:
     """Return True for each predicted token at which a call is due.

@@ -27,7 +27,7 @@ from lacy.tune.card import model_card
 from lacy.tune.figures import TuneFigures, limit_at
 from lacy.tune.gate import fit_row
 from lacy.tune.measure import measure
-from lacy.tune.misses import due_calls, first_mentions
+from lacy.tune.misses import calls_due, first_mentions
 from lacy.tune.settings import Depth, Target
 from lacy.tune.states import read_states
 from lacy.tune.writing import written_wrong
@@ -158,7 +158,7 @@ def tune(
                 bf16=fast, progress=progress,
             )  # fmt: skip
         first_N = first_mentions(found.encoded, loaded.tokenizer)
-        due_N = due_calls(target, table, first_N, wrong_N, call_rate)
+        due_N = calls_due(target, table, first_N, wrong_N, call_rate)
         missed_N = due_N if target == "miss" else table.is_start & first_N & ~table.right_N
         clock.step("Fit", f"{len(table):,} tokens of {len(found)} articles, {due_N.sum():,} due")
         embedding_VD = loaded.model.get_input_embeddings().weight.detach().float().cpu().numpy()  # type: ignore[union-attr]

@@ -114,11 +114,11 @@ def _wrong(
     for (start, end), tokens in zip(spans_used, written, strict=True):
         value = tokenizer.decode(article.input_ids[start:end][:MAX_TOKENS])
         text = tokenizer.decode(tokens[: end - start + EXTRA_TOKENS])
-        wrong[start] = not contains_value(text, value)
+        wrong[start] = not states_value(text, value)
     return [wrong.get(start, False) for start, _ in spans]
 
 
-def contains_value(text: str, value: str) -> bool:
+def states_value(text: str, value: str) -> bool:
     """True if the text contains the value as whole words, ignoring case and spaces around it."""
     pattern = rf"(?<!\w){re.escape(value.strip().casefold())}(?!\w)"
     return bool(value.strip()) and re.search(pattern, text.casefold()) is not None
