@@ -12,6 +12,7 @@ from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
 from .on_texts import TextMeasurements, measure_on_texts
+from .openings import OpeningAnswers, OpeningsResult, evaluate_openings
 from .provenance import SpanLookup, is_borrowed
 from .results import (
     METRICS,
@@ -57,6 +58,8 @@ __all__ = [
     "FactScores",
     "Measurement",
     "Metric",
+    "OpeningAnswers",
+    "OpeningsResult",
     "Result",
     "Score",
     "SpanLookup",
@@ -76,6 +79,7 @@ __all__ = [
     "default_extract",
     "difference",
     "evaluate_articles",
+    "evaluate_openings",
     "evaluate_world",
     "is_borrowed",
     "measure_on_texts",
