@@ -102,6 +102,24 @@ def test_the_default_policy_of_a_raw_model_needs_no_training(tmp_path, world_sou
     assert str(gated.policy) == "threshold=0" and "even odds" in " ".join(gated.notes)
 
 
+def test_the_begin_token_is_a_setting(tmp_path):
+    place = save_raw(tmp_path / "raw", raw_llama(), raw_tokenizer(additional_special_tokens=["B"]))
+    chosen = load_model(place, begin="B")
+    assert chosen.tokenizer.convert_ids_to_tokens(list(begin_end(chosen.tokenizer))) == ["B", END]
+    assert Engine(chosen).begin_id == begin_end(chosen.tokenizer)[0]
+    file = place / "tokenizer_config.json"
+    settings = json.loads(file.read_text()) | {"lacy_text": {"begin": "B", "end": "B"}}
+    file.write_text(json.dumps(settings))  # as a user may write it
+    assert begin_end(load_model(place).tokenizer) == (begin_end(chosen.tokenizer)[0],) * 2
+    assert begin_end(load_model(place, begin=END).tokenizer)[0] == 0
+    save_model(tmp_path / "ours", chosen.model, chosen.tokenizer)
+    assert begin_end(load_model(tmp_path / "ours").tokenizer) == begin_end(chosen.tokenizer)
+    assert begin_end(load_model(tmp_path / "ours", begin=END).tokenizer)[0] == 0
+    with pytest.raises(LacyError) as caught:
+        load_model(place, begin="<s>")
+    assert caught.value.code == "E98"
+
+
 @pytest.fixture
 def world_source(tmp_path):
     from lacy.world import make_world

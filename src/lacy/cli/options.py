@@ -53,6 +53,9 @@ class EngineOptions(SourceOptions):
     # [Model]
     tokenizer: Rare[Path | None] = None
     """Local folder of the tokenizer, for a model on a server (http://host:port/v1#name)."""
+    begin_token: Rare[str | None] = None
+    """Token that begins every text (not a chat), if not the one that lacy chooses; `lacy data check
+    MODEL` shows it."""
 
     # [Delegation]
     policy: str | None = None
@@ -87,6 +90,7 @@ class EngineOptions(SourceOptions):
             "policy": self.policy,
             "calibration": 0 if fixed_policy and self.policy == "never" else self.calibrate,
             "tokenizer": self.tokenizer,
+            "begin": self.begin_token,
             "cache": self.cache,
             "prices": self.price,
             "unit": self.unit,
