@@ -108,7 +108,7 @@ def _counts(
     _, index = np.unique(np.asarray(names, dtype=object), return_inverse=True)
 
     def total(values: Sequence[float]) -> NDArray[np.float64]:
-        return np.bincount(index, np.asarray(values, float))
+        return np.bincount(index, np.asarray(values, float)).astype(np.float64)
 
     return {
         "openings": total([1.0] * len(names)),
