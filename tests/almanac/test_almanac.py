@@ -62,7 +62,7 @@ def test_an_article_marks_every_value_and_nothing_else():
         assert document.text[0].isupper() or document.text[0].isdigit()
         assert "{" not in document.text and "  " not in document.text
         assert not re.search(r"\ba [AEIOU]", document.text), document.text
-        assert document.marks == tuple(validated_marks(list(document.marks), document.text, "almanac"))
+        validated_marks([document.text], [document.marks], "the almanac")
         for mark in document.marks:
             assert document.text[mark.start : mark.end] == subject.facts[mark.relation]
 
