@@ -150,8 +150,12 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
         if len(values) >= MIN_VALUES
     }
     end_tokens = tuple(sorted(ends))
+    shortened = {
+        kind: tuple(reference.shortened() for reference in chosen)
+        for kind, chosen in references.items()
+    }
     reference = ReferenceLikelihoods(
-        loaded.model, loaded.tokenizer, references, call_id_of(loaded), end_tokens
+        loaded.model, loaded.tokenizer, shortened, call_id_of(loaded), end_tokens
     )
     kinds = {}
     for kind, reference_texts in references.items():
@@ -164,7 +168,7 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
         logps = reference.after([(r.text, value) for r, value in values])
         differences = [logp - reference_logp[key] for logp, key in zip(logps, keys, strict=True)]
         kinds[kind] = KindFit(
-            reference_texts, float(np.quantile(differences, LOW_QUANTILE)), len(differences)
+            shortened[kind], float(np.quantile(differences, LOW_QUANTILE)), len(differences)
         )
     spaced_signals = {name: _evenly(parts) for name, parts in signal_parts.items() if parts}
     return Calibration(kinds, spaced_signals, end_tokens)
