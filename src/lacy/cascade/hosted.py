@@ -17,13 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from lacy.cascade.hosted_model import Hosted
-from lacy.cascade.hosted_scores import (
-    HostedScores,
-    log_likelihood,
-    margin_of,
-    without_beginning,
-)
+from lacy.cascade.hosted_scores import HostedScores, log_likelihood, margin_of
 from lacy.cascade.hosted_server import FORBIDDEN, HostedRequest, HostedToken
+from lacy.cascade.hosted_values import without_beginning
 from lacy.cascade.loop import Wait
 from lacy.cascade.policy import Always, Never, Oracle, Threshold
 from lacy.cascade.sequence import TextSequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from lacy.cascade.hosted_model import Hosted
 from lacy.cascade.hosted_server import CompletionServer, HostedToken
 from lacy.cascade.policy import SignalBatch
 from lacy.cascade.reference import ReferenceLikelihoods
-from lacy.cascade.whole_values import continues
 from lacy.corpus import TokenText
 from lacy.sources import continuation
 
@@ -142,30 +141,6 @@ def log_likelihood(
         p_end += max(0.0, unreported)
     total -= _spoken(end, server) if gated else 0.0  # a gate does not compete with other tokens
     return total + (math.log(p_end) if p_end > 0 else end.floor)
-
-
-def without_beginning(own: HostedToken, beginning: str, server: CompletionServer) -> HostedToken:
-    """Return ``own``, or the likeliest reported token if ``own`` has a forbidden beginning.
-
-    If all reported tokens have that beginning, ``own`` is returned.
-    """
-
-    def forbidden(token: int, text: str | None = None) -> bool:
-        known = server.token_text.bytes_of(token) if text is None else text.encode()
-        return continues(known, beginning)
-
-    if own.token in server.ends or not forbidden(own.token, own.text):
-        return own
-    others = [
-        (logp, token)
-        for token, logp in own.top.items()
-        if token not in server.unspoken and (token in server.ends or not forbidden(token))
-    ]
-    if not others:
-        return own
-    token = max(others)[1]
-    text = None if own.text is None else server.token_text.decode([token])
-    return replace(own, token=token, text=text)
 
 
 def _p_unspoken(token: HostedToken, server: CompletionServer) -> float:
