@@ -9,6 +9,7 @@ from .articles import (
     oracle_rate,
 )
 from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
+from .closed_book import contains_value
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
 from .on_texts import TextMeasurements, measure_on_texts
@@ -76,6 +77,7 @@ __all__ = [
     "auroc",
     "calibrate_on",
     "calibration_of",
+    "contains_value",
     "default_extract",
     "difference",
     "evaluate_articles",
