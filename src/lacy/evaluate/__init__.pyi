@@ -9,9 +9,11 @@ from .articles import (
     oracle_rate,
 )
 from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
+from .closed_book import contains_value
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
 from .on_texts import TextMeasurements, measure_on_texts
+from .openings import OpeningAnswers, OpeningsResult, evaluate_openings
 from .provenance import SpanLookup, is_borrowed
 from .results import (
     METRICS,
@@ -57,6 +59,8 @@ __all__ = [
     "FactScores",
     "Measurement",
     "Metric",
+    "OpeningAnswers",
+    "OpeningsResult",
     "Result",
     "Score",
     "SpanLookup",
@@ -73,9 +77,11 @@ __all__ = [
     "auroc",
     "calibrate_on",
     "calibration_of",
+    "contains_value",
     "default_extract",
     "difference",
     "evaluate_articles",
+    "evaluate_openings",
     "evaluate_world",
     "is_borrowed",
     "measure_on_texts",
