@@ -52,7 +52,7 @@ def test_from_annotation_to_a_file_for_llama_cpp(workspace, chatml, tmp_path, ca
     said = capsys.readouterr().err
     assert "texts begin with '<|endoftext|>'" in said and "--begin-token" in said
     run = tmp_path / "run"
-    argv = ["train", "--data", tmp_path / "p", "--init-from", chatml, "--out", run]
+    argv = ["train", "--data", tmp_path / "p", "--model", chatml, "--out", run]
     assert workspace.lacy(*argv, "--steps", 2, "--batch-rows", 2, "--call-rate", 0.05) == 0
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
     assert tokenizer("Ada").input_ids[0] == tokenizer.convert_tokens_to_ids("<|endoftext|>")
@@ -109,7 +109,7 @@ def test_the_begin_token_is_chosen_and_stored(workspace, chatml, tmp_path, capsy
 def test_texts_longer_than_the_context_are_annotated_again(workspace, chatml, tmp_path, capsys):
     argv = ["data", "mark", workspace.world, "--annotator", "gold", "--tokenizer", chatml]
     assert workspace.lacy(*argv, "--context", 128, "--out", tmp_path / "p") == 0
-    argv = ["train", "--data", tmp_path / "p", "--init-from", chatml, "--out", tmp_path / "run"]
+    argv = ["train", "--data", tmp_path / "p", "--model", chatml, "--out", tmp_path / "run"]
     assert workspace.lacy(*argv, "--steps", 1) == 3
     said = capsys.readouterr().err
     assert "[E59]" in said and "annotate the texts again with --context 64" in said
@@ -131,7 +131,7 @@ def test_other_kinds_are_named_by_every_command(workspace, tmp_path, capsys, kin
         ["export", place],
         ["why", place, "x"],
         ["train", "--data", workspace.model.parent / "packed", "--out", tmp_path / "r",
-         "--init-from", place, "--steps", 1],
+         "--model", place, "--steps", 1],
     )  # fmt: skip
     for argv in tries:
         assert workspace.lacy(*argv) == 3, argv

@@ -164,7 +164,7 @@ def test_seeds_given_are_those_of_every_method(study, capsys):
 def test_a_run_that_fails_leaves_the_others_alone(tmp_path, capsys):
     methods = {"plain": RECIPE["methods"]["plain"],
             "bad": {"method": "lacy", "conditions": ["alone"],
-                    "init_from": str(tmp_path / "nothing")},
+                    "model": str(tmp_path / "nothing")},
             "rho": {**RECIPE["methods"]["rho"], "reference": "@bad",
                     "conditions": ["alone"]}}  # fmt: skip
     recipe = write(tmp_path, methods=methods, seeds=[0], compare=[])

@@ -55,7 +55,7 @@ ENTRIES = {
     ),
     "E57": Entry(
         "the model in {path} does not have <CALL> as its last token",
-        "train a model with <CALL> from it: lacy train --init-from {path}",
+        "train a model with <CALL> from it: lacy train --model {path}",
         DATA,
     ),
     "E58": Entry(
@@ -137,6 +137,14 @@ ENTRIES = {
         DATA,
         "A tuned row reads the hidden states of exactly the weights on which it was fitted; with "
         "others it would call at the wrong places. lacy.json stores their fingerprint.",
+    ),
+    # E172: training of a part of a model
+    "E172": Entry(
+        "the checkpoint {path} needs the model {base} that it was trained from: {why}",
+        "restore that model, or start again in another folder (--out)",
+        DATA,
+        "If only a part of a model is trained, checkpoints contain only this part and refer to "
+        "the model for the rest.",
     ),
     # E60-E64: generation
     "E60": Entry(

@@ -1,9 +1,9 @@
+from .choices import bf16_is_fast
 from .config import TrainConfig
 from .dry import dry_run
 from .fitting import FitState, MicroBatch, StepResult, fit
 from .loop import TrainResult, train
 from .schedule import WSD
-from .setup import bf16_is_fast
 from .stopping import CLOSED_OUTPUT
 from .trainer_adapter import CallTrainer
 

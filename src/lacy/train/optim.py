@@ -17,6 +17,9 @@ from lacy.errors import LacyError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+ROW = "trainable_tokens_delta"
+"""Part of the name of the parameter that holds a single trained row of a table (``peft``)."""
+
 SCALAR = "@"
 """Suffix of entries that are numbers, not tensors (a step count)."""
 
@@ -35,6 +38,7 @@ def make_optimizers(
     rows of rare tokens between their updates. Norms and biases do not decay either.
     """
     tables = {id(module.weight) for module in _tables(model)}
+    tables |= {id(p) for name, p in model.named_parameters() if ROW in name}
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim >= 2 and id(p) not in tables]
     rest = [p for p in trained if p.ndim < 2 or id(p) in tables]
