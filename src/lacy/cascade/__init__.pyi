@@ -17,7 +17,7 @@ from .opening import (
     trained_not_to_call,
 )
 from .policy import Budget, Never, Oracle, Policy, Random, Threshold, parse_policy
-from .questions import question_hint
+from .questions import Question, question_hint, question_in
 from .rank import MAX_TOKEN_CHARACTERS
 from .scores import ScoredSpan, Scorer, TokenScore
 from .sequence import TextSequence
@@ -53,6 +53,7 @@ __all__ = [
     "Offer",
     "Oracle",
     "Policy",
+    "Question",
     "Random",
     "ScoredSpan",
     "Scorer",
@@ -80,6 +81,7 @@ __all__ = [
     "parse_policy",
     "printable",
     "question_hint",
+    "question_in",
     "read_along",
     "receipt",
     "render_answer",

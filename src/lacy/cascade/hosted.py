@@ -162,6 +162,28 @@ class HostedBackend:
             for group in candidates
         ]
 
+    async def score_texts(
+        self, texts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Score all continuations concurrently, with one or two requests each."""
+        begin = [] if self._server.begin_id is None else [self._server.begin_id]
+        tokens_of = self._server.token_text
+        prompts = [begin + tokens_of.encode(text) for text in texts]
+        groups = [[tokens_of.encode_continuation(c) for c in group] for group in continuations]
+        jobs = [
+            (ids[-(self.context - len(tokens) - 1) :], text, tokens, False)
+            for ids, text, group in zip(prompts, texts, groups, strict=True)
+            for tokens in group
+        ]
+        scored = iter(await Wait(self._submit(self._server.score_texts(jobs))))
+        return [
+            [
+                log_likelihood(next(scored)[: len(tokens)], tokens, self._server, None)
+                for tokens in group
+            ]
+            for group in groups
+        ]
+
     def applied(self, sequence: TextSequence, answered: bool) -> None:
         """Remove the tokens that were appended; after an answer, remove all tokens."""
         text = self._texts[id(sequence)]

@@ -146,6 +146,15 @@ ENTRIES = {
         "If only a part of a model is trained, checkpoints contain only this part and refer to "
         "the model for the rest.",
     ),
+    # E187: questions
+    "E187": Entry(
+        "{path} is not a file of questions: {why}",
+        "write one JSON object per line, such as "
+        '{{"question": "When was Ada Lovelace born?", "answers": ["1815"]}}',
+        DATA,
+        "Optional fields are subject, relation, popularity, facts and paragraphs; files of PopQA "
+        "and EntityQuestions can be read as they are.",
+    ),
     # E60-E64: generation
     "E60": Entry(
         "the text needs {tokens} tokens, but the model's context is {context}",
