@@ -74,7 +74,7 @@ async def _answer(
         reply = without_special_names(reply, names)
     if reply.error or not reply.candidates:
         return unanswered(span, reply.error or "source had no answer")
-    choice = await choose_answer(backend, question, reply)
+    choice = await choose_answer(backend, question, reply, engine.known_logps)
     if not choice.values:
         return unanswered(span, choice.why)
     value = _joined(choice.values)
@@ -84,8 +84,20 @@ async def _answer(
     return _outcome(sequence, reply, span, opening, value, choice, backend.context)
 
 
-async def choose_answer(backend: Backend, question: Question, reply: Reply) -> Choice:
-    """Choose the values of a reply that answer a question."""
+async def choose_answer(
+    backend: Backend,
+    question: Question,
+    reply: Reply,
+    known: dict[tuple[str, str], float] | None = None,
+) -> Choice:
+    """Choose the values of a reply that answer a question.
+
+    Args:
+        backend: computes with the SLM.
+        question: the question.
+        reply: the source's reply.
+        known: log-likelihoods that are kept from one question to the next.
+    """
     candidates = reply.candidates
     if not reply.ranked:
         return Choice(candidates[:1], "the source answered")
@@ -103,6 +115,7 @@ async def choose_answer(backend: Backend, question: Question, reply: Reply) -> C
     scores = await relation_scores(
         backend, question, spoken or subject,
         {name: [c.text.strip() for c in found.values()] for name, found in by_relation.items()},
+        {} if known is None else known,
     )  # fmt: skip
     if not scores:
         return Choice(why=f"none of {len(by_relation)} relations has such a value")

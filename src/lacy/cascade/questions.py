@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lacy._text import MONTHS
@@ -192,7 +192,8 @@ def question_in(messages: Sequence[Mapping[str, Any]]) -> Question | None:
     if not turns or turns[-1][0] != "user":
         return None
     text = _complete(turns[-1][1], [text for role, text in turns[:-1] if role == "user"])
-    return Question(text, tuple(text for _, text in turns[:-1]), asks_for_value(text))
+    question = Question(text, tuple(text for _, text in turns[:-1]), asks_for_value(text))
+    return replace(question, asks=False) if question.is_open("") else question
 
 
 def asks_for_value(text: str) -> bool:

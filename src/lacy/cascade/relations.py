@@ -29,6 +29,9 @@ MIN_RELATION_SCORE = 3.0
 BONUS = 3.0
 """Added in nats where grammar speaks for a relation, subtracted where it speaks against it."""
 
+MAX_KNOWN = 20_000
+"""Maximum number of log-likelihoods that are kept."""
+
 STAND_IN = "X"
 """Takes the place of the subject's name in a second reading, which counts half as much: a model
 that knows a famous name expects certain relations of it, whatever is asked."""
@@ -62,7 +65,7 @@ _NEUTRAL = ("What do you know about {}?", "Tell me about {}.")
 _PROMPT = "Question: {}\nThe question asks for the"
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _DATE = re.compile(
-    r"\b\d{3,4}s?\b(?!,)|\bcentury\b|\b(?:BCE?|CE|AD)\b|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}",
+    r"\b\d{4}s?\b(?!,)|\bcentury\b|\b(?:BCE?|CE|AD)\b|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"[~≈<>+−-]?\s*[$£€¥]?\d")
@@ -90,7 +93,11 @@ def fits(question: Question, values: Sequence[str]) -> bool:
 
 
 async def relation_scores(
-    backend: Backend, question: Question, subject: str, values: Mapping[str, Sequence[str]]
+    backend: Backend,
+    question: Question,
+    subject: str,
+    values: Mapping[str, Sequence[str]],
+    known: dict[tuple[str, str], float],
 ) -> dict[str, float]:
     """Return the score in nats of each relation whose values fit the question.
 
@@ -99,20 +106,21 @@ async def relation_scores(
         question: the question.
         subject: its subject, as the question spells it.
         values: the values of each relation.
+        known: log-likelihoods of the same model by text and continuation; new ones are added. Those
+            with the stand-in return whenever a question of the same form is asked.
     """
     names = [name for name, listed in values.items() if fits(question, listed)]
     names = [name for name in names if not _names_other_kind(question, name)]
     if not names:
         return {}
     relations = [relation_words(name) for name in names]
-    prompts, continuations = [], []
+    pairs: list[list[tuple[str, str]]] = []
     for about in (subject, STAND_IN):
         text = question.text.replace(subject, about)
         for asked in (text, *(neutral.format(about) for neutral in _NEUTRAL)):
-            prompts.append(_PROMPT.format(asked))
-            continuations.append([f" {relation} of {about}" for relation in relations])
-    logps = await backend.score_texts(prompts, continuations)
-    own, stand_in = logps[: len(prompts) // 2], logps[len(prompts) // 2 :]
+            pairs.append([(_PROMPT.format(asked), f" {r} of {about}") for r in relations])
+    logps = await _logps(backend, pairs, known)
+    own, stand_in = logps[: len(pairs) // 2], logps[len(pairs) // 2 :]
     scores = {}
     for n, (name, relation) in enumerate(zip(names, relations, strict=True)):
         gains = [
@@ -120,6 +128,24 @@ async def relation_scores(
         ]
         scores[name] = (2 * gains[0] + gains[1]) / 3 + _grammar(question, subject, relation)
     return scores
+
+
+async def _logps(
+    backend: Backend,
+    pairs: Sequence[Sequence[tuple[str, str]]],
+    known: dict[tuple[str, str], float],
+) -> list[list[float]]:
+    """Return the log-likelihoods of pairs (text, continuation); equal texts are in one list."""
+    if len(known) > MAX_KNOWN:
+        known.clear()
+    new = [[pair for pair in group if pair not in known] for group in pairs]
+    new = [group for group in new if group]
+    if new:
+        texts = [group[0][0] for group in new]
+        found = await backend.score_texts(texts, [[c for _, c in group] for group in new])
+        for group, logps in zip(new, found, strict=True):
+            known.update(zip(group, logps, strict=True))
+    return [[known[pair] for pair in group] for group in pairs]
 
 
 def _names_other_kind(question: Question, name: str) -> bool:

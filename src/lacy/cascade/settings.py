@@ -86,6 +86,7 @@ class EngineSettings:
         self.begin_id = begin_end(self.tokenizer)[0]
         self.abstain: Abstain = abstain
         self.unknown = unknown
+        self.known_logps: dict[tuple[str, str], float] = {}
         self.timeout = timeout
         self._read_model(loaded)
         self.kinds = calibration.kinds if calibration else None
