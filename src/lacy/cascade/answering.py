@@ -17,7 +17,7 @@ from lacy.cascade.call import call_outcomes, unanswered, without_special_names
 from lacy.cascade.questions import Question
 from lacy.cascade.rank import tokenize_candidates
 from lacy.cascade.reading import choose_by_reading
-from lacy.cascade.relations import MIN_RELATION_SCORE, relation_scores
+from lacy.cascade.relations import MIN_RELATION_SCORE, KnownLogps, relation_scores
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
 from lacy.sources import continuation
 from lacy.types import Candidate, Reply, Span
@@ -88,7 +88,7 @@ async def choose_answer(
     backend: Backend,
     question: Question,
     reply: Reply,
-    known: dict[tuple[str, str], float] | None = None,
+    known: KnownLogps | None = None,
 ) -> Choice:
     """Choose the values of a reply that answer a question.
 

@@ -29,6 +29,9 @@ MIN_RELATION_SCORE = 3.0
 BONUS = 3.0
 """Added in nats where grammar speaks for a relation, subtracted where it speaks against it."""
 
+KnownLogps = dict[tuple[str, str], float]
+"""Log-likelihoods of one model by text and continuation."""
+
 MAX_KNOWN = 20_000
 """Maximum number of log-likelihoods that are kept."""
 
@@ -97,7 +100,7 @@ async def relation_scores(
     question: Question,
     subject: str,
     values: Mapping[str, Sequence[str]],
-    known: dict[tuple[str, str], float],
+    known: KnownLogps,
 ) -> dict[str, float]:
     """Return the score in nats of each relation whose values fit the question.
 
@@ -133,7 +136,7 @@ async def relation_scores(
 async def _logps(
     backend: Backend,
     pairs: Sequence[Sequence[tuple[str, str]]],
-    known: dict[tuple[str, str], float],
+    known: KnownLogps,
 ) -> list[list[float]]:
     """Return the log-likelihoods of pairs (text, continuation); equal texts are in one list."""
     if len(known) > MAX_KNOWN:
