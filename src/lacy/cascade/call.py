@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lacy.cascade.backend import Backend
-from lacy.cascade.rank import (
-    best_index,
-    min_score,
-    nan_as_lowest,
-    rank,
-    tokenize_candidates,
-)
+from lacy.cascade.policy import nan_as_lowest
+from lacy.cascade.pruning import best_index
+from lacy.cascade.rank import min_score, rank, tokenize_candidates
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
+from lacy.cascade.settings import EngineSettings
 from lacy.cascade.whole_values import new_candidates, whole_numbers
 from lacy.corpus import TokenText
 from lacy.types import Reply, Request, Span, Unit
@@ -58,9 +55,13 @@ async def call_outcomes(
         for s, reply in zip(sequences, replies, strict=True)
     ]
     ranked = [n for n, r in enumerate(replies) if groups[n] and (r.ranked or len(groups[n]) > 1)]
-    scores = await rank(
-        backend, [sequences[n] for n in ranked], [groups[n] for n in ranked], engine.reference
-    )
+    options = [groups[n] for n in ranked]
+    limits = None  # an observer shows all scores
+    if engine.observer is None:
+        limits = [
+            [min_score(o.candidate, engine.abstain, engine.kinds) for o in g] for g in options
+        ]
+    scores = await rank(backend, [sequences[n] for n in ranked], options, engine.reference, limits)
     scores_of = dict(zip(ranked, scores, strict=True))
     outcomes = []
     for n, (sequence, reply, span) in enumerate(zip(sequences, replies, spans, strict=True)):
@@ -107,7 +108,7 @@ def _outcome(
     sequence: TextSequence,
     reply: Reply,
     options: list[TokenizedCandidate],
-    scores: list[float] | None,
+    scores: Sequence[float | None] | None,
     span: Span,
 ) -> CallOutcome:
     """Decide how one call ends.
@@ -126,11 +127,11 @@ def _outcome(
     engine, best, note, limit = sequence.engine, 0, "", None
     if scores is not None:
         best = best_index(scores)
-        limit = min_score(options[best].candidate, engine.abstain, engine.kinds)
-        if nan_as_lowest(scores[best]) < limit:
-            why = f"{_none_fits(len(scores))} (best score {scores[best]:.1f} < {limit:.1f})"
-            return replace(unanswered(span, why), limit=limit)
-        note = f"; {_fits_best(len(scores))} (score {scores[best]:.1f})"
+        limit = _limit(engine, options[best])
+        score = scores[best]
+        if score is None or nan_as_lowest(score) < limit:
+            return replace(unanswered(span, _none_fits(len(scores))), limit=limit)
+        note = f"; {_fits_best(len(scores))} (score {score:.1f})"
     option = options[best]
     if scores is not None and engine.unit != "value":
         option = _cut(option, engine.unit, engine.token_text)
@@ -146,6 +147,11 @@ def _outcome(
         evidence=option.candidate.evidence,
     )
     return CallOutcome(option, span, limit=limit)
+
+
+def _limit(engine: EngineSettings, option: TokenizedCandidate) -> float:
+    """Return the minimum score for an option to be used."""
+    return min_score(option.candidate, engine.abstain, engine.kinds)
 
 
 def _cut(option: TokenizedCandidate, unit: Unit, token_text: TokenText) -> TokenizedCandidate:

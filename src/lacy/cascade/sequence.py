@@ -47,8 +47,9 @@ class CallOutcome:
     """The model's words before the candidate: the beginning of a statement that it completes."""
     closing: TokenizedCandidate | None = None
     """The model's words after the candidate, which end the text."""
-    scores: tuple[float, ...] | None = None
-    """The score of each candidate in ``offered``, if they were ranked."""
+    scores: tuple[float | None, ...] | None = None
+    """The score of each candidate in ``offered``, if they were ranked; None for a candidate that
+    certainly was not the best one (``pruning``)."""
     limit: float | None = None
     """The minimum score for the best candidate."""
 

@@ -205,6 +205,14 @@ ENTRIES = {
         "give more articles, or articles whose marks differ",
         DATA,
     ),
+    "E166": Entry(
+        "the policy {policy} needs weights that {name} does not have",
+        "fit them to the model: lacy tune {name} --data ARTICLES, or use another policy, such as "
+        "threshold=0 or entropy=3",
+        USAGE,
+        "gate+entropy combines the gate of <CALL> with the entropy of the next word; lacy tune "
+        "fits the weights on held-out articles and stores them in lacy.json.",
+    ),
     # E80-E83: the made-up world
     "E80": Entry(
         "a world needs at least 10 people, got {people}", "lacy data world --people 400", USAGE

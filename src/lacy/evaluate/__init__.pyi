@@ -12,6 +12,7 @@ from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
 from .on_texts import TextMeasurements, measure_on_texts
+from .openings import OpeningAnswers, OpeningsResult, evaluate_openings
 from .provenance import SpanLookup, is_borrowed
 from .questions import (
     QUESTION_COUNTS,
@@ -72,6 +73,8 @@ __all__ = [
     "FactScores",
     "Measurement",
     "Metric",
+    "OpeningAnswers",
+    "OpeningsResult",
     "QuestionAnswers",
     "QuestionsResult",
     "Result",
@@ -97,6 +100,7 @@ __all__ = [
     "difference",
     "edited",
     "evaluate_articles",
+    "evaluate_openings",
     "evaluate_questions",
     "evaluate_world",
     "facts_database",

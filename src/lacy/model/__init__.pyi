@@ -17,6 +17,7 @@ from .forward import (
 )
 from .gguf import write_gguf
 from .io import META, Loaded, load_model, require_context, save_model, write_beside, write_model
+from .likelihood import without_call
 from .naming import SHORT_NAMES, resolve
 from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training_memory
 from .weights import read_model
@@ -60,6 +61,7 @@ __all__ = [
     "set_taught",
     "taught_to_call",
     "training_memory",
+    "without_call",
     "write_beside",
     "write_gguf",
     "write_model",

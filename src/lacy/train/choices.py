@@ -13,7 +13,7 @@ from lacy.model import gate_of
 from lacy.objective import METHODS
 from lacy.train.config import AUTOMATIC, RatePasses, TrainConfig
 from lacy.train.depth import TOO_HIGH, choose_lr
-from lacy.train.trained import new_row
+from lacy.train.head import new_row
 from lacy.types import MarkFlag
 
 if TYPE_CHECKING:

@@ -13,12 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from lacy.errors import LacyError
+from lacy.train.head import ROW
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-ROW = "trainable_tokens_delta"
-"""Part of the name of the parameter that holds a single trained row of a table (``peft``)."""
 
 SCALAR = "@"
 """Suffix of entries that are numbers, not tensors (a step count)."""

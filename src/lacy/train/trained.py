@@ -18,7 +18,6 @@ everything into the weights of the model, and all other weights keep their bits.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 import warnings
 from collections.abc import Iterator
@@ -30,7 +29,15 @@ import torch
 from torch import Tensor, nn
 
 from lacy.errors import LacyError
-from lacy.model import freeze_biases, from_checkpoint, gate_of, set_gate, write_beside, write_model
+from lacy.model import (
+    freeze_biases,
+    from_checkpoint,
+    gate_of,
+    model_fingerprint,
+    set_gate,
+    write_beside,
+    write_model,
+)
 from lacy.train.config import TrainConfig
 from lacy.train.depth import parse_depth
 
@@ -53,7 +60,7 @@ class Base:
     place: str
     """Folder, file or name of the model."""
     weights: str
-    """Digest of its weights, including the ``<CALL>`` row at the start."""
+    """Fingerprint of its weights without the ``<CALL>`` row (``model_fingerprint``)."""
 
 
 @dataclass(slots=True)
@@ -87,7 +94,7 @@ class Trained:
         kind, layers = parse_depth(config.depth)
         if kind == "full":
             return cls(model)
-        base = Base(place, weights_digest(model))
+        base = Base(place, model_fingerprint(model))
         last = _last_layers(model, layers) if kind == "last" else ()
         with _quiet(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed % 2**63)
@@ -177,23 +184,6 @@ class Trained:
             do = "use another checkpoint, or start again"
             why = f"its trained weights are missing or damaged ({line})"
             raise LacyError("E49", path=folder, why=why, do=do) from error
-
-
-def weights_digest(model: PreTrainedModel) -> str:
-    """Return a digest of all weights of a model, which does not depend on their files."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        found.update(memoryview(flat.numpy()))
-    return found.hexdigest()[:32]
-
-
-def new_row(model: PreTrainedModel) -> bool:
-    """True if the ``<CALL>`` row is the mean of the other rows, as ``from_checkpoint`` adds it."""
-    output: Any = model.get_output_embeddings()
-    weight_VD: Tensor = output.weight.detach()
-    return torch.allclose(weight_VD[-1], weight_VD[:-1].mean(0), rtol=1e-4, atol=1e-7)
 
 
 def _add_adapters(

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lacy._require import require_one_of
+from lacy._require import require_one_of, require_share
 from lacy._text import format_duration
 from lacy.annotate import AnnotateConfig
 from lacy.corpus import ReadReport
@@ -24,17 +24,13 @@ from lacy.run import environment, write_atomic
 from lacy.train import bf16_is_fast
 from lacy.tune.articles import read_articles, texts_digest
 from lacy.tune.card import model_card
-from lacy.tune.figures import (
-    TuneFigures,
-    gate_calibration,
-    kind_figures,
-    limit_at,
-    signal_figures,
-)
-from lacy.tune.gate import fit_linear, fit_row, folds
-from lacy.tune.misses import first_mentions
+from lacy.tune.figures import TuneFigures, limit_at
+from lacy.tune.gate import fit_row
+from lacy.tune.measure import measure
+from lacy.tune.misses import calls_due, first_mentions
 from lacy.tune.settings import Depth, Target
-from lacy.tune.states import States, read_states
+from lacy.tune.states import read_states
+from lacy.tune.writing import written_wrong
 from lacy.types import Document
 
 Notify = Callable[[str], object]
@@ -73,6 +69,7 @@ def tune(
     articles: int = 200,
     tokens: int = 256,
     inverse_penalty: float = 0.01,
+    call_rate: float = 0.22,
     seed: int = 0,
     annotate: AnnotateConfig | None = None,
     states: str | Path | None = None,
@@ -95,10 +92,11 @@ def tune(
             marks are marked by spaCy and the rules.
         out: folder of the tuned model.
         depth: how much is trained.
-        target: where the model should call.
+        target: where the model should call, see ``TuneSettings``.
         articles: maximum number of articles to use.
         tokens: maximum number of tokens per article.
         inverse_penalty: C of the logistic regression.
+        call_rate: share of tokens at which a call is due, for the target ``value``.
         seed: seed of the choice of articles and of the groups.
         annotate: settings of the annotator.
         states: folder for hidden states and marks; by default ``out`` with ``-states``.
@@ -114,7 +112,8 @@ def tune(
             ``save_model``.
     """
     require_one_of("depth", depth, ("row",))
-    require_one_of("target", target, ("where",))
+    require_one_of("target", target, get_args(Target))
+    require_share("call_rate", call_rate)
     if articles < 1 or tokens < 2 or inverse_penalty <= 0:
         why = "articles and tokens are at least 1 and 2, inverse_penalty above 0"
         raise LacyError(
@@ -151,11 +150,22 @@ def tune(
         )
         if computed < len(found):
             notify(f"States of {len(found) - computed} articles were in {folder} already.")
-        clock.step("Fit", f"{len(table):,} tokens of {len(found)} articles")
-        embedding_VD = loaded.model.get_input_embeddings().weight.detach().float().cpu().numpy()  # type: ignore[union-attr]
+        wrong_N = None
+        if target == "miss":
+            clock.step("Writing", "the model continues the articles where values begin")
+            wrong_N = written_wrong(
+                loaded.model, found.encoded, loaded.tokenizer, folder, fingerprint=fingerprint,
+                bf16=fast, progress=progress,
+            )  # fmt: skip
         first_N = first_mentions(found.encoded, loaded.tokenizer)
-        figures, gate_N = _measure(table, first_N, embedding_VD, inverse_penalty, seed)
-        row_D = fit_row(table.hidden_ND, table.is_start, inverse_penalty)
+        due_N = calls_due(target, table, first_N, wrong_N, call_rate)
+        missed_N = due_N if target == "miss" else table.is_start & first_N & ~table.right_N
+        clock.step("Fit", f"{len(table):,} tokens of {len(found)} articles, {due_N.sum():,} due")
+        embedding_VD = loaded.model.get_input_embeddings().weight.detach().float().cpu().numpy()  # type: ignore[union-attr]
+        figures, gate_N, gate_entropy = measure(
+            table, due_N, missed_N, embedding_VD, inverse_penalty, seed
+        )
+        row_D = fit_row(table.hidden_ND, due_N, inverse_penalty)
         _install(loaded, row_D)
         clock.step("Save", str(out))
         meta = {
@@ -171,6 +181,7 @@ def tune(
             "precision": precision,
             "threshold": 0.0,
             "thresholds": {f"{rate:g}": limit_at(gate_N, rate) for rate in THRESHOLD_RATES},
+            **({} if gate_entropy is None else {"gate_entropy": gate_entropy.to_data()}),
             "figures": as_data(figures),
         }
         kept = {key: value for key, value in loaded.meta.items() if key in ("preset", "training")}
@@ -205,48 +216,6 @@ def _within(loaded: Loaded, tokens: int) -> int:
 def _device(wanted: str) -> torch.device:
     require_one_of("device", wanted, ("auto", "cpu"))
     return torch.device("cuda" if wanted == "auto" and torch.cuda.is_available() else "cpu")
-
-
-def _measure(
-    table: States,
-    first_N: NDArray[np.bool_],
-    embedding_VD: NDArray[np.float32],
-    inverse_penalty: float,
-    seed: int,
-) -> tuple[TuneFigures, NDArray[np.float64]]:
-    """Score every article by fits on others; return the figures and the gate's scores."""
-    due_N = table.is_start
-    one_ND = embedding_VD[table.input_N]
-    controls = {
-        "last word": one_ND,
-        "last two words": np.concatenate([one_ND, embedding_VD[table.previous_N]], axis=1),
-    }
-    signals = {name: np.zeros(len(table)) for name in ("gate", *controls)}
-    for fold in folds(table.article_N, seed=seed):
-        row_D = fit_row(table.hidden_ND[fold.fit], due_N[fold.fit], inverse_penalty)
-        signals["gate"][fold.report] = table.hidden_ND[fold.report] @ row_D
-        for name, features_ND in controls.items():
-            score = fit_linear(features_ND[fold.fit], due_N[fold.fit], inverse_penalty)
-            signals[name][fold.report] = score(features_ND[fold.report])
-    signals["entropy"] = table.entropy_N.astype(float)
-    missed_N = due_N & first_N & ~table.right_N
-
-    def measured(due: NDArray[np.bool_], names: Iterable[str]) -> dict[str, Any]:
-        return {
-            name: signal_figures(signals[name], due, table.article_N, seed=seed) for name in names
-        }
-
-    figures = TuneFigures(
-        articles=int(table.article_N.max()) + 1,
-        tokens=len(table),
-        starts=int(due_N.sum()),
-        misses=int(missed_N.sum()),
-        target=measured(due_N, signals),
-        missed=measured(missed_N, signals) if missed_N.any() else {},
-        kinds=kind_figures(signals, table.marks_N, table.article_N, seed=seed),
-        calibration=gate_calibration(signals["gate"], due_N, table.article_N, seed=seed),
-    )
-    return figures, signals["gate"]
 
 
 @torch.no_grad()
