@@ -27,7 +27,7 @@ MAX_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenAnswer:
     """The values that answer a question, or the reason why there is none."""
 
     values: tuple[Candidate, ...] = ()
@@ -89,7 +89,7 @@ async def choose_answer(
     question: Question,
     reply: Reply,
     known: KnownLogps | None = None,
-) -> Choice:
+) -> ChosenAnswer:
     """Choose the values of a reply that answer a question.
 
     Args:
@@ -100,13 +100,13 @@ async def choose_answer(
     """
     candidates = reply.candidates
     if not reply.ranked:
-        return Choice(candidates[:1], "the source answered")
+        return ChosenAnswer(candidates[:1], "the source answered")
     subject = candidates[0].subject
     if question.is_open(subject):
-        return Choice(why="the question asks for no particular fact")
+        return ChosenAnswer(why="the question asks for no particular fact")
     if any(candidate.context for candidate in candidates):
         value, score, why = await choose_by_reading(backend, question, candidates)
-        return Choice((value,) if value else (), why, score)
+        return ChosenAnswer((value,) if value else (), why, score)
     by_relation: dict[str, dict[str, Candidate]] = {}
     for candidate in candidates:  # of several spellings of a value, the first is its usual one
         by_relation.setdefault(candidate.kind, {}).setdefault(candidate.evidence, candidate)
@@ -118,13 +118,13 @@ async def choose_answer(
         {} if known is None else known,
     )  # fmt: skip
     if not scores:
-        return Choice(why=f"none of {len(by_relation)} relations has such a value")
+        return ChosenAnswer(why=f"none of {len(by_relation)} relations has such a value")
     best = max(scores, key=lambda name: scores[name])
     if scores[best] < MIN_RELATION_SCORE:
         why = f"no relation fits the question (best: {best}, score {scores[best]:.1f}"
-        return Choice(why=f"{why} < {MIN_RELATION_SCORE:.1f})", score=scores[best])
+        return ChosenAnswer(why=f"{why} < {MIN_RELATION_SCORE:.1f})", score=scores[best])
     listed = tuple(by_relation[best].values())
-    return Choice(listed, f"it asks for “{best}” (score {scores[best]:.1f})", scores[best])
+    return ChosenAnswer(listed, f"it asks for “{best}” (score {scores[best]:.1f})", scores[best])
 
 
 def _joined(values: Sequence[Candidate]) -> Candidate:
@@ -156,7 +156,7 @@ def _outcome(
     span: Span,
     opening: str,
     value: Candidate,
-    choice: Choice,
+    choice: ChosenAnswer,
     context: int,
 ) -> CallOutcome:
     """Return the outcome that appends an opening and a value, if they fit."""

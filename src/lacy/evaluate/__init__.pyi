@@ -15,6 +15,7 @@ from .on_texts import TextMeasurements, measure_on_texts
 from .openings import OpeningAnswers, OpeningsResult, evaluate_openings
 from .provenance import SpanLookup, is_borrowed
 from .questions import (
+    MAX_ANSWER_TOKENS,
     QUESTION_COUNTS,
     QuestionAnswers,
     QuestionsResult,
@@ -60,6 +61,7 @@ __all__ = [
     "BINS",
     "CONFIDENCE",
     "COUNTS",
+    "MAX_ANSWER_TOKENS",
     "METRICS",
     "MODEL_METRICS",
     "QUESTION_COUNTS",
