@@ -10,7 +10,7 @@ from lacy.model import load_model
 from lacy.tune import tune
 from lacy.tune.misses import calls_due, first_mentions, value_spans
 from lacy.tune.states import read_states
-from lacy.tune.writing import continuations, states_value, written_wrong
+from lacy.tune.writing import continuations, written_wrong
 from lacy.types import Document, Mark, MarkFlag
 
 
@@ -31,22 +31,6 @@ def test_continuations_equal_one_text_at_a_time(family):
     places = [3, 1, 11, len(ids), 7]
     found = continuations(model, ids, places, 6)
     assert found == [greedy(model, ids[:place], 6) for place in places]
-
-
-@pytest.mark.parametrize(
-    ("text", "value", "expected"),
-    [
-        (" Ulm, in Germany", " Ulm", True),
-        (" a German physicist", "german", True),
-        (" Ulmen", "Ulm", False),
-        (" 18790", "1879", False),
-        (" 14 March 1879.", " 14 March 1879", True),
-        (" Paris", "Ulm", False),
-        (" Paris", " ", False),
-    ],
-)
-def test_a_value_is_found_as_whole_words(text, value, expected):
-    assert states_value(text, value) == expected
 
 
 def marked(text, *values):

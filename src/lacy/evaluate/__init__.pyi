@@ -9,6 +9,7 @@ from .articles import (
     oracle_rate,
 )
 from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
+from .closed_book import contains_value
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
 from .on_texts import TextMeasurements, measure_on_texts
@@ -98,6 +99,7 @@ __all__ = [
     "calibrate_on",
     "calibration_of",
     "contains_answer",
+    "contains_value",
     "default_extract",
     "difference",
     "edited",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacy.corpus import Encoded
+from lacy.evaluate import contains_value
 from lacy.tune.settings import Target
 from lacy.tune.states import States
 from lacy.types import MarkFlag
@@ -35,8 +35,7 @@ def _first_mentions(article: Encoded, tokenizer: PreTrainedTokenizerFast) -> Fla
     for start, end in value_spans(article.marks):
         value = _text(tokenizer, article.input_ids[start:end])
         before = _text(tokenizer, article.input_ids[:start])
-        pattern = rf"(?<!\w){re.escape(value)}(?!\w)"
-        found[start] = bool(value) and re.search(pattern, before) is None
+        found[start] = bool(value.strip()) and not contains_value(before, value)
     return found[1:]
 
 
@@ -80,4 +79,4 @@ def value_spans(marks: Sequence[int]) -> list[tuple[int, int]]:
 
 def _text(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
     text: str = tokenizer.decode(ids, skip_special_tokens=True)
-    return text.strip().casefold()
+    return text

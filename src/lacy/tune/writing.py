@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from lacy.corpus import Encoded
+from lacy.evaluate import contains_value
 from lacy.model import keeps_keys_and_values
 from lacy.run import write_atomic
 from lacy.tune.misses import value_spans
@@ -114,14 +114,8 @@ def _wrong(
     for (start, end), tokens in zip(spans_used, written, strict=True):
         value = tokenizer.decode(article.input_ids[start:end][:MAX_TOKENS])
         text = tokenizer.decode(tokens[: end - start + EXTRA_TOKENS])
-        wrong[start] = not states_value(text, value)
+        wrong[start] = not contains_value(text, value)
     return [wrong.get(start, False) for start, _ in spans]
-
-
-def states_value(text: str, value: str) -> bool:
-    """True if the text contains the value as whole words, ignoring case and spaces around it."""
-    pattern = rf"(?<!\w){re.escape(value.strip().casefold())}(?!\w)"
-    return bool(value.strip()) and re.search(pattern, text.casefold()) is not None
 
 
 @torch.inference_mode()
