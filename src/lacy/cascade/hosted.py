@@ -177,22 +177,17 @@ class HostedBackend:
     ) -> list[list[float]]:
         """Score all continuations concurrently, with one or two requests each."""
         begin = [] if self._server.begin_id is None else [self._server.begin_id]
-        tokens_of = self._server.token_text
-        prompts = [begin + tokens_of.encode(text) for text in texts]
-        groups = [[tokens_of.encode_continuation(c) for c in group] for group in continuations]
-        jobs = [
-            (ids[-(self.context - len(tokens) - 1) :], text, tokens, False)
-            for ids, text, group in zip(prompts, texts, groups, strict=True)
-            for tokens in group
-        ]
-        scored = iter(await Wait(self._submit(self._server.score_texts(jobs))))
-        return [
-            [
-                log_likelihood(next(scored)[: len(tokens)], tokens, self._server, None)
-                for tokens in group
-            ]
-            for group in groups
-        ]
+        encoder, jobs = self._server.token_text, []
+        for text, group in zip(texts, continuations, strict=True):
+            ids = begin + encoder.encode(text)
+            for tokens in map(encoder.encode_continuation, group):
+                jobs.append((ids[-(self.context - len(tokens) - 1) :], text, tokens, False))
+        scored = await Wait(self._submit(self._server.score_texts(jobs)))
+        logps = iter(
+            log_likelihood(found[: len(tokens)], tokens, self._server, None)
+            for found, (_, _, tokens, _) in zip(scored, jobs, strict=True)
+        )
+        return [[next(logps) for _ in group] for group in continuations]
 
     def applied(self, sequence: TextSequence, answered: bool) -> None:
         """Remove the tokens that were appended; after an answer, remove all tokens."""
