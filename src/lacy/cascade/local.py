@@ -19,7 +19,7 @@ from lacy.cascade.scores import Scorer, TokenScore, token_scores
 from lacy.cascade.sequence import TextSequence
 from lacy.cascade.settings import EngineSettings
 from lacy.cascade.signals import step_signals
-from lacy.model import Decoder, without_call
+from lacy.model import Decoder, new_decoder, without_call
 
 PREFILL = 256
 """Maximum number of prompt tokens per step, so that a long prompt does not delay other texts."""
@@ -188,7 +188,7 @@ class LocalBackend:
         return [row_of[id(sequence)] for sequence in sequences]
 
     def _new_decoder(self) -> Decoder:
-        return Decoder(self._engine.model, call_id=self._engine.call_id)
+        return new_decoder(self._engine.model, call_id=self._engine.call_id)
 
     def _keep(self, keep: Callable[[TextSequence], bool]) -> None:
         """Remove the active sequences for which ``keep`` returns False."""

@@ -63,6 +63,9 @@ ENTRIES = {
         "use a decoder whose logits are hidden states times one matrix and whose attention uses "
         "position_ids (Llama, GPT-2, Qwen, Mistral, SmolLM)",
         USAGE,
+        "Every causal language model generates, is served and is evaluated as it is. Training with "
+        "lacy's loss needs more: logits that are plainly hidden states times one matrix, causal "
+        "attention, and documents of one row that do not see each other.",
     ),
     "E59": Entry("the model in {path} cannot be used here: {why}", "{do}", DATA),
     # E98, E130-E136: models and tokenizers from elsewhere

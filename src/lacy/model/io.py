@@ -23,7 +23,7 @@ from lacy.model.fingerprint import FINGERPRINT, model_fingerprint
 from lacy.model.forward import (
     freeze_biases,
     require_call_last,
-    sees_later_tokens,
+    require_decoder,
     taught_to_call,
 )
 from lacy.model.naming import resolve
@@ -209,9 +209,7 @@ def _load_raw(place: Path, name: str | Path, begin: str | None) -> Loaded:
     notes: list[str] = []
     tokenizer = load_tokenizer(place, begin=begin, notify=notes.append)
     model = read_model(place)
-    if sees_later_tokens(model):
-        why = "it is an encoder (its attention sees later tokens), which cannot continue a text"
-        raise LacyError("E58", architecture=type(model).__name__, why=why)
+    require_decoder(model)
     add_call(model, tokenizer)
     return Loaded(model, tokenizer, {}, place, notes=tuple(f"{name}: {note}" for note in notes))
 
