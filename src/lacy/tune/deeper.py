@@ -17,9 +17,9 @@ from lacy.errors import LacyError
 from lacy.model import FINGERPRINT, load_model, model_fingerprint, save_model
 from lacy.train import TrainConfig, train
 from lacy.tune.gate import fit_row
-from lacy.tune.job import Job, Labelled
 from lacy.tune.measure import Measured, measure
 from lacy.tune.row import install_row
+from lacy.tune.shared import Labelled, Tuning
 from lacy.types import MarkFlag
 
 HELD_OUT = 5
@@ -35,37 +35,37 @@ ALL_STARTS = 0.5
 """Call rate for targets at value starts: more than there are, so that all are delegated."""
 
 
-def train_deeper(job: Job) -> tuple[Measured, np.ndarray]:
+def train_deeper(tuning: Tuning) -> tuple[Measured, np.ndarray]:
     """Fit the row, train from it, and measure both on held-out articles.
 
     Returns:
-        The figures, and the trained row. ``job.loaded`` is the trained model.
+        The figures, and the trained row. ``tuning.loaded`` is the trained model.
 
     Raises:
         LacyError: E162, too few articles to hold some out; and the errors of ``train``.
         KeyboardInterrupt: the training was stopped; the same call resumes it.
     """
-    settings, encoded = job.settings, job.articles.encoded
+    settings, encoded = tuning.settings, tuning.articles.encoded
     held = encoded[::HELD_OUT]
     fitted = [article for number, article in enumerate(encoded) if number % HELD_OUT]
     if len(held) < MIN_HELD_OUT:
         raise LacyError(
             "E162", path="the data", articles=len(encoded), least=HELD_OUT * MIN_HELD_OUT - 4
         )
-    before = job.label(fitted)
+    before = tuning.label(fitted)
     row_D = fit_row(before.table.hidden_ND, before.due_N, settings.inverse_penalty)
-    alone = job.label(held)
-    start = _write_start(job, row_D)
-    packed = job.folder / "packed"
+    alone = tuning.label(held)
+    start = _write_start(tuning, row_D)
+    packed = tuning.folder / "packed"
     articles = fitted if settings.target == "where" else only_due(fitted, before)
-    context = min(settings.tokens + 1, job.loaded.context)
-    PackedData.write(articles, job.loaded.tokenizer, context, packed)
-    job.clock.step("Train", f"depth {settings.depth}, {len(fitted)} articles")
+    context = min(settings.tokens + 1, tuning.loaded.context)
+    PackedData.write(articles, tuning.loaded.tokenizer, context, packed)
+    tuning.clock.step("Train", f"depth {settings.depth}, {len(fitted)} articles")
     result = train(
         TrainConfig(
             data=packed,
             model=str(start),
-            out=job.out,
+            out=tuning.out,
             depth=settings.depth,
             delegate="token" if settings.target == "value" else "start",
             call_rate=settings.call_rate if settings.target == "value" else ALL_STARTS,
@@ -78,26 +78,26 @@ def train_deeper(job: Job) -> tuple[Measured, np.ndarray]:
     )
     if not result.finished:
         raise KeyboardInterrupt
-    job.loaded = load_model(job.out)
-    job.loaded.model.eval()
-    after = job.label(held)
-    trained_D = job.loaded.model.get_output_embeddings().weight[-1]  # type: ignore[union-attr, index]
+    tuning.loaded = load_model(tuning.out)
+    tuning.loaded.model.eval()
+    after = tuning.label(held)
+    trained_D = tuning.loaded.model.get_output_embeddings().weight[-1]  # type: ignore[union-attr, index]
     trained_D = trained_D.detach().double().cpu().numpy()
-    job.clock.step("Measure", f"{len(held)} held-out articles")
+    tuning.clock.step("Measure", f"{len(held)} held-out articles")
     measured = measure(
-        after.table, after.due_N, after.missed_N, job.embedding(), settings.inverse_penalty,
+        after.table, after.due_N, after.missed_N, tuning.embedding(), settings.inverse_penalty,
         settings.seed, row_D=trained_D,
         extra={"row alone": alone.table.hidden_ND @ row_D},
     )  # fmt: skip
     return measured, trained_D
 
 
-def _write_start(job: Job, row_D: np.ndarray) -> Path:
+def _write_start(tuning: Tuning, row_D: np.ndarray) -> Path:
     """Write the model with the fitted row, from which the training starts and resumes."""
-    start = job.folder / "row"
-    install_row(job.loaded, row_D)
-    meta = {FINGERPRINT: model_fingerprint(job.loaded.model)}
-    save_model(start, job.loaded.model.cpu(), job.loaded.tokenizer, meta)
+    start = tuning.folder / "row"
+    install_row(tuning.loaded, row_D)
+    meta = {FINGERPRINT: model_fingerprint(tuning.loaded.model)}
+    save_model(start, tuning.loaded.model.cpu(), tuning.loaded.tokenizer, meta)
     return start
 
 

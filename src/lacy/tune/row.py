@@ -9,26 +9,28 @@ from numpy.typing import NDArray
 
 from lacy.model import Loaded, set_gate
 from lacy.tune.gate import fit_row
-from lacy.tune.job import Job
 from lacy.tune.measure import Measured, measure
+from lacy.tune.shared import Tuning
 
 
-def tune_row(job: Job) -> tuple[Measured, NDArray[Any]]:
+def tune_row(tuning: Tuning) -> tuple[Measured, NDArray[Any]]:
     """Fit and measure the row, and write it into the model.
 
     Returns:
         The figures, and the row.
     """
-    settings = job.settings
-    found = job.label(job.articles.encoded)
+    settings = tuning.settings
+    found = tuning.label(tuning.articles.encoded)
     tokens, due = len(found.table), int(found.due_N.sum())
-    job.clock.step("Fit", f"{tokens:,} tokens of {len(job.articles)} articles, {due:,} calls due")
+    tuning.clock.step(
+        "Fit", f"{tokens:,} tokens of {len(tuning.articles)} articles, {due:,} calls due"
+    )
     measured = measure(
-        found.table, found.due_N, found.missed_N, job.embedding(), settings.inverse_penalty,
+        found.table, found.due_N, found.missed_N, tuning.embedding(), settings.inverse_penalty,
         settings.seed,
     )  # fmt: skip
     row_D = fit_row(found.table.hidden_ND, found.due_N, settings.inverse_penalty)
-    install_row(job.loaded, row_D)
+    install_row(tuning.loaded, row_D)
     return measured, row_D
 
 

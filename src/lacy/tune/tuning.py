@@ -25,10 +25,10 @@ from lacy.tune.articles import read_articles, texts_digest
 from lacy.tune.card import model_card
 from lacy.tune.deeper import train_deeper
 from lacy.tune.figures import TuneFigures, limit_at
-from lacy.tune.job import Clock, Job, Notify
 from lacy.tune.measure import Measured
 from lacy.tune.row import tune_row
 from lacy.tune.settings import Target, TuneSettings
+from lacy.tune.shared import Clock, Notify, Tuning
 from lacy.types import Document
 
 THRESHOLD_RATES = (0.05, 0.09, 0.11, 0.15, 0.22)
@@ -137,13 +137,13 @@ def tune(
         )  # fmt: skip
         on = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu")
         fast, why = bf16_is_fast(on)
-        job = Job(
+        tuning = Tuning(
             loaded, name, found, settings, out, folder, on, fast, why, clock, notify, progress
         )
-        measured, row_D = tune_row(job) if depth == "row" else train_deeper(job)
-        path, meta = _save(job, measured)
+        measured, row_D = tune_row(tuning) if depth == "row" else train_deeper(tuning)
+        path, meta = _save(tuning, measured)
     return TuneResult(
-        job.loaded, path, row_D, measured.figures, meta, tuple([*notes, *found.notes])
+        tuning.loaded, path, row_D, measured.figures, meta, tuple([*notes, *found.notes])
     )
 
 
@@ -165,22 +165,22 @@ def check_settings(settings: TuneSettings) -> None:
         raise LacyError("E12", key="depth", value=settings.depth, why=str(error), do=do) from None
 
 
-def _save(job: Job, measured: Measured) -> tuple[Path, dict[str, Any]]:
+def _save(tuning: Tuning, measured: Measured) -> tuple[Path, dict[str, Any]]:
     """Write the tuned model with its card and figures; return its folder and what is stored."""
-    settings, loaded, gate_entropy = job.settings, job.loaded, measured.gate_entropy
+    settings, loaded, gate_entropy = tuning.settings, tuning.loaded, measured.gate_entropy
     # A training has written its run folder; the model is in it.
-    path = job.out if settings.depth == "row" else job.out / "model"
-    job.clock.step("Save", str(path))
+    path = tuning.out if settings.depth == "row" else tuning.out / "model"
+    tuning.clock.step("Save", str(path))
     meta = {
         "depth": settings.depth,
         "target": settings.target,
-        "articles": len(job.articles),
+        "articles": len(tuning.articles),
         "tokens_per_article": settings.tokens,
-        "annotator": job.articles.annotator,
-        "texts": texts_digest(job.articles.encoded),
+        "annotator": tuning.articles.annotator,
+        "texts": texts_digest(tuning.articles.encoded),
         "inverse_penalty": settings.inverse_penalty,
         "seed": settings.seed,
-        "precision": job.precision,
+        "precision": tuning.precision,
         "threshold": 0.0,
         "thresholds": {f"{rate:g}": limit_at(measured.gate_N, rate) for rate in THRESHOLD_RATES},
         **({} if gate_entropy is None else {"gate_entropy": gate_entropy.to_data()}),
@@ -188,10 +188,10 @@ def _save(job: Job, measured: Measured) -> tuple[Path, dict[str, Any]]:
     }
     kept = {key: value for key, value in loaded.meta.items() if key in ("preset", "training")}
     loaded.meta = {**kept, FINGERPRINT: model_fingerprint(loaded.model), "tune": meta}
-    card = model_card(Path(job.name).name, meta, measured.figures)
+    card = model_card(Path(tuning.name).name, meta, measured.figures)
     save_model(path, loaded.model.cpu(), loaded.tokenizer, loaded.meta, card=card)  # type: ignore[arg-type]
     loaded.path = path
-    full = {**meta, "environment": environment(), "seconds": job.clock.seconds()}
+    full = {**meta, "environment": environment(), "seconds": tuning.clock.seconds()}
     write_atomic(path / REPORT_FILE, json.dumps(full, indent=2) + "\n")
     return path, meta
 

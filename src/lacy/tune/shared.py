@@ -64,7 +64,7 @@ class Labelled:
 
 
 @dataclass
-class Job:
+class Tuning:
     """A tuning in progress."""
 
     loaded: Loaded
