@@ -94,6 +94,8 @@ class Candidate:
     alternatives: float = 1.0
     subject: str = ""
     """The subject of the fact as spelled in the text."""
+    wording: str = ""
+    """The source's own sentences that state the value, on one line; the SLM reads them."""
 
 
 @dataclass(frozen=True, slots=True)

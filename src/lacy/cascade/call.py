@@ -11,8 +11,10 @@ from lacy.cascade.rank import (
     min_score,
     nan_as_lowest,
     rank,
+    rank_by_reading,
     tokenize_candidates,
 )
+from lacy.cascade.reading import sentences_of
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
 from lacy.cascade.whole_values import new_candidates, whole_numbers
 from lacy.corpus import TokenText
@@ -46,6 +48,10 @@ async def call_outcomes(
     engine = sequences[0].engine
     if engine.hosted is not None and (names := engine.hosted.special_names):
         replies = [_without_special_names(reply, names) for reply in replies]
+    said = [
+        sentences_of(r.candidates, engine.token_text, engine.read) if engine.reader else ""
+        for r in replies
+    ]
     if engine.unit == "value":
         replies = [_new_and_whole(s, r) for s, r in zip(sequences, replies, strict=True)]
     groups = [
@@ -53,15 +59,19 @@ async def call_outcomes(
         for s, reply in zip(sequences, replies, strict=True)
     ]
     ranked = [n for n, r in enumerate(replies) if groups[n] and (r.ranked or len(groups[n]) > 1)]
+    unread = [n for n in ranked if not said[n]]
     scores = await rank(
-        backend, [sequences[n] for n in ranked], [groups[n] for n in ranked], engine.reference
+        backend, [sequences[n] for n in unread], [groups[n] for n in unread], engine.reference
     )
-    scores_of = dict(zip(ranked, scores, strict=True))
+    scores_of = dict(zip(unread, scores, strict=True))
+    for n in ranked:
+        if said[n]:
+            scores_of[n] = rank_by_reading(sequences[n], said[n], groups[n])
     outcomes = []
     for n, (sequence, reply, span) in enumerate(zip(sequences, replies, spans, strict=True)):
         span = replace(span, cost=reply.cost, seconds=reply.seconds, fault=reply.fault)
         scored = scores_of.get(n)
-        outcome = _outcome(sequence, reply, groups[n], scored, span)
+        outcome = _outcome(sequence, reply, groups[n], scored, span, read=bool(said[n]))
         score_tuple = None if scored is None else tuple(scored)
         outcomes.append(replace(outcome, offered=tuple(groups[n]), scores=score_tuple))
     return outcomes
@@ -104,6 +114,8 @@ def _outcome(
     options: list[TokenizedCandidate],
     scores: list[float] | None,
     span: Span,
+    *,
+    read: bool,
 ) -> CallOutcome:
     """Decide how one call ends.
 
@@ -113,6 +125,7 @@ def _outcome(
         options: the candidates that fit into the context.
         scores: their scores if they were ranked.
         span: the span of the call so far.
+        read: True if the scores are log-probabilities after reading.
     """
     if reply.error or not reply.candidates:
         return _unanswered(span, reply.error or "source had no answer")
@@ -121,7 +134,8 @@ def _outcome(
     engine, best, note, limit = sequence.engine, 0, "", None
     if scores is not None:
         best = best_index(scores)
-        limit = min_score(options[best].candidate, engine.abstain, engine.kinds)
+        choice = engine.choice if read else None
+        limit = min_score(options[best].candidate, engine.abstain, engine.kinds, choice)
         if nan_as_lowest(scores[best]) < limit:
             why = f"{_none_fits(len(scores))} (best score {scores[best]:.1f} < {limit:.1f})"
             return replace(_unanswered(span, why), limit=limit)

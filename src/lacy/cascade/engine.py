@@ -46,6 +46,10 @@ class Engine(EngineSettings):
             starts afresh, so that its result does not depend on earlier ones.
         calibration: the calibration of this model (``calibrate``), with reference log-likelihoods
             for ranking and signals that a budget starts from.
+        read: maximum number of tokens of a source's own sentences that the model reads before it
+            ranks its values; by default 320 without a calibration of kinds, else 0. A model behind
+            a server does not read.
+        choice: how candidates are chosen after reading; by default with fitted coefficients.
 
     Attributes:
         notes: sentences that explain what ``open_engine`` chose.

@@ -9,8 +9,10 @@ from typing import Any, Literal, Self, get_args
 
 from lacy._require import require_at_least, require_one_of
 from lacy.cascade.calibration import Calibration
+from lacy.cascade.choice import ValueChoice
 from lacy.cascade.hosted_model import Hosted
 from lacy.cascade.policy import Controller, Never, Policy, parse_policy, with_calibration
+from lacy.cascade.reading import DEFAULT_READ, Reader
 from lacy.cascade.reference import ReferenceLikelihoods
 from lacy.cascade.signals import call_id_of
 from lacy.corpus import TokenText, begin_end
@@ -65,6 +67,8 @@ class EngineSettings:
         batch_size: int = DEFAULT_BATCH,
         remember: bool = False,
         calibration: Calibration | None = None,
+        read: int | None = None,
+        choice: ValueChoice | None = None,
     ) -> None:
         self.loaded, self.tokenizer = loaded, loaded.tokenizer
         self.notes: tuple[str, ...] = ()
@@ -88,6 +92,9 @@ class EngineSettings:
         self._read_model(loaded)
         self.kinds = calibration.kinds if calibration else None
         self.reference = self._reference_likelihoods(calibration) if calibration else None
+        self.choice = choice or ValueChoice()
+        self.read = self._read_tokens(read)
+        self.reader = Reader(self) if self.read else None
         self._calibration_signals = calibration.signals if calibration else {}
         self._set_policy(self.policy)
         self._controller: Controller | None = None
@@ -115,6 +122,14 @@ class EngineSettings:
         from lacy.cascade.hosted_scores import HostedReferenceLikelihoods
 
         return HostedReferenceLikelihoods(self.hosted, calibration)
+
+    def _read_tokens(self, read: int | None) -> int:
+        """Return how many tokens of a source's sentences are read before ranking; 0 for none."""
+        if self.hosted is not None:
+            return 0
+        if read is None:  # a model that is calibrated on kinds of values ranks by kinds
+            return 0 if self.kinds else DEFAULT_READ
+        return int(require_at_least("read", read, 0, finite=True))
 
     @property
     def calls_in_row(self) -> int | None:

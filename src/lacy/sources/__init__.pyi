@@ -6,7 +6,7 @@ from .opening import open_source, open_sources
 from .protocol import DEFAULT_TIMEOUT, Source, TokenPrice, guarded, price_of, wrapped_sources
 from .scripted import ScriptedSource
 from .truth import Truth
-from .units import continuation
+from .units import continuation, relation_words
 from .wrappers import Breaker, Chain, Metered, SourceUsage
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "open_source",
     "open_sources",
     "price_of",
+    "relation_words",
     "wrapped_sources",
 ]

@@ -46,7 +46,7 @@ from lacy.sources.texts.subjects import (
     last_sentence,
     single_word_name,
 )
-from lacy.sources.units import completions
+from lacy.sources.units import completions, plain_value
 from lacy.types import Candidate, Document, Mark, Reply, Request
 
 if TYPE_CHECKING:
@@ -280,18 +280,18 @@ class Documents:
         used = 0
         for passage, _ in hits:
             before = len(found)
-            for value, kind, evidence in self._values(passage):
+            for value, kind, evidence, wording in self._values(passage):
                 alternatives = self.alternatives.get(kind, 1.0)
                 for text in completions(request.text, value) if value != subject else ():
-                    candidate = Candidate(text, evidence, kind, alternatives, subject)
+                    candidate = Candidate(text, evidence, kind, alternatives, subject, wording)
                     found.setdefault((text, kind), candidate)
             used += len(found) > before
             if used == self.passages:
                 break
         return tuple(found.values())[: self.candidates]
 
-    def _values(self, passage: int) -> Iterator[tuple[str, str, str]]:
-        """Yield value, kind and evidence of each value in a passage, if it still exists."""
+    def _values(self, passage: int) -> Iterator[tuple[str, str, str, str]]:
+        """Yield value, kind, evidence and wording of each value in a passage that still exists."""
         query = (
             "SELECT document.id, name, number, start, stop, text FROM passage"
             " JOIN document ON document.id = document WHERE passage.id = ?"
@@ -306,13 +306,14 @@ class Documents:
         spans = self._db.execute(query, (passage,)).fetchall()
         places = [(a - start, b - start, kind) for a, b, kind, _ in spans]
         extended = extended_values(text[start:stop], places)
+        wording = plain_value(one_line(text[start:stop]))
         for a, b, kind, value in spans:
             page = f"page {bisect_right(pages, a)}, " if pages else ""
             where = f"{self.name}/{one_line(name)}, {page}passage {number}, characters {a}-{b}"
             evidence = f"{where}: {_excerpt(text, start, stop, a, b)}"
-            yield value, kind, evidence
+            yield value, kind, evidence, wording
             if longer := extended.get((a - start, b - start)):
-                yield longer, kind, evidence
+                yield longer, kind, evidence, wording
 
     def _read(self) -> tuple[NameIndex, dict[str, float]]:
         """Return the subjects of the documents, and the effective number of values of each kind."""
