@@ -16,7 +16,7 @@ from lacy.cascade.rank import (
 )
 from lacy.cascade.reading import sentences_of
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
-from lacy.cascade.whole_values import new_candidates, whole_numbers
+from lacy.cascade.whole_values import fitting_candidates, new_candidates
 from lacy.corpus import TokenText
 from lacy.types import Reply, Request, Span, Unit
 
@@ -89,9 +89,11 @@ def _new_and_whole(sequence: TextSequence, reply: Reply) -> Reply:
             return replace(reply, candidates=(), error=why)
     if engine.hosted is None:  # a server may not have reported the SLM's own token yet
         own = engine.token_text.bytes_of(sequence.next_token)
-        candidates = whole_numbers(sequence.text, own, candidates)
+        candidates = fitting_candidates(sequence.text, own, candidates)
     if not candidates:
-        return replace(reply, candidates=(), error="no value completes the number in the text")
+        return replace(
+            reply, candidates=(), error="no value completes the word or number in the text"
+        )
     return replace(reply, candidates=candidates)
 
 

@@ -127,8 +127,11 @@ class EngineSettings:
         """Return how many tokens of a source's sentences are read before ranking; 0 for none."""
         if self.hosted is not None:
             return 0
-        if read is None:  # a model that is calibrated on kinds of values ranks by kinds
-            return 0 if self.kinds else DEFAULT_READ
+        if read is None:
+            # A small model trained from nothing knows kinds of values, but cannot read.
+            training = (getattr(self.loaded, "meta", None) or {}).get("training") or {}
+            settings = training.get("settings") or {}
+            return 0 if self.kinds or (settings and not settings.get("init_from")) else DEFAULT_READ
         return int(require_at_least("read", read, 0, finite=True))
 
     @property

@@ -40,18 +40,27 @@ def new_candidates(text: str, candidates: Sequence[Candidate]) -> tuple[Candidat
     )
 
 
-def whole_numbers(text: str, own: bytes, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Return the candidates that do not mix digits of two speakers.
+def fitting_candidates(
+    text: str, own: bytes, candidates: Sequence[Candidate]
+) -> tuple[Candidate, ...]:
+    """Return the candidates that neither break up a number nor complete a whole word.
+
+    A source may offer the rest of a value with which the text ends. This is right only if the SLM
+    is inside that value, as its own next token shows: after "born in 189", "3" completes a number
+    if the SLM would write a digit; after "he is a", "ctor" does not complete "actor".
 
     Args:
         text: the text so far.
         own: the bytes of the SLM's own next token.
         candidates: possible continuations of the text.
     """
-    if not text[-1:].isdigit() and not _SIGN_AFTER_NUMBER.search(text):
+    last = text[-1:]
+    if last.isdigit() or _SIGN_AFTER_NUMBER.search(text):
+        goes_on = own[:1].isdigit() or (own[:1] in (b".", b",") and own[1:2].isdigit())
+        return tuple(c for c in candidates if c.text[:1].isdigit() == goes_on)
+    if not last.isalpha() or is_unspaced(last) or _is_letter(own[:1]):
         return tuple(candidates)
-    goes_on = own[:1].isdigit() or (own[:1] in (b".", b",") and own[1:2].isdigit())
-    return tuple(c for c in candidates if c.text[:1].isdigit() == goes_on)
+    return tuple(c for c in candidates if not c.text[:1].isalnum() or is_unspaced(c.text[0]))
 
 
 def forbid_continuation(
@@ -100,7 +109,11 @@ def tokens_beginning_with(token_text: TokenText, size: int, beginning: str) -> T
     found = []
     for token in range(size):
         first = token_text.bytes_of(token)[:1]
-        letter = first.isalpha() or b"\xc3" <= first < b"\xe0"  # the latter begin two bytes
-        if first.isdigit() or (beginning == "letters" and letter):
+        if first.isdigit() or (beginning == "letters" and _is_letter(first)):
             found.append(token)
     return torch.tensor(found, dtype=torch.long)
+
+
+def _is_letter(first: bytes) -> bool:
+    """True if a token with this first byte begins with a letter of a script with spaces."""
+    return first.isalpha() or b"\xc3" <= first < b"\xe0"  # the latter begin two bytes
