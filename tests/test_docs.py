@@ -19,6 +19,7 @@ from typing import NamedTuple
 import pytest
 
 from helpers.pages import ROOT, lacy
+from lacy.model import preset_names
 
 DOCS = ROOT / "docs"
 
@@ -96,8 +97,10 @@ def smaller(words):
     words = list(words)
     for flag, value in LESS.get(words[0], LESS.get(" ".join(words[:2]), {})).items():
         if flag in words:
-            words[words.index(flag) + 1] = value
-        elif not (flag == "--model" and {"--init-from", "--fork"} & set(words)):
+            place = words.index(flag) + 1
+            if flag != "--model" or words[place] in preset_names():
+                words[place] = value
+        elif not (flag == "--model" and "--fork" in words):
             words += [flag, value]
     return words
 

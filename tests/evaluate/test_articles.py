@@ -13,6 +13,7 @@ from lacy.cli import main
 from lacy.evaluate import as_data
 from lacy.evaluate.article_sources import (
     article_prompt,
+    article_prompts,
     article_subject,
     mark_values,
     write_values,
@@ -108,11 +109,13 @@ def test_an_opening_fits_the_context_and_cuts_no_mark(text, length):
 
 
 @given(st.text("ab Zé1 ", min_size=1, max_size=60), st.integers(1, 12))
-def test_a_prompt_of_some_words_is_a_beginning_of_at_most_half_of_the_words(text, words):
-    prompt = article_prompt(Document("1", text), words)
+def test_a_prompt_of_some_words_is_a_beginning_and_cuts_no_value(text, words):
+    (prompt,) = article_prompts([Document("1", text)], extract, words)
     assert text.startswith(prompt)
     if text.split():
-        assert len(prompt.split()) == min(words, max(1, len(text.split()) // 2))
+        assert 0 < len(prompt.split()) <= min(words, max(1, len(text.split()) // 2))
+        cut = [m for m in extract([text])[0] if m.start < len(prompt) < m.end]
+        assert not cut or not text[: cut[0].start].strip()  # the text begins with this value
 
 
 # ------------------------------------------------------------------------ conditions

@@ -145,10 +145,12 @@ def test_the_date_of_birth_stands_in_the_bracket_after_the_name(text, date):
 
 def test_birth_dates_agree_in_the_parts_that_are_stated():
     reference = "Ann Bell (12 March 1879 – 4 May 1950)"
-    texts = [answer(f"Ann Bell ({date})") for date in ("1879", "12 March 1880", "March 1879")]
-    found = article_counts([*texts, answer("Ann Bell")], [reference] * 4, extract)
-    assert found["births"].tolist() == [1, 1, 1, 0]
-    assert found["births_right"].tolist() == [1, 0, 1, 0]
+    dates = ("1879", "12 March 1880", "March 1879")
+    texts = [answer("Ann Bell", (f" ({date})", "slm")) for date in dates]
+    texts += [answer("Ann Bell", (" sings", "slm")), answer("Ann Bell (1879)")]
+    found = article_counts(texts, [reference] * 5, extract)
+    assert found["births"].tolist() == [1, 1, 1, 0, 0]  # the last prompt gives the date
+    assert found["births_right"].tolist() == [1, 0, 1, 0, 0]
 
 
 def test_the_projects_own_rules_find_numbers_and_dates():

@@ -107,7 +107,7 @@ def test_without_call(copy):
     config = json.loads((copy / "config.json").read_text())
     config["vocab_size"] += 1
     (copy / "config.json").write_text(json.dumps(config))
-    assert "--init-from" in refused(copy, "E57")
+    assert "--model" in refused(copy, "E57")
 
 
 def test_a_changed_tokenizer(copy):

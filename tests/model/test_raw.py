@@ -2,14 +2,10 @@
 
 import json
 
+import families
 import pytest
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    BertConfig,
-    BertLMHeadModel,
-    LlamaForCausalLM,
-)
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from helpers.raw import END, raw_llama, raw_tokenizer, save_raw
 from lacy.cascade import Engine, open_engine
@@ -100,6 +96,24 @@ def test_the_default_policy_of_a_raw_model_needs_no_training(tmp_path, world_sou
     set_gate(engine.model, "sigmoid")
     gated = open_engine(engine.loaded, world_source, calibration=0)
     assert str(gated.policy) == "threshold=0" and "even odds" in " ".join(gated.notes)
+
+
+def test_the_begin_token_is_a_setting(tmp_path):
+    place = save_raw(tmp_path / "raw", raw_llama(), raw_tokenizer(additional_special_tokens=["B"]))
+    chosen = load_model(place, begin="B")
+    assert chosen.tokenizer.convert_ids_to_tokens(list(begin_end(chosen.tokenizer))) == ["B", END]
+    assert Engine(chosen).begin_id == begin_end(chosen.tokenizer)[0]
+    file = place / "tokenizer_config.json"
+    settings = json.loads(file.read_text()) | {"lacy_text": {"begin": "B", "end": "B"}}
+    file.write_text(json.dumps(settings))  # as a user may write it
+    assert begin_end(load_model(place).tokenizer) == (begin_end(chosen.tokenizer)[0],) * 2
+    assert begin_end(load_model(place, begin=END).tokenizer)[0] == 0
+    save_model(tmp_path / "ours", chosen.model, chosen.tokenizer)
+    assert begin_end(load_model(tmp_path / "ours").tokenizer) == begin_end(chosen.tokenizer)
+    assert begin_end(load_model(tmp_path / "ours", begin=END).tokenizer)[0] == 0
+    with pytest.raises(LacyError) as caught:
+        load_model(place, begin="<s>")
+    assert caught.value.code == "E98"
 
 
 @pytest.fixture
@@ -205,13 +219,17 @@ def test_a_model_without_a_tokenizer(tmp_path):
     assert caught.value.code == "E154" and "tokenizer.json" in str(caught.value)
 
 
-def test_an_encoder_is_refused(tmp_path):
-    config = BertConfig(
-        vocab_size=257, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, max_position_embeddings=64,
-    )  # fmt: skip
-    place = save_raw(tmp_path / "bert", BertLMHeadModel(config))
-    with pytest.raises(LacyError, match="an encoder") as caught:
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("bert", "an encoder"), ("roberta", "a forward pass fails"),
+        ("gemma3", "parts for images or sounds"),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
+def test_models_that_cannot_continue_texts_are_refused(tmp_path, kind, why):
+    place = save_raw(tmp_path / kind, families.tiny(kind, 257))
+    with pytest.raises(LacyError, match=why) as caught:
         load_model(place)
     assert caught.value.code == "E58"
 

@@ -1,6 +1,7 @@
 from .calibration import Calibration, calibrate, truncate_document
 from .chat import ChatRefused, control_tokens, render_chat
 from .engine import Engine
+from .gate_entropy import GateEntropy, log_entropy
 from .guesses import GuessTracker, guessed_ranges
 from .hosted_model import Hosted, connect
 from .loop import DecodeLoop
@@ -16,7 +17,8 @@ from .opening import (
     split_policy,
     trained_not_to_call,
 )
-from .policy import Budget, Never, Oracle, Policy, Random, Threshold, parse_policy
+from .policy import Budget, Never, Oracle, Policy, Random, Threshold
+from .policy_text import parse_policy
 from .questions import question_hint
 from .rank import MAX_TOKEN_CHARACTERS
 from .scores import ScoredSpan, Scorer, TokenScore
@@ -47,6 +49,7 @@ __all__ = [
     "DecodeLoop",
     "DecodeStep",
     "Engine",
+    "GateEntropy",
     "GuessTracker",
     "Hosted",
     "Never",
@@ -74,6 +77,7 @@ __all__ = [
     "guessed_ranges",
     "is_address",
     "legend",
+    "log_entropy",
     "model_name",
     "open_engine",
     "open_model",

@@ -65,6 +65,15 @@ class Backend(Protocol):
         """Set the ``next_token`` of sequences for which it is not known yet."""
         ...
 
+    def first_logps(
+        self, sequences: Sequence[TextSequence], candidates: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[float]] | None:
+        """Return the log-probability of each candidate's first token, an upper bound of its score.
+
+        None if it is not known without a request to a server.
+        """
+        ...
+
     async def score(
         self,
         sequences: Sequence[TextSequence],

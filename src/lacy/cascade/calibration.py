@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lacy._parse import parse_json
+from lacy.cascade.gate_entropy import GateEntropy
 from lacy.cascade.reference import ReferenceLikelihoods, ReferenceText, ValueKey
 from lacy.cascade.signals import call_id_of, teacher_forced_signals
 from lacy.errors import LacyError
@@ -126,11 +127,18 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
         "entropy": [],
         "top2": [],
     }
+    gate_entropy = GateEntropy.from_meta(getattr(loaded, "meta", None))
+    if gate_entropy is not None:
+        signal_parts["gate+entropy"] = []
     for signals in teacher_forced_signals(loaded, texts.values()):
         fact = (signals.marks & MarkFlag.FACT) > 0
         start = (signals.marks & MarkFlag.START) > 0
         for name, parts in signal_parts.items():
-            parts.append(getattr(signals, name)[start | ~fact])
+            if name == "gate+entropy" and gate_entropy is not None:
+                signal = gate_entropy(signals.margin, signals.entropy)
+            else:
+                signal = getattr(signals, name)
+            parts.append(signal[start | ~fact])
         after = fact[:-1] & (~fact[1:] | start[1:])
         ends.update(signals.targets[1:][after].tolist())
         if not signals.truncated:
@@ -142,8 +150,12 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
         if len(values) >= MIN_VALUES
     }
     end_tokens = tuple(sorted(ends))
+    shortened = {
+        kind: tuple(reference.shortened() for reference in chosen)
+        for kind, chosen in references.items()
+    }
     reference = ReferenceLikelihoods(
-        loaded.model, loaded.tokenizer, references, call_id_of(loaded), end_tokens
+        loaded.model, loaded.tokenizer, shortened, call_id_of(loaded), end_tokens
     )
     kinds = {}
     for kind, reference_texts in references.items():
@@ -156,7 +168,7 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
         logps = reference.after([(r.text, value) for r, value in values])
         differences = [logp - reference_logp[key] for logp, key in zip(logps, keys, strict=True)]
         kinds[kind] = KindFit(
-            reference_texts, float(np.quantile(differences, LOW_QUANTILE)), len(differences)
+            shortened[kind], float(np.quantile(differences, LOW_QUANTILE)), len(differences)
         )
     spaced_signals = {name: _evenly(parts) for name, parts in signal_parts.items() if parts}
     return Calibration(kinds, spaced_signals, end_tokens)

@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lacy.cascade.backend import Backend
-from lacy.cascade.rank import (
-    best_index,
-    min_score,
-    nan_as_lowest,
-    rank,
-    rank_by_reading,
-    tokenize_candidates,
-)
+from lacy.cascade.policy import nan_as_lowest
+from lacy.cascade.pruning import best_index
+from lacy.cascade.rank import min_score, rank, rank_by_reading, tokenize_candidates
 from lacy.cascade.reading import sentences_of
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
+from lacy.cascade.settings import EngineSettings
 from lacy.cascade.whole_values import fitting_candidates, new_candidates
 from lacy.corpus import TokenText
 from lacy.types import Reply, Request, Span, Unit
@@ -60,10 +56,14 @@ async def call_outcomes(
     ]
     ranked = [n for n, r in enumerate(replies) if groups[n] and (r.ranked or len(groups[n]) > 1)]
     unread = [n for n in ranked if not said[n]]
-    scores = await rank(
-        backend, [sequences[n] for n in unread], [groups[n] for n in unread], engine.reference
-    )
-    scores_of = dict(zip(unread, scores, strict=True))
+    options = [groups[n] for n in unread]
+    limits = None  # an observer shows all scores
+    if engine.observer is None:
+        limits = [
+            [min_score(o.candidate, engine.abstain, engine.kinds) for o in g] for g in options
+        ]
+    scores = await rank(backend, [sequences[n] for n in unread], options, engine.reference, limits)
+    scores_of: dict[int, Sequence[float | None]] = dict(zip(unread, scores, strict=True))
     for n in ranked:
         if said[n]:
             scores_of[n] = rank_by_reading(sequences[n], said[n], groups[n])
@@ -114,7 +114,7 @@ def _outcome(
     sequence: TextSequence,
     reply: Reply,
     options: list[TokenizedCandidate],
-    scores: list[float] | None,
+    scores: Sequence[float | None] | None,
     span: Span,
     *,
     read: bool,
@@ -136,12 +136,11 @@ def _outcome(
     engine, best, note, limit = sequence.engine, 0, "", None
     if scores is not None:
         best = best_index(scores)
-        choice = engine.choice if read else None
-        limit = min_score(options[best].candidate, engine.abstain, engine.kinds, choice)
-        if nan_as_lowest(scores[best]) < limit:
-            why = f"{_none_fits(len(scores))} (best score {scores[best]:.1f} < {limit:.1f})"
-            return replace(_unanswered(span, why), limit=limit)
-        note = f"; {_fits_best(len(scores))} (score {scores[best]:.1f})"
+        limit = _limit(engine, options[best], read=read)
+        score = scores[best]
+        if score is None or nan_as_lowest(score) < limit:
+            return replace(_unanswered(span, _none_fits(len(scores))), limit=limit)
+        note = f"; {_fits_best(len(scores))} (score {score:.1f})"
     option = options[best]
     if scores is not None and engine.unit != "value":
         option = _cut(option, engine.unit, engine.token_text)
@@ -157,6 +156,12 @@ def _outcome(
         evidence=option.candidate.evidence,
     )
     return CallOutcome(option, span, limit=limit)
+
+
+def _limit(engine: EngineSettings, option: TokenizedCandidate, *, read: bool) -> float:
+    """Return the minimum score for an option to be used."""
+    choice = engine.choice if read else None
+    return min_score(option.candidate, engine.abstain, engine.kinds, choice)
 
 
 def _cut(option: TokenizedCandidate, unit: Unit, token_text: TokenText) -> TokenizedCandidate:

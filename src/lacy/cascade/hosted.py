@@ -143,6 +143,11 @@ class HostedBackend:
             if (token := self._own(text)) is not None:
                 text.sequence.next_token, text.sequence.next_text = token.token, token.text
 
+    def first_logps(
+        self, sequences: Sequence[TextSequence], candidates: Sequence[Sequence[Sequence[int]]]
+    ) -> None:
+        """Return None, because the server reports only the likeliest tokens."""
+
     async def score(
         self,
         sequences: Sequence[TextSequence],

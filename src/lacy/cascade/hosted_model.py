@@ -67,7 +67,7 @@ class Hosted:
             LacyError: E92, it does not.
         """
         why = ""
-        if policy.signal == "entropy":
+        if policy.signal in ("entropy", "gate+entropy"):
             why = "it reports only the likeliest tokens, but entropy needs all"
         elif self.gate == "sigmoid" and policy.signal in ("margin", "p_call"):
             why = "the model's <CALL> is a separate gate, which the server does not report"

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 from lacy.cascade.calibration import Calibration, calibrate, truncate_document
 from lacy.cascade.engine import Engine
 from lacy.cascade.hosted_model import Hosted, connect
-from lacy.cascade.policy import Budget, Never, Policy, Threshold, parse_policy
+from lacy.cascade.policy import Budget, Never, Policy, Threshold
+from lacy.cascade.policy_text import parse_policy
 from lacy.cascade.settings import RAW_ENTROPY
 from lacy.model import Gate, context_of, gate_of, load_model, taught_to_call
 from lacy.sources import DEFAULT_TIMEOUT, Source, open_sources, wrapped_sources
@@ -37,6 +38,7 @@ def open_engine(
     *,
     calibration: Calibration | int | None = CALIBRATION_TEXTS,
     tokenizer: str | Path | None = None,
+    begin: str | None = None,
     cache: str | Path | None = None,
     prices: Sequence[str] = (),
     timeout: float | None = DEFAULT_TIMEOUT,
@@ -54,6 +56,7 @@ def open_engine(
         calibration: a calibration, or the number of the sources' texts to calibrate on (see
             ``calibrate_on_sources``); 0 or None for none.
         tokenizer: local folder of the tokenizer of a model on a server.
+        begin: the token that begins every text; by default lacy's choice (see ``load_model``).
         cache: file that caches the answers of language models.
         prices: prices of language models, as in ``lacy.sources.open_sources``.
         timeout: seconds to wait for the sources at each step; None for no limit.
@@ -65,7 +68,7 @@ def open_engine(
     if isinstance(model, str | Path):
         name, named_policy = split_policy(str(model))
         policy = named_policy if policy is None else policy
-        loaded = open_model(name, tokenizer)
+        loaded = open_model(name, tokenizer, begin=begin)
     else:
         loaded = model
     given = [sources] if isinstance(sources, str | Path | Source) else list(sources or ())
@@ -96,18 +99,21 @@ def open_engine(
     return engine
 
 
-def open_model(name: str | Path, tokenizer: str | Path | None = None) -> Any:
+def open_model(
+    name: str | Path, tokenizer: str | Path | None = None, *, begin: str | None = None
+) -> Any:
     """Open a model by its folder, its name on the Hub, or its address on a server.
 
     Args:
-        name: a folder, a Hub name, or ``http://host:port/v1#NAME``.
+        name: a name as in ``load_model``, or ``http://host:port/v1#NAME``.
         tokenizer: local folder of the tokenizer of a model on a server; by default NAME.
+        begin: the token that begins every text of a local model (see ``load_model``).
 
     Raises:
         LacyError: for the same reasons as ``lacy.model.load_model`` or ``connect``.
     """
     if not is_address(str(name)):
-        return load_model(name)
+        return load_model(name, begin=begin)
     url, _, model = str(name).partition("#")
     return connect(url, model, tokenizer)
 
@@ -159,7 +165,7 @@ def default_policy(
         policy: Policy = Threshold(RAW_ENTROPY, by="entropy")
         policy = Budget(0.22, by="entropy") if calibrated else policy
         return policy, (
-            f"Policy: {policy}, a call where the model is unsure of the next word: it was not "
+            f"Policy: {policy}, a call where the model is unsure of the next word, as it was not "
             "taught to call (lacy tune MODEL --data DATA teaches it)."
         )
     if gate == "sigmoid":

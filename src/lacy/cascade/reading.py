@@ -148,7 +148,8 @@ class Reader:
         text_ids = sequence.ids[sequence.implied :]
         left_out = max(0, len(text_ids) // BLOCK - BLOCKS) * BLOCK
         before = self._token_text.encode(sentences + "\n\n")
-        before = before[: max(0, self._context - room - 1 - len(text_ids) + left_out)]
+        free = max(0, self._context - room - 1 - len(text_ids) + left_out)
+        before = before[max(0, len(before) - free) :]
         ids = [*self._begin, *before, *text_ids[left_out:]]
         decoder = self._kept(sequence)
         read = decoder.tokens_BT[0] if decoder is not None else []

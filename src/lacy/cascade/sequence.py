@@ -42,8 +42,9 @@ class CallOutcome:
     """True if the text must end here, because the answer does not fit any more."""
     offered: tuple[TokenizedCandidate, ...] = ()
     """All candidates that could have been appended."""
-    scores: tuple[float, ...] | None = None
-    """The score of each candidate in ``offered``, if they were ranked."""
+    scores: tuple[float | None, ...] | None = None
+    """The score of each candidate in ``offered``, if they were ranked; None for a candidate that
+    certainly was not the best one (``pruning``)."""
     limit: float | None = None
     """The minimum score for the best candidate."""
 

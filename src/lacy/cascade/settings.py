@@ -10,8 +10,16 @@ from typing import Any, Literal, Self, get_args
 from lacy._require import require_at_least, require_one_of
 from lacy.cascade.calibration import Calibration
 from lacy.cascade.choice import ValueChoice
+from lacy.cascade.gate_entropy import GateEntropy
 from lacy.cascade.hosted_model import Hosted
-from lacy.cascade.policy import Controller, Never, Policy, parse_policy, with_calibration
+from lacy.cascade.policy import (
+    Controller,
+    Never,
+    Policy,
+    with_calibration,
+    with_fitted_limit,
+)
+from lacy.cascade.policy_text import parse_policy
 from lacy.cascade.reading import DEFAULT_READ, Reader
 from lacy.cascade.reference import ReferenceLikelihoods
 from lacy.cascade.signals import call_id_of
@@ -103,6 +111,7 @@ class EngineSettings:
 
     def _read_model(self, loaded: Any) -> None:
         """Set the attributes that decoding needs to know about the model."""
+        self.gate_entropy = GateEntropy.from_meta(getattr(loaded, "meta", None))
         if self.hosted is None:
             self.model = loaded.model.eval()
             self._rows = int(self.model.config.vocab_size)
@@ -174,6 +183,7 @@ class EngineSettings:
 
     def _set_policy(self, policy: Policy) -> None:
         """Use a policy, started from the calibration's signals, if the model supports it."""
+        policy = with_fitted_limit(policy, self.gate_entropy)
         self.policy = with_calibration(policy, self._calibration_signals)
         needs_call = self.policy.signal in ("margin", "p_call")
         if needs_call and self.call_id is not None and not self.reads_call:
@@ -184,3 +194,6 @@ class EngineSettings:
             raise LacyError("E62", rows=self._rows, tokens=len(self.tokenizer), where=where)
         if self.hosted is not None:
             self.hosted.check_policy(policy)
+        if self.policy.signal == "gate+entropy" and self.gate_entropy is None:
+            name = getattr(self.loaded, "name", "") or "MODEL"
+            raise LacyError("E166", policy=policy, name=name)

@@ -53,12 +53,15 @@ class EngineOptions(SourceOptions):
     # [Model]
     tokenizer: Rare[Path | None] = None
     """Local folder of the tokenizer, for a model on a server (http://host:port/v1#name)."""
+    begin_token: Rare[str | None] = None
+    """Token that begins every text (not a chat), if not the one that lacy chooses; `lacy data check
+    MODEL` shows it."""
 
     # [Delegation]
     policy: str | None = None
-    """When to call: never, always, budget=0.22, threshold=0, entropy=2, top2=0.7 or random=0.22;
-    by default budget=0.22, threshold=0 if that suits the model and its source, or entropy=4 for a
-    model that was not taught to call."""
+    """When to call: never, always, budget=0.22, threshold=0, entropy=2, top2=0.7, random=0.22 or,
+    for a tuned model, gate+entropy; by default budget=0.22, threshold=0 if that suits the model and
+    its source, or entropy=4 for a model that was not taught to call."""
 
     def open(
         self,
@@ -87,6 +90,7 @@ class EngineOptions(SourceOptions):
             "policy": self.policy,
             "calibration": 0 if fixed_policy and self.policy == "never" else self.calibrate,
             "tokenizer": self.tokenizer,
+            "begin": self.begin_token,
             "cache": self.cache,
             "prices": self.price,
             "unit": self.unit,

@@ -55,7 +55,7 @@ ENTRIES = {
     ),
     "E57": Entry(
         "the model in {path} does not have <CALL> as its last token",
-        "train a model with <CALL> from it: lacy train --init-from {path}",
+        "train a model with <CALL> from it: lacy train --model {path}",
         DATA,
     ),
     "E58": Entry(
@@ -63,6 +63,9 @@ ENTRIES = {
         "use a decoder whose logits are hidden states times one matrix and whose attention uses "
         "position_ids (Llama, GPT-2, Qwen, Mistral, SmolLM)",
         USAGE,
+        "Every causal language model generates, is served and is evaluated as it is. Training with "
+        "lacy's loss needs more: logits that are plainly hidden states times one matrix, causal "
+        "attention, and documents of one row that do not see each other.",
     ),
     "E59": Entry("the model in {path} cannot be used here: {why}", "{do}", DATA),
     # E98, E130-E136: models and tokenizers from elsewhere
@@ -138,6 +141,14 @@ ENTRIES = {
         "A tuned row reads the hidden states of exactly the weights on which it was fitted; with "
         "others it would call at the wrong places. lacy.json stores their fingerprint.",
     ),
+    # E172: training of a part of a model
+    "E172": Entry(
+        "the checkpoint {path} needs the model {base} that it was trained from: {why}",
+        "restore that model, or start again in another folder (--out)",
+        DATA,
+        "If only a part of a model is trained, checkpoints contain only this part and refer to "
+        "the model for the rest.",
+    ),
     # E60-E64: generation
     "E60": Entry(
         "the text needs {tokens} tokens, but the model's context is {context}",
@@ -161,6 +172,40 @@ ENTRIES = {
     "E63": Entry("wrong number of {what}: got {given}, need {wanted}", "{do}", USAGE),
     "E64": Entry(
         "no generated answers in {path}: {why}", "use a file that lacy generate wrote", DATA
+    ),
+    # E162-E165: tuning
+    "E162": Entry(
+        "only {articles} usable article(s) in {path}; a tuning needs at least {least}",
+        "give a folder, a .jsonl or a .csv with one article per file or row; 100 to 200 articles "
+        "are enough",
+        DATA,
+        "The articles are split into groups, and each group is scored by a row that was fitted on "
+        "the others.",
+    ),
+    "E163": Entry(
+        "{others} of {total} articles are in another language than the annotator's ({language})",
+        "name a spaCy pipeline of their language, such as --pipeline de_core_news_sm, leave them "
+        "out, or give articles with marks of your own",
+        DATA,
+        "A row that is fitted to wrong marks calls at wrong places.",
+    ),
+    "E164": Entry(
+        "only {starts} value(s) are marked in the {articles} articles of {path}",
+        "give articles with names, dates and numbers, or another annotator: --pipeline NAME",
+        DATA,
+    ),
+    "E165": Entry(
+        "{due} of {tokens} tokens need a call: there is nothing to tell apart",
+        "give more articles, or articles whose marks differ",
+        DATA,
+    ),
+    "E166": Entry(
+        "the policy {policy} needs weights that {name} does not have",
+        "fit them to the model: lacy tune {name} --data ARTICLES, or use another policy, such as "
+        "threshold=0 or entropy=3",
+        USAGE,
+        "gate+entropy combines the gate of <CALL> with the entropy of the next word; lacy tune "
+        "fits the weights on held-out articles and stores them in lacy.json.",
     ),
     # E80-E83: the made-up world
     "E80": Entry(

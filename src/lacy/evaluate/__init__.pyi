@@ -1,15 +1,19 @@
 from .article_counts import ARTICLE_COUNTS, article_counts
-from .article_sources import article_prompt, open_article_source
+from .article_sources import article_prompts, open_article_source
 from .articles import (
     ArticleAnswers,
     ArticlesResult,
     answer_articles,
     calibrate_on,
     evaluate_articles,
+    oracle_rate,
 )
-from .calls import BINS, CalibrationBin
+from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
+from .closed_book import contains_value
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
+from .on_texts import TextMeasurements, measure_on_texts
+from .openings import OpeningAnswers, OpeningsResult, evaluate_openings
 from .provenance import SpanLookup, is_borrowed
 from .results import (
     METRICS,
@@ -30,8 +34,10 @@ from .statistics import (
     RESAMPLES,
     Score,
     as_data,
+    auroc,
     difference,
     paired_test,
+    ratio,
     recovered_share,
 )
 from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
@@ -48,33 +54,44 @@ __all__ = [
     "ArticleAnswers",
     "ArticlesResult",
     "CalibrationBin",
+    "CallCalibration",
     "Extract",
     "FactScores",
     "Measurement",
     "Metric",
+    "OpeningAnswers",
+    "OpeningsResult",
     "Result",
     "Score",
     "SpanLookup",
     "Task",
+    "TextMeasurements",
     "Verdict",
     "WorldAnswers",
     "WorldResult",
     "answer_all",
     "answer_articles",
     "article_counts",
-    "article_prompt",
+    "article_prompts",
     "as_data",
+    "auroc",
     "calibrate_on",
+    "calibration_of",
+    "contains_value",
     "default_extract",
     "difference",
     "evaluate_articles",
+    "evaluate_openings",
     "evaluate_world",
     "is_borrowed",
+    "measure_on_texts",
     "metric_of",
     "model_scores",
     "open_article_source",
+    "oracle_rate",
     "paired_test",
     "person_counts",
+    "ratio",
     "ratio_scores",
     "ratio_sums",
     "recovered_share",

@@ -127,18 +127,35 @@ def article_subject(article: Document) -> str:
     return f"{title} ({article.id})" if isinstance(title, str) and title else article.id
 
 
-def article_prompt(article: Document, words: int | None = None) -> str:
-    """Return the beginning of an article that the model continues.
+def article_prompts(
+    articles: Sequence[Document], extract: Extract, words: int | None = None
+) -> list[str]:
+    """Return the beginning of each article that a model continues.
 
     Args:
-        article: its title counts as the beginning if its text begins with it.
-        words: number of words, at most half of the article's; None for the title or, without one,
-            ``PROMPT_WORDS`` words.
+        articles: the articles.
+        extract: finds their values; no beginning ends inside a value.
+        words: number of words, at most half of an article's; None for ``article_prompt``.
     """
-    if words is not None:
-        found = list(re.finditer(r"\S+", article.text))
-        last = min(words, max(1, len(found) // 2))
-        return article.text[: found[last - 1].end()] if found else article.text
+    if words is None:
+        return [article_prompt(article) for article in articles]
+    found = extract([article.text for article in articles])
+    return [_beginning(a.text, marks, words) for a, marks in zip(articles, found, strict=True)]
+
+
+def _beginning(text: str, marks: Sequence[Mark], words: int) -> str:
+    """Return some words at the beginning of a text, and less if a value would be cut."""
+    found = list(re.finditer(r"\S+", text))
+    if not found:
+        return text
+    end = found[min(words, max(1, len(found) // 2)) - 1].end()
+    cut = [m.start for m in marks if m.reason != "CONTENT" and m.start < end < m.end]
+    shorter = text[: min([end, *cut])].rstrip()
+    return shorter or text[:end]
+
+
+def article_prompt(article: Document) -> str:
+    """Return the prompt: the title if the text begins with it, otherwise a few words."""
     title = article.meta.get("title")
     if isinstance(title, str) and title and article.text.startswith(title):
         return title

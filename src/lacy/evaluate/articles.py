@@ -23,7 +23,7 @@ from lacy.errors import LacyError
 from lacy.evaluate.article_counts import article_counts
 from lacy.evaluate.article_sources import (
     VALUES,
-    article_prompt,
+    article_prompts,
     mark_values,
     open_article_source,
 )
@@ -36,6 +36,10 @@ from lacy.types import Answer, Document, Unit
 if TYPE_CHECKING:
     from lacy.cascade import Calibration, Policy
     from lacy.sources import Source
+
+
+CALIBRATION_TOKENS = 512
+"""Number of tokens of each article that a model is calibrated on; articles can be very long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,12 @@ def evaluate_articles(
             ``"oracle"`` calls wherever the model itself would begin a name, number or date;
             ``"oracle=0.22"`` does so until 22% of the tokens come from calls (``lookahead``).
         source: what answers calls, as in ``open_article_source``.
-        prompt_words: words of each article that are given, as in ``article_prompt``.
+        prompt_words: words of each article that are given, as in ``article_prompts``.
         seed: seed of the bootstrap.
         engine_options: as in ``answer_articles``.
     """
     by_name = policies if isinstance(policies, Mapping) else {text: text for text in policies}
-    prompts = [article_prompt(article, prompt_words) for article in articles]
+    prompts = article_prompts(articles, extract, prompt_words)
     conditions = {}
     with open_article_source(source, articles, extract, prompts) as (opened, subjects):
         for name, policy in by_name.items():
@@ -185,12 +189,13 @@ def calibrate_on(loaded: Any, articles: Sequence[Document], extract: Extract) ->
 
     Args:
         loaded: the model.
-        articles: about a hundred articles that are not used for scoring.
+        articles: about a hundred articles that are not used for scoring; of each, at most
+            ``CALIBRATION_TOKENS`` tokens are read.
         extract: finds their values (see ``evaluate_articles``).
     """
     from lacy.cascade import calibrate, truncate_document
     from lacy.model import context_of
 
-    length = context_of(loaded.model)
+    length = min(context_of(loaded.model), CALIBRATION_TOKENS)
     marked = mark_values(articles, extract)
     return calibrate(loaded, (truncate_document(a, loaded.tokenizer, length) for a in marked))

@@ -23,7 +23,7 @@ from lacy.model.fingerprint import FINGERPRINT, model_fingerprint
 from lacy.model.forward import (
     freeze_biases,
     require_call_last,
-    sees_later_tokens,
+    require_decoder,
     taught_to_call,
 )
 from lacy.model.naming import resolve
@@ -144,7 +144,13 @@ def write_beside(
     (folder / "README.md").write_text(card or _short_card(full), encoding="utf-8")
 
 
-def load_model(path: str | Path, *, context: int | None = None, verify: bool = True) -> Loaded:
+def load_model(
+    path: str | Path,
+    *,
+    context: int | None = None,
+    begin: str | None = None,
+    verify: bool = True,
+) -> Loaded:
     """Load a model by any name: one taught by lacy, or a raw model from elsewhere.
 
     A model without ``<CALL>`` gets this token in memory, as its last row: token ids and the
@@ -154,16 +160,21 @@ def load_model(path: str | Path, *, context: int | None = None, verify: bool = T
         path: a folder of a model or a run, a checkpoint, a GGUF file, a short name (``smollm2``),
             or a name on the Hub; see ``resolve``.
         context: number of tokens of the longest text that the caller needs.
+        begin: the token that begins every text, if not the one that lacy chooses (or chose when
+            the model was trained).
         verify: refuse a tuned ``<CALL>`` row if other weights have changed since it was fitted;
             False for a caller that fits the row again.
 
     Raises:
         LacyError: E13, no such folder; E55, it contains no model; E56, damaged or incomplete; E57,
             ``<CALL>`` is not its last token; E58, an encoder or an unknown architecture; E59, the
-            tokenizer has changed, or ``context`` exceeds the model's; E154, no tokenizer; E155,
+            tokenizer has changed, or ``context`` exceeds the model's; E98, the tokenizer has no
+            token ``begin``; E154, no tokenizer; E155,
             the weights have changed since ``<CALL>`` was tuned; and the errors of ``resolve`` and
             ``read_model``.
     """
+    from lacy.corpus import choose_begin_end
+
     found = resolve(path)
     place = found if isinstance(found, Path) else download(found, None)
     check_complete(place)
@@ -173,7 +184,7 @@ def load_model(path: str | Path, *, context: int | None = None, verify: bool = T
     size = read_model_json(place / "config.json").get("vocab_size")
     call_id = tokenizer.get_vocab().get(CALL_TOKEN)
     if call_id is None and not meta:
-        loaded = _load_raw(place, path)
+        loaded = _load_raw(place, path, begin)
     else:
         if call_id is None or call_id != len(tokenizer) - 1 or (not meta and size != call_id + 1):
             raise LacyError("E57", path=path)
@@ -183,22 +194,22 @@ def load_model(path: str | Path, *, context: int | None = None, verify: bool = T
         known = meta.get(FINGERPRINT)
         if verify and known is not None and known != model_fingerprint(loaded.model):
             raise LacyError("E155", path=path)
+        if begin is not None:
+            choose_begin_end(tokenizer, str(path), begin)
     loaded.name = str(path)
     if context is not None:
         require_context(loaded.model, context, path)
     return loaded
 
 
-def _load_raw(place: Path, name: str | Path) -> Loaded:
+def _load_raw(place: Path, name: str | Path, begin: str | None) -> Loaded:
     """Load a model without ``<CALL>``, and add this token to model and tokenizer."""
     from lacy.corpus import load_tokenizer
 
     notes: list[str] = []
-    tokenizer = load_tokenizer(place, notify=notes.append)
+    tokenizer = load_tokenizer(place, begin=begin, notify=notes.append)
     model = read_model(place)
-    if sees_later_tokens(model):
-        why = "it is an encoder (its attention sees later tokens), which cannot continue a text"
-        raise LacyError("E58", architecture=type(model).__name__, why=why)
+    require_decoder(model)
     add_call(model, tokenizer)
     return Loaded(model, tokenizer, {}, place, notes=tuple(f"{name}: {note}" for note in notes))
 

@@ -35,7 +35,7 @@ _ABBREVIATIONS = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
 
 
 _CHARACTER = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-_CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_CAMEL_CASE = re.compile(r"(?<=[a-z])[A-Z](?=[a-z])")
 _POWER = re.compile(r"(?<=\d)<sup>(?=[-−+]?\d)", re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:a|abbr|b|big|bdi|br|cite|code|em|font|i|nobr|nowiki|p|q|ref|s|small|span|strong|sub|sup"
@@ -63,7 +63,8 @@ def relation_words(relation: str) -> str:
     ``birthPlace`` and ``birth_place`` become "birth place"; a kind of mark, such as ``DATE``, is
     not a relation.
     """
-    words = " ".join(_CAMEL_CASE.sub(" ", relation.replace("_", " ")).split())
+    spaced = _CAMEL_CASE.sub(lambda match: f" {match.group().lower()}", relation)
+    words = " ".join(spaced.replace("_", " ").split())
     if not words[-1:].isalnum() or words.isupper():
         return ""
     return words[0].lower() + words[1:] if words[1:].islower() else words

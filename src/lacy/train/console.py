@@ -182,7 +182,8 @@ def card_facts(session: Session, last: dict[str, Any]) -> dict[str, Any]:
     config = session.config
     names = ("loss", "text_loss", "call_rate", "valid_loss", "valid_fact_loss", "valid_other_loss")
     return {
-        "model": config.init_from or config.model,
+        "model": config.model,
+        **({} if config.depth == "full" else {"depth": config.depth}),
         "parameters": f"{sum(p.numel() for p in session.state.parameters()):,}",
         "steps": f"{session.state.step:,}",
         "tokens": f"{session.state.step * session.tokens_per_step:,}",

@@ -15,11 +15,12 @@ import torch
 
 from lacy._text import format_bytes, format_duration
 from lacy.model import Memory, get_preset, training_memory
+from lacy.train.choices import choose_passes
 from lacy.train.config import TrainConfig
 from lacy.train.fitting import fit
 from lacy.train.flops import SMALL, Work, gpu_lines
 from lacy.train.schedule import make_schedule
-from lacy.train.setup import Session, choose_passes, prepare_session, process_count
+from lacy.train.setup import Session, prepare_session, process_count
 
 MEASURED = 3
 """Number of timed steps; one untimed warm-up step precedes them."""
@@ -141,7 +142,7 @@ def dry_run(config: TrainConfig) -> DryRun:
     config.check()
     assert config.data is not None
     counted = config.steps is not None or config.tokens is not None
-    if counted and _preset(config) and not config.data.exists():
+    if counted and config.new_model and not config.data.exists():
         return _without_data(config)
     available = _available(config)
     memory = _packed_memory(config)
@@ -172,11 +173,6 @@ def dry_run(config: TrainConfig) -> DryRun:
     )
 
 
-def _preset(config: TrainConfig) -> bool:
-    """True if the run starts from new weights of a preset."""
-    return config.init_from is None and config.fork is None
-
-
 def _without_data(config: TrainConfig) -> DryRun:
     """Return a report on everything that does not depend on the data."""
     vocabulary, context = PAPER.get(config.model, DEFAULTS)
@@ -205,7 +201,7 @@ def _without_data(config: TrainConfig) -> DryRun:
 
 
 def _packed_memory(config: TrainConfig) -> Memory | None:
-    if not _preset(config):
+    if not config.new_model:
         return None
     from lacy.corpus import PackedData
 
