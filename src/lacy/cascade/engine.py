@@ -47,8 +47,8 @@ class Engine(EngineSettings):
         calibration: the calibration of this model (``calibrate``), with reference log-likelihoods
             for ranking and signals that a budget starts from.
         read: maximum number of tokens of a source's own sentences that the model reads before it
-            ranks its values; by default 320 without a calibration of kinds, else 0. A model behind
-            a server does not read.
+            ranks its values; by default 320, or 0 for a model that lacy trained from nothing. A
+            model behind a server does not read.
         choice: how candidates are chosen after reading; by default with fitted coefficients.
 
     Attributes:

@@ -16,6 +16,7 @@ from lacy.cascade.engine import Engine
 from lacy.cascade.hosted_model import Hosted, connect
 from lacy.cascade.policy import Budget, Never, Policy, Threshold
 from lacy.cascade.policy_text import parse_policy
+from lacy.cascade.reading import can_read
 from lacy.cascade.settings import RAW_ENTROPY
 from lacy.model import Gate, context_of, gate_of, load_model, taught_to_call
 from lacy.sources import DEFAULT_TIMEOUT, Source, open_sources, wrapped_sources
@@ -23,6 +24,9 @@ from lacy.types import Document
 
 CALIBRATION_TEXTS = 100
 """Default number of texts that a model is calibrated on."""
+
+READER_TEXTS, READER_LENGTH = 20, 160
+"""Maximum number of texts, and of tokens of each, that a model which reads is calibrated on."""
 
 CHAIN_SHARE = 5 / 6
 """Share of the timeout that a chain of sources may use, so that it replies before the timeout."""
@@ -240,7 +244,7 @@ def calibrate_on_sources(
         return None, ""
     for source in sources:
         if (documents := _texts_of(source, texts, loaded)) is not None:
-            calibration = calibrate(loaded, documents)
+            calibration = calibrate(loaded, documents, kinds=not can_read(loaded))
             what = "training texts" if _is_world(source) else "texts"
             where = getattr(source, "path", source)
             return calibration, calibration_note(calibration, f"{len(documents)} {what} of {where}")
@@ -250,8 +254,10 @@ def calibrate_on_sources(
 def calibration_note(calibration: Calibration, where: str) -> str:
     """Return a sentence about an automatic calibration: its texts, purpose and values."""
     kinds = ", ".join(f"{kind} {fit.n}" for kind, fit in sorted(calibration.kinds.items()))
-    values = f"; values read: {kinds}" if kinds else "; too few values of any kind"
-    why = "so that kinds of values can be compared and budgets hold from the first word"
+    values = f"; values read: {kinds}" if kinds else ""
+    why = "so that budgets hold from the first word"
+    if kinds:
+        why = "so that kinds of values can be compared and budgets hold from the first word"
     return f"Calibration: on {where}, {why}{values} (--calibrate 0 turns it off)."
 
 
@@ -277,6 +283,11 @@ def _is_world(source: SourceLike) -> bool:
 
 
 def _beginnings(index: Any, texts: int, loaded: Any) -> list[Document]:
-    """Return indexed documents, cut to the model's context."""
+    """Return indexed documents, cut to the model's context.
+
+    A model that reads needs no calibration of kinds, only some signals for a budget.
+    """
     length = context_of(loaded.model)
+    if can_read(loaded):
+        texts, length = min(texts, READER_TEXTS), min(length, READER_LENGTH)
     return [truncate_document(d, loaded.tokenizer, length) for d in index.documents(texts)]

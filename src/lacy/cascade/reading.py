@@ -14,8 +14,8 @@ and of death.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from lacy.cascade.whole_values import tokens_beginning_with
@@ -45,6 +45,19 @@ MOST_KEPT = 8_192
 
 BLOCKS = 2
 """Number of whole blocks of the text that are always read."""
+
+
+def can_read(loaded: Any) -> bool:
+    """True if a model may use what it reads: not if lacy trained it from nothing.
+
+    A small model of few texts knows kinds of values, but does not find a fact in a text.
+
+    Args:
+        loaded: the model, as from ``load_model``; ``meta`` has its training, if any.
+    """
+    training = (getattr(loaded, "meta", None) or {}).get("training") or {}
+    settings = training.get("settings") if isinstance(training, Mapping) else None
+    return not isinstance(settings, Mapping) or bool(settings.get("init_from"))
 
 
 def sentences_of(candidates: Sequence[Candidate], token_text: TokenText, most: int) -> str:

@@ -20,7 +20,7 @@ from lacy.cascade.policy import (
     with_fitted_limit,
 )
 from lacy.cascade.policy_text import parse_policy
-from lacy.cascade.reading import DEFAULT_READ, Reader
+from lacy.cascade.reading import DEFAULT_READ, Reader, can_read
 from lacy.cascade.reference import ReferenceLikelihoods
 from lacy.cascade.signals import call_id_of
 from lacy.corpus import TokenText, begin_end
@@ -137,10 +137,7 @@ class EngineSettings:
         if self.hosted is not None:
             return 0
         if read is None:
-            # A small model trained from nothing knows kinds of values, but cannot read.
-            training = (getattr(self.loaded, "meta", None) or {}).get("training") or {}
-            settings = training.get("settings") or {}
-            return 0 if self.kinds or (settings and not settings.get("init_from")) else DEFAULT_READ
+            return DEFAULT_READ if can_read(self.loaded) else 0
         return int(require_at_least("read", read, 0, finite=True))
 
     @property
