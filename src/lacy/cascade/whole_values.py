@@ -76,7 +76,7 @@ def forbid_continuation(
     Returns:
         Changed logits; None if no row changes.
     """
-    rows = {n: begin for n, s in enumerate(sequences) if (begin := _forbidden_beginning(s))}
+    rows = {n: begin for n, s in enumerate(sequences) if (begin := forbidden_beginning(s))}
     if not rows:
         return None
     own_RV = own_RV.clone()
@@ -86,7 +86,7 @@ def forbid_continuation(
     return own_RV
 
 
-def _forbidden_beginning(sequence: TextSequence) -> str:
+def forbidden_beginning(sequence: TextSequence) -> str:
     """Return which beginning the next token must not have: "letters", "digits" or ""."""
     if sequence.engine.unit != "value" or sequence.forced is not None:
         return ""
@@ -106,12 +106,14 @@ def tokens_beginning_with(token_text: TokenText, size: int, beginning: str) -> T
         size: number of tokens with logits.
         beginning: ``"letters"`` (letters and digits) or ``"digits"``.
     """
-    found = []
-    for token in range(size):
-        first = token_text.bytes_of(token)[:1]
-        if first.isdigit() or (beginning == "letters" and _is_letter(first)):
-            found.append(token)
+    found = [n for n in range(size) if continues(token_text.bytes_of(n), beginning)]
     return torch.tensor(found, dtype=torch.long)
+
+
+def continues(token: bytes, beginning: str) -> bool:
+    """True if a token begins as in ``tokens_beginning_with``."""
+    first = token[:1]
+    return first.isdigit() or (beginning == "letters" and _is_letter(first))
 
 
 def _is_letter(first: bytes) -> bool:
