@@ -11,6 +11,7 @@ from lacy.evaluate import (
     COUNTS,
     METRICS,
     MODEL_METRICS,
+    QUESTION_COUNTS,
     RATIOS,
     Score,
     as_data,
@@ -24,7 +25,8 @@ OPENING = ("openings", "completed", "calls", "called", "tokens")
 def test_every_ratio_is_made_of_counts_and_no_metric_has_two_origins():
     for name in RATIOS:
         used = [count for part in METRICS[name].counts for count in part.split("+")]
-        assert any(set(used) <= set(counts) for counts in (COUNTS, ARTICLE_COUNTS, OPENING)), name
+        known = (COUNTS, ARTICLE_COUNTS, OPENING, QUESTION_COUNTS)
+        assert any(set(used) <= set(counts) for counts in known), name
     assert not set(RATIOS) & set(MODEL_METRICS)
     labels = [metric.label for name, metric in METRICS.items() if name != "borrowed_entities_right"]
     assert len(labels) == len(set(labels))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 FEATURES = ("read", "relation", "tokens")
 """What is known about a candidate: its log-likelihood after reading the source's sentences, the
-gain of its relation's name (``reading``), and its number of tokens."""
+gain of its relation's name (``reader``), and its number of tokens."""
 
 
 @dataclass(frozen=True, slots=True)

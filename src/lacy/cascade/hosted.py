@@ -172,6 +172,23 @@ class HostedBackend:
             for group in candidates
         ]
 
+    async def score_texts(
+        self, texts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Score all continuations concurrently, with one or two requests each."""
+        begin = [] if self._server.begin_id is None else [self._server.begin_id]
+        encoder, jobs = self._server.token_text, []
+        for text, group in zip(texts, continuations, strict=True):
+            ids = begin + encoder.encode(text)
+            for tokens in map(encoder.encode_continuation, group):
+                jobs.append((ids[-(self.context - len(tokens) - 1) :], text, tokens, False))
+        scored = await Wait(self._submit(self._server.score_texts(jobs)))
+        logps = iter(
+            log_likelihood(found[: len(tokens)], tokens, self._server, None)
+            for found, (_, _, tokens, _) in zip(scored, jobs, strict=True)
+        )
+        return [[next(logps) for _ in group] for group in continuations]
+
     def applied(self, sequence: TextSequence, answered: bool) -> None:
         """Remove the tokens that were appended; after an answer, remove all tokens."""
         text = self._texts[id(sequence)]

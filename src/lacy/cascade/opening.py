@@ -16,7 +16,7 @@ from lacy.cascade.engine import Engine
 from lacy.cascade.hosted_model import Hosted, connect
 from lacy.cascade.policy import Budget, Never, Policy, Threshold
 from lacy.cascade.policy_text import parse_policy
-from lacy.cascade.reading import can_read
+from lacy.cascade.reader import can_read
 from lacy.cascade.settings import RAW_ENTROPY
 from lacy.model import Gate, context_of, gate_of, load_model, taught_to_call
 from lacy.sources import DEFAULT_TIMEOUT, Source, open_sources, wrapped_sources

@@ -101,7 +101,7 @@ def rank_by_reading(
 
     Args:
         sequence: a text of an engine with a reader.
-        sentences: what the source says (``reading.sentences_of``).
+        sentences: what the source says (``reader.sentences_of``).
         options: the candidates.
     """
     reader, choice = sequence.engine.reader, sequence.engine.choice

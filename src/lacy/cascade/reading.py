@@ -1,187 +1,112 @@
-"""Let the SLM read what a source says before it ranks the source's values.
+"""Choose among the values of passages the one that answers a question, by reading comprehension.
 
-A pretrained model does not know the fact, but it can find it in a text. So the sentences that state
-the candidates (a passage of a document, or "Marie Curie's place of birth is Warsaw." for a row of a
-database) are put before the text, in a second copy of the sequence that is never shown. There, the
-likelihood of a candidate depends on what the source says about it, and not only on its kind.
+The SLM reads a passage and the question, and then the beginning of the statement that answers it.
+For a value v of the passage,
 
-Where a source names its relations in words, a second question is asked: how much likelier is the
-relation's name after "The sentence "Marie Curie was born in ..." gives Marie Curie's" than without
-the sentence? This tells apart relations with the same kind of values, such as the places of birth
-and of death.
+    score(v) = log p(v and a full stop | passage, question, "Marie Curie was born in")
+             - log p(v | passage, "What do you know about Marie Curie?", "Marie Curie is"),
+
+in nats. The second term is how readily the SLM copies this value from this passage whatever is
+asked. Values of a kind that the question excludes, and parts of the subject's own name, are left
+out. If the chosen value is one of a list of common nouns in the passage ("an actor, writer and film
+director"), the whole list is the answer.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-from weakref import ref
+from collections.abc import Sequence
+from dataclasses import replace
 
-from lacy.cascade.whole_values import tokens_beginning_with
-from lacy.corpus import TokenText
-from lacy.model import Decoder
-from lacy.sources import relation_words
+from lacy._text import normalized_words
+from lacy.cascade.backend import Backend
+from lacy.cascade.questions import Question
+from lacy.cascade.relations import fits
+from lacy.cascade.verbs import PREPOSITIONS
 from lacy.types import Candidate
 
-if TYPE_CHECKING:
-    from lacy.cascade.sequence import TextSequence, TokenizedCandidate
-    from lacy.cascade.settings import EngineSettings
+MAX_PASSAGES = 3
+"""Maximum number of passages that are read."""
 
-DEFAULT_READ = 320
-"""Default for the maximum number of tokens of a source's sentences that the SLM reads per call."""
+MIN_READING_SCORE = -100.0
+"""Minimum score of a value in nats; below it, the passages are taken not to have the answer."""
 
-_QUESTION = 'The sentence "{} ..." gives {}'
-_NO_SENTENCE = "The sentence gives the person's"
-_TAIL = 200
-_SENTENCE_END = re.compile(r"(?<=\w\w[.!?])\s+(?=[A-Z])|\n")
-
-BLOCK = 128
-"""The beginning of a long text is left out in steps of so many tokens, so that the rest of it stays
-the same for many calls and need not be read again."""
-
-MOST_KEPT = 8_192
-"""Maximum number of tokens that are kept for later calls, over all texts."""
-
-BLOCKS = 2
-"""Number of whole blocks of the text that are always read."""
+_NEUTRAL = "What do you know about {}?"
+_STOP = frozenset(
+    "a an the who which that is was are were be been and or but than then where when while known"
+    " also later his her its their he she it they not".split()
+) | PREPOSITIONS  # fmt: skip
+_ITEM = r"(?:(?!(?:{stop})\b)[a-z][\w-]*\s){{0,3}}(?!(?:{stop})\b)[a-z][\w-]*".format(
+    stop="|".join(sorted(_STOP))
+)
+_JOIN = r"(?:\s*,\s+(?:and\s+|or\s+)?|\s+and\s+|\s+&\s+|\s*/\s*)"
+_LIST = re.compile(rf"(?<![\w-]){_ITEM}(?:{_JOIN}{_ITEM})*(?![\w-])")
 
 
-def can_read(loaded: Any) -> bool:
-    """True if a model may use what it reads: not if lacy trained it from nothing.
-
-    A small model of few texts knows kinds of values, but does not find a fact in a text.
+async def choose_by_reading(
+    backend: Backend, question: Question, candidates: Sequence[Candidate]
+) -> tuple[Candidate | None, float | None, str]:
+    """Return the value that answers a question, its score, and a reason for the user.
 
     Args:
-        loaded: the model, as from ``load_model``; ``meta`` has its training, if any.
+        backend: computes with the SLM.
+        question: the question.
+        candidates: values with their passages, best passage first.
     """
-    training = (getattr(loaded, "meta", None) or {}).get("training") or {}
-    settings = training.get("settings") if isinstance(training, Mapping) else None
-    return not isinstance(settings, Mapping) or bool(settings.get("init_from"))
+    subject = candidates[0].subject
+    question = question.about(subject)
+    by_passage: dict[str, dict[str, Candidate]] = {}
+    own_name = set(normalized_words(f"{subject} {question.name}"))
+    for candidate in candidates:
+        text = candidate.text.strip()
+        if not fits(question, [text]) or own_name & set(normalized_words(text)):
+            continue
+        if len(by_passage) < MAX_PASSAGES or candidate.context in by_passage:
+            by_passage.setdefault(candidate.context, {}).setdefault(text, candidate)
+    if not by_passage:
+        return None, None, f"none of {len(candidates)} values is of the kind that it asks for"
+    opening, closing = question.opening(subject), question.closing()
+    lead = " ".join(filter(None, ("Answer:", opening)))
+    texts, continuations, owners = [], [], []
+    for passage, values in by_passage.items():
+        forms = [
+            (candidate, f" {' '.join(filter(None, (word, text, closing)))}.")
+            for text, candidate in values.items()
+            for word in question.small_words(opening, text)
+        ]
+        texts.append(f"{passage}\n\nQuestion: {question.text}\n{lead}")
+        continuations.append([form for _, form in forms])
+        owners.append([candidate for candidate, _ in forms])
+    neutral = _NEUTRAL.format(subject or "it")
+    priors = [f"{passage}\n\nQuestion: {neutral}\nAnswer: {subject} is" for passage in by_passage]
+    plain = [[f" {text}" for text in values] for values in by_passage.values()]
+    found = await backend.score_texts(texts + priors, continuations + plain)
+    scores: dict[int, float] = {}
+    chosen: dict[int, Candidate] = {}
+    for group, logps, values, prior in zip(
+        owners, found, by_passage.values(), found[len(texts) :], strict=False
+    ):
+        before = {id(c): logp for c, logp in zip(values.values(), prior, strict=True)}
+        for candidate, logp in zip(group, logps, strict=True):
+            score = logp - before[id(candidate)]
+            if score > scores.get(id(candidate), float("-inf")):
+                scores[id(candidate)], chosen[id(candidate)] = score, candidate
+    best = max(scores, key=lambda key: scores[key])
+    score = scores[best]
+    if score < MIN_READING_SCORE:
+        why = f"no value in the passages fits (best score {score:.1f} < {MIN_READING_SCORE:.1f})"
+        return None, score, why
+    count = f"of {len(scores)} values in its passages this one fits best"
+    return whole_list(chosen[best]), score, f"{count} (score {score:.1f})"
 
 
-def sentences_of(candidates: Sequence[Candidate], token_text: TokenText, most: int) -> str:
-    """Return the sentences that state the candidates, the best ones last (nearest to the text).
-
-    Args:
-        candidates: the candidates of a reply, best first.
-        token_text: counts tokens.
-        most: maximum number of tokens; sentences that do not fit are left out.
-    """
-    kept: list[str] = []
-    for wording in dict.fromkeys(c.wording for c in candidates if c.wording):
-        most -= len(token_text.encode(wording)) + 1
-        if most < 0 and kept:
-            break
-        kept.append(wording)
-    return "\n".join(reversed(kept))
-
-
-def _tail(text: str) -> str:
-    """Return the unfinished last sentence of a text, at most ``_TAIL`` characters of it."""
-    sentence = _SENTENCE_END.split(text[-_TAIL:])[-1]
-    return " ".join(sentence.split())
-
-
-class Reader:
-    """Computes log-likelihoods of candidates after a source's sentences and a text.
-
-    What has been read is kept for each text, so that the next call reads only what is new.
-
-    Args:
-        engine: an engine with a model in this process.
-    """
-
-    def __init__(self, engine: EngineSettings) -> None:
-        self._model, self._call_id = engine.model, engine.call_id
-        self._begin = [] if engine.begin_id is None else [engine.begin_id]
-        self._token_text, self._context = engine.token_text, engine.context
-        self._decoders: dict[int, tuple[ref[TextSequence], Decoder]] = {}
-        self._ends: list[int] | None = None
-        self._prior: dict[tuple[str, ...], list[float]] = {}
-
-    def score(
-        self, sequence: TextSequence, sentences: str, options: Sequence[TokenizedCandidate]
-    ) -> list[float]:
-        """Return log p(candidate and its end | sentences, text) of each option, in nats.
-
-        A value has ended where no letter or digit follows directly.
-
-        Args:
-            sequence: the text so far.
-            sentences: what the source says (``sentences_of``).
-            options: the candidates.
-        """
-        unique = list(dict.fromkeys(option.tokens for option in options))
-        decoder = self._read(sequence, sentences, max(map(len, unique)))
-        (logps,) = decoder.score([0], [unique], whole=True, ends=self._endings())
-        by_tokens = dict(zip(unique, logps, strict=True))
-        return [by_tokens[option.tokens] for option in options]
-
-    def relation_gains(
-        self, sequence: TextSequence, options: Sequence[TokenizedCandidate]
-    ) -> list[float]:
-        """Return log p(relation | last sentence) - log p(relation) of each option, in nats.
-
-        Options whose relations have no name in words have the mean gain of the others; without two
-        named relations, all are 0.
-        """
-        names = [relation_words(option.candidate.kind) for option in options]
-        known = list(dict.fromkeys(filter(None, names)))
-        if len(known) < 2:
-            return [0.0] * len(options)
-        encode = self._token_text.encode_continuation
-        unique = [tuple(encode(" " + name)) for name in known]
-        subject = next((o.candidate.subject for o in options if o.candidate.subject), "")
-        whose = f"{subject}'s" if subject else "its"
-        after = self._likelihoods(_QUESTION.format(_tail(sequence.text), whose), unique)
-        key = tuple(known)
-        if key not in self._prior:
-            self._prior = {key: self._likelihoods(_NO_SENTENCE, unique)}
-        gains = {n: a - b for n, a, b in zip(known, after, self._prior[key], strict=True)}
-        mean = sum(gains.values()) / len(gains)
-        return [gains.get(name, mean) for name in names]
-
-    def _likelihoods(self, text: str, continuations: Sequence[Sequence[int]]) -> list[float]:
-        """Return log p(continuation and its end | text) of each continuation."""
-        decoder = Decoder(self._model, call_id=self._call_id)
-        decoder.feed([[*self._begin, *self._token_text.encode(text)]])
-        return decoder.score([0], [continuations], whole=True, ends=self._endings())[0]
-
-    def _endings(self) -> list[int]:
-        """Return the tokens that do not continue a word or number."""
-        if self._ends is None:
-            size = int(self._model.config.vocab_size)
-            letters = set(tokens_beginning_with(self._token_text, size, "letters").tolist())
-            self._ends = [token for token in range(size) if token not in letters]
-        return self._ends
-
-    def _read(self, sequence: TextSequence, sentences: str, room: int) -> Decoder:
-        """Return a decoder of one row that has read the sentences and the end of the text."""
-        text_ids = sequence.ids[sequence.implied :]
-        left_out = max(0, len(text_ids) // BLOCK - BLOCKS) * BLOCK
-        before = self._token_text.encode(sentences + "\n\n")
-        free = max(0, self._context - room - 1 - len(text_ids) + left_out)
-        before = before[max(0, len(before) - free) :]
-        ids = [*self._begin, *before, *text_ids[left_out:]]
-        decoder = self._kept(sequence)
-        read = decoder.tokens_BT[0] if decoder is not None else []
-        if decoder is None or len(read) >= len(ids) or ids[: len(read)] != read:
-            decoder, read = Decoder(self._model, call_id=self._call_id), []
-        decoder.feed([ids[len(read) :]])
-        self._keep(sequence, decoder)
-        return decoder
-
-    def _kept(self, sequence: TextSequence) -> Decoder | None:
-        owner, decoder = self._decoders.pop(id(sequence), (None, None))
-        return decoder if owner is not None and owner() is sequence else None
-
-    def _keep(self, sequence: TextSequence, decoder: Decoder) -> None:
-        """Keep a decoder for the next call; forget those of ended texts, and old ones."""
-        self._decoders[id(sequence)] = ref(sequence), decoder
-        total = 0
-        for key, (owner, kept) in reversed(list(self._decoders.items())):
-            total += kept.length
-            text = owner()
-            if text is None or (total > MOST_KEPT and text is not sequence) or text.ended:
-                del self._decoders[key]
+def whole_list(candidate: Candidate) -> Candidate:
+    """Return a value that is one of a list of common nouns in its passage as the whole list."""
+    text = candidate.text.strip()
+    if not text[:1].islower():
+        return candidate
+    for match in _LIST.finditer(candidate.context):
+        place = match.group().find(text)
+        if place >= 0 and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", match.group()):
+            return replace(candidate, text=match.group())
+    return candidate

@@ -20,7 +20,7 @@ from lacy.cascade.policy import (
     with_fitted_limit,
 )
 from lacy.cascade.policy_text import parse_policy
-from lacy.cascade.reading import DEFAULT_READ, Reader, can_read
+from lacy.cascade.reader import DEFAULT_READ, Reader, can_read
 from lacy.cascade.reference import ReferenceLikelihoods
 from lacy.cascade.signals import call_id_of
 from lacy.corpus import TokenText, begin_end
@@ -77,6 +77,7 @@ class EngineSettings:
         calibration: Calibration | None = None,
         read: int | None = None,
         choice: ValueChoice | None = None,
+        unknown: str = "",
     ) -> None:
         self.loaded, self.tokenizer = loaded, loaded.tokenizer
         self.notes: tuple[str, ...] = ()
@@ -96,6 +97,8 @@ class EngineSettings:
         self.token_text = TokenText(self.tokenizer)
         self.begin_id = begin_end(self.tokenizer)[0]
         self.abstain: Abstain = abstain
+        self.unknown = unknown
+        self.known_logps: dict[tuple[str, str], float] = {}
         self.timeout = timeout
         self._read_model(loaded)
         self.kinds = calibration.kinds if calibration else None
@@ -139,6 +142,11 @@ class EngineSettings:
         if read is None:
             return DEFAULT_READ if can_read(self.loaded) else 0
         return int(require_at_least("read", read, 0, finite=True))
+
+    @property
+    def never_calls(self) -> bool:
+        """True if the policy never calls."""
+        return isinstance(self.policy, Never)
 
     @property
     def calls_in_row(self) -> int | None:

@@ -156,6 +156,15 @@ ENTRIES = {
         "An adapter changes the weights of one model. lacy opens it merged into that base if the "
         "base is on this machine.",
     ),
+    # E187: questions
+    "E187": Entry(
+        "{path} is not a file of questions: {why}",
+        "write one JSON object per line, such as "
+        '{{"question": "When was Ada Lovelace born?", "answers": ["1815"]}}',
+        DATA,
+        "Optional fields are subject, relation, popularity, facts and paragraphs; files of PopQA "
+        "and EntityQuestions can be read as they are.",
+    ),
     # E60-E64: generation
     "E60": Entry(
         "the text needs {tokens} tokens, but the model's context is {context}",

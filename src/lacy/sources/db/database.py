@@ -25,7 +25,7 @@ from lacy.sources.db.stores import Catalogue, StoreError, is_postgres_url, match
 from lacy.sources.db.worker import QueryWorker
 from lacy.sources.names import EntityLink, EntityLinker, canonical, subject_key
 from lacy.sources.protocol import error_reply
-from lacy.sources.units import completions, fact_sentence
+from lacy.sources.units import completions
 from lacy.types import Candidate, Reply, Request
 
 LOOKUP_SECONDS = 1.0
@@ -174,9 +174,8 @@ class Database:
                 continue
             evidence = one_line(f"{link.name} · {relation} · {forms[0]} ({self.name}{note})")
             alternatives = self.alternatives.get(relation, 1.0)
-            wording = fact_sentence(subject, relation, forms[0])
             for text in dict.fromkeys(t for f in forms for t in completions(request.text, f)):
-                found.append(Candidate(text, evidence, relation, alternatives, subject, wording))
+                found.append(Candidate(text, evidence, relation, alternatives, subject))
         if not found:
             return error_reply(self, f"the text has just given all values of {subject!r}", begin)
         return Reply(tuple(found), ranked=True, seconds=time.perf_counter() - begin)
