@@ -11,8 +11,8 @@ from helpers import models
 from lacy.cascade import Engine
 from lacy.cascade.choice import ValueChoice
 from lacy.cascade.rank import tokenize_candidates
-from lacy.cascade.reader import BLOCK, Reader, sentences_of
-from lacy.sources import Database, ScriptedSource, relation_words
+from lacy.cascade.reader import BLOCK, sentences_of
+from lacy.sources import Database, ScriptedSource, fact_sentence
 from lacy.sources.texts import Documents
 from lacy.testing import scripted
 from lacy.types import Candidate, Document, Mark, Reply, Request
@@ -64,7 +64,7 @@ def test_likelihoods_after_reading_equal_the_slow_ones():
         for more in ("", " a town"):  # the second time, only the new tokens are read
             sequence.ids += text.encode_continuation(more) if more else []
             expected = [0, *text.encode(said + "\n\n"), *sequence.ids[1:]]
-            scores = reader.score(sequence, said, options)
+            scores = reader.score(sequence, said, [option.tokens for option in options])
             for option, score in zip(options, scores, strict=True):
                 slow = slow_likelihood(loaded, expected, option.tokens, ends)
                 assert score == pytest.approx(slow, abs=1e-3)
@@ -89,8 +89,7 @@ def test_a_database_states_its_facts_in_sentences(database):
     engine = engine_of(models.llama(TOKENIZER))
     said = sentences_of(reply.candidates, engine.token_text, 999)
     assert said == "Ada's death place is Oslo.\nAda's birth place is Paris."
-    assert relation_words("DATE") == relation_words("_") == "" and relation_words("P 1") == ""
-    assert relation_words("place of birth") == "place of birth"
+    assert fact_sentence("Ada", "DATE", "3") == fact_sentence("Ada", "_", "3") == ""
 
 
 def test_documents_are_read_best_passage_last(tmp_path):
@@ -139,11 +138,12 @@ def test_probabilities_of_a_choice_leave_room_for_none_of_them():
 
 def test_gains_of_relations_cancel_what_is_likely_anyway():
     engine = engine_of(models.llama(TOKENIZER))
-    reader, text = Reader(engine), engine.token_text
-    options = tokenize_candidates(
-        [Candidate(" a", kind="home"), Candidate(" b", kind="work"), Candidate(" c", kind="DATE")],
-        text, 9,
-    )  # fmt: skip
+    reader, text = engine.reader, engine.token_text
+    options = [
+        Candidate("a", kind="home"),
+        Candidate("b", kind="work"),
+        Candidate("c", kind="DATE"),
+    ]
     sequence = engine.sequence(0, "Long ago. Ada lived in", None, 20)
     home, work, other = reader.relation_gains(sequence, options)
     assert other == pytest.approx((home + work) / 2)

@@ -106,8 +106,8 @@ def rank_by_reading(
     """
     reader, choice = sequence.engine.reader, sequence.engine.choice
     assert reader is not None
-    read = reader.score(sequence, sentences, options)
-    gains = reader.relation_gains(sequence, options)
+    read = reader.score(sequence, sentences, [option.tokens for option in options])
+    gains = reader.relation_gains(sequence, [option.candidate for option in options])
     tokens = [float(len(option.tokens)) for option in options]
     return choice.log_probabilities(list(zip(read, gains, tokens, strict=True)))
 

@@ -15,19 +15,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import ref
 
-from lacy.cascade.whole_values import tokens_beginning_with
+from lacy.cascade.token_beginnings import tokens_beginning_with
 from lacy.corpus import TokenText
 from lacy.errors import one_line
-from lacy.model import Decoder
+from lacy.model import Decoder, context_of
 from lacy.sources import fact_sentence, relation_words
 from lacy.types import Candidate
-
-if TYPE_CHECKING:
-    from lacy.cascade.sequence import TextSequence, TokenizedCandidate
-    from lacy.cascade.settings import EngineSettings
 
 DEFAULT_READ = 320
 """Default for the maximum number of tokens of a source's sentences that the SLM reads per call."""
@@ -89,56 +85,68 @@ def _tail(text: str) -> str:
     return " ".join(sentence.split())
 
 
+class GrowingText(Protocol):
+    """What a reader needs to know of a text (``TextSequence``)."""
+
+    ids: list[int]
+    text: str
+    implied: int
+    ended: bool
+
+
 class Reader:
     """Computes log-likelihoods of candidates after a source's sentences and a text.
 
     What has been read is kept for each text, so that the next call reads only what is new.
 
     Args:
-        engine: an engine with a model in this process.
+        model: the SLM, in this process.
+        token_text: the text of its tokens.
+        call_id: the id of ``<CALL>``; None for a model without it.
+        begin_id: the id of the token that begins a text; None if there is none.
     """
 
-    def __init__(self, engine: EngineSettings) -> None:
-        self._model, self._call_id = engine.model, engine.call_id
-        self._begin = [] if engine.begin_id is None else [engine.begin_id]
-        self._token_text, self._context = engine.token_text, engine.context
-        self._decoders: dict[int, tuple[ref[TextSequence], Decoder]] = {}
+    def __init__(
+        self, model: Any, token_text: TokenText, call_id: int | None, begin_id: int | None
+    ) -> None:
+        self._model, self._call_id = model, call_id
+        self._begin = [] if begin_id is None else [begin_id]
+        self._token_text, self._context = token_text, context_of(model)
+        self._decoders: dict[int, tuple[ref[GrowingText], Decoder]] = {}
         self._ends: list[int] | None = None
         self._prior: dict[tuple[str, ...], list[float]] = {}
 
     def score(
-        self, sequence: TextSequence, sentences: str, options: Sequence[TokenizedCandidate]
+        self, sequence: GrowingText, sentences: str, candidates: Sequence[tuple[int, ...]]
     ) -> list[float]:
-        """Return log p(candidate and its end | sentences, text) of each option, in nats.
+        """Return log p(candidate and its end | sentences, text) of each candidate, in nats.
 
         A value has ended where no letter or digit follows directly.
 
         Args:
             sequence: the text so far.
             sentences: what the source says (``sentences_of``).
-            options: the candidates.
+            candidates: the tokens of each.
         """
-        unique = list(dict.fromkeys(option.tokens for option in options))
+        unique = list(dict.fromkeys(candidates))
         decoder = self._read(sequence, sentences, max(map(len, unique)))
         (logps,) = decoder.score([0], [unique], whole=True, ends=self._endings())
         by_tokens = dict(zip(unique, logps, strict=True))
-        return [by_tokens[option.tokens] for option in options]
+        return [by_tokens[tokens] for tokens in candidates]
 
-    def relation_gains(
-        self, sequence: TextSequence, options: Sequence[TokenizedCandidate]
-    ) -> list[float]:
-        """Return log p(relation | last sentence) - log p(relation) of each option, in nats.
+    def relation_gains(self, sequence: GrowingText, candidates: Sequence[Candidate]) -> list[float]:
+        """Return log p(relation | last sentence) - log p(relation) of each candidate, in nats.
 
-        Options whose relations have no name in words have the mean gain of the others; without two
-        named relations, all are 0.
+        Candidates whose relations have no name in words have the mean gain of the others; without
+        two named relations, all are 0.
         """
-        names = [relation_words(option.candidate.kind) for option in options]
+        names = ["" if c.kind.isupper() else relation_words(c.kind) for c in candidates]
         known = list(dict.fromkeys(filter(None, names)))
         if len(known) < 2:
-            return [0.0] * len(options)
+            return [0.0] * len(candidates)
         encode = self._token_text.encode_continuation
         unique = [tuple(encode(" " + name)) for name in known]
-        subject = next((o.candidate.subject for o in options if o.candidate.subject), "")
+        subject = next((c.subject for c in candidates if c.subject), "")
         whose = f"{subject}'s" if subject else "its"
         after = self._likelihoods(_QUESTION.format(_tail(sequence.text), whose), unique)
         key = tuple(known)
@@ -162,7 +170,7 @@ class Reader:
             self._ends = [token for token in range(size) if token not in letters]
         return self._ends
 
-    def _read(self, sequence: TextSequence, sentences: str, room: int) -> Decoder:
+    def _read(self, sequence: GrowingText, sentences: str, room: int) -> Decoder:
         """Return a decoder of one row that has read the sentences and the end of the text."""
         text_ids = sequence.ids[sequence.implied :]
         left_out = max(0, len(text_ids) // BLOCK - BLOCKS) * BLOCK
@@ -178,11 +186,11 @@ class Reader:
         self._keep(sequence, decoder)
         return decoder
 
-    def _kept(self, sequence: TextSequence) -> Decoder | None:
+    def _kept(self, sequence: GrowingText) -> Decoder | None:
         owner, decoder = self._decoders.pop(id(sequence), (None, None))
         return decoder if owner is not None and owner() is sequence else None
 
-    def _keep(self, sequence: TextSequence, decoder: Decoder) -> None:
+    def _keep(self, sequence: GrowingText, decoder: Decoder) -> None:
         """Keep a decoder for the next call; forget those of ended texts, and old ones."""
         self._decoders[id(sequence)] = ref(sequence), decoder
         total = 0

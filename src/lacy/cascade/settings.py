@@ -105,7 +105,7 @@ class EngineSettings:
         self.reference = self._reference_likelihoods(calibration) if calibration else None
         self.choice = choice or ValueChoice()
         self.read = self._read_tokens(read)
-        self.reader = Reader(self) if self.read else None
+        self.reader = self._make_reader()
         self._calibration_signals = calibration.signals if calibration else {}
         self._set_policy(self.policy)
         self._controller: Controller | None = None
@@ -134,6 +134,11 @@ class EngineSettings:
         from lacy.cascade.hosted_scores import HostedReferenceLikelihoods
 
         return HostedReferenceLikelihoods(self.hosted, calibration)
+
+    def _make_reader(self) -> Reader | None:
+        if not self.read:
+            return None
+        return Reader(self.model, self.token_text, self.call_id, self.begin_id)
 
     def _read_tokens(self, read: int | None) -> int:
         """Return how many tokens of a source's sentences are read before ranking; 0 for none."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from lacy._text import normalized_words
 from lacy.annotate.grammar import is_unspaced
+from lacy.cascade.token_beginnings import is_letter, tokens_beginning_with
 from lacy.corpus import TokenText
 from lacy.types import Candidate
 
@@ -58,7 +58,7 @@ def fitting_candidates(
     if last.isdigit() or _SIGN_AFTER_NUMBER.search(text):
         goes_on = own[:1].isdigit() or (own[:1] in (b".", b",") and own[1:2].isdigit())
         return tuple(c for c in candidates if c.text[:1].isdigit() == goes_on)
-    if not last.isalpha() or is_unspaced(last) or _is_letter(own[:1]):
+    if not last.isalpha() or is_unspaced(last) or is_letter(own[:1]):
         return tuple(candidates)
     return tuple(c for c in candidates if not c.text[:1].isalnum() or is_unspaced(c.text[0]))
 
@@ -95,27 +95,3 @@ def forbidden_beginning(sequence: TextSequence) -> str:
         return "letters" if last.isalnum() and not is_unspaced(last) else ""
     sign = sequence.own_since_answer
     return "digits" if sign and len(sign) == 1 and _SIGN_AFTER_NUMBER.search(sequence.text) else ""
-
-
-@lru_cache(maxsize=8)
-def tokens_beginning_with(token_text: TokenText, size: int, beginning: str) -> Tensor:
-    """Return the tokens below ``size`` that begin with a letter or digit, without a space.
-
-    Args:
-        token_text: the tokens' text; the result is kept for a few tokenizers.
-        size: number of tokens with logits.
-        beginning: ``"letters"`` (letters and digits) or ``"digits"``.
-    """
-    found = [n for n in range(size) if continues(token_text.bytes_of(n), beginning)]
-    return torch.tensor(found, dtype=torch.long)
-
-
-def continues(token: bytes, beginning: str) -> bool:
-    """True if a token begins as in ``tokens_beginning_with``."""
-    first = token[:1]
-    return first.isdigit() or (beginning == "letters" and _is_letter(first))
-
-
-def _is_letter(first: bytes) -> bool:
-    """True if a token with this first byte begins with a letter of a script with spaces."""
-    return first.isalpha() or b"\xc3" <= first < b"\xe0"  # the latter begin two bytes
