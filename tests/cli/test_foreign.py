@@ -1,6 +1,8 @@
 """A checkpoint from elsewhere on the command line: mark, train, generate, export."""
 
+import io
 import json
+import sys
 
 import pytest
 import torch
@@ -117,10 +119,10 @@ def test_texts_longer_than_the_context_are_annotated_again(workspace, chatml, tm
 
 @pytest.mark.parametrize("kind", ["adapter", "gguf"])
 def test_other_kinds_are_named_by_every_command(workspace, tmp_path, capsys, kind):
-    place, code = tmp_path / "it", "[E131]"
+    place, code = tmp_path / "it", "[E156]"
     if kind == "adapter":
         place.mkdir()
-        (place / "adapter_config.json").write_text('{"base_model_name_or_path": "meta/base"}')
+        (place / "adapter_config.json").write_text('{"base_model_name_or_path": "./base"}')
     else:
         place, code = tmp_path / "m.gguf", "[E134]"
         place.write_bytes(b"GGUF\x03\0\0\0")
@@ -135,10 +137,11 @@ def test_other_kinds_are_named_by_every_command(workspace, tmp_path, capsys, kin
     )  # fmt: skip
     for argv in tries:
         assert workspace.lacy(*argv) == 3, argv
-        assert code in capsys.readouterr().err
+        merge_first = kind == "adapter" and ("--init-from" in argv or "--source" in argv)
+        assert ("[E131]" if merge_first else code) in capsys.readouterr().err
 
 
-def test_a_raw_model_runs_in_every_command(workspace, chatml, tmp_path, capsys):
+def test_a_raw_model_runs_in_every_command(workspace, chatml, tmp_path, capsys, monkeypatch):
     limit = ("--max-new-tokens", 4)
     for policy in ("never", "random=0.5", "entropy=0.1", "top2=0.5", "always"):
         chosen = ("--policy", policy, "--source", workspace.world, *limit)
@@ -154,7 +157,7 @@ def test_a_raw_model_runs_in_every_command(workspace, chatml, tmp_path, capsys):
     assert workspace.lacy("export", chatml, "--out", tmp_path / "m.gguf") == 0
     assert workspace.lacy("data", "check", chatml) == 0
     shown = capsys.readouterr()
-    for row in ("not taught to call", "<|im_end|> <|endoftext|>", "a text begins with"):
+    for row in ("not taught to call", "stops at <|endoftext|> <|im_end|>", "a text begins with"):
         assert row in " ".join(shown.out.split())
     assert "texts begin with '<|endoftext|>'" in " ".join(shown.err.split())
     assert workspace.lacy("generate", f"{chatml}:budget=0.22", "Ada") == 2
@@ -163,6 +166,7 @@ def test_a_raw_model_runs_in_every_command(workspace, chatml, tmp_path, capsys):
     argv = ["generate", chatml, "Ada", "--begin-token", "<|im_start|>", "--policy", "never"]
     assert workspace.lacy(*argv, *limit) == 0
     assert "also a mark of the chat template" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Ada?\n"))
     chats = ["chat", chatml, "--policy", "entropy=1", *world, *limit]
     assert workspace.lacy(*chats) == 0
 

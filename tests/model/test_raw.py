@@ -2,14 +2,10 @@
 
 import json
 
+import families
 import pytest
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    BertConfig,
-    BertLMHeadModel,
-    LlamaForCausalLM,
-)
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from helpers.raw import END, raw_llama, raw_tokenizer, save_raw
 from lacy.cascade import Engine, open_engine
@@ -223,13 +219,17 @@ def test_a_model_without_a_tokenizer(tmp_path):
     assert caught.value.code == "E154" and "tokenizer.json" in str(caught.value)
 
 
-def test_an_encoder_is_refused(tmp_path):
-    config = BertConfig(
-        vocab_size=257, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, max_position_embeddings=64,
-    )  # fmt: skip
-    place = save_raw(tmp_path / "bert", BertLMHeadModel(config))
-    with pytest.raises(LacyError, match="an encoder") as caught:
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("bert", "an encoder"), ("roberta", "a forward pass fails"),
+        ("gemma3", "parts for images or sounds"),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
+def test_models_that_cannot_continue_texts_are_refused(tmp_path, kind, why):
+    place = save_raw(tmp_path / kind, families.tiny(kind, 257))
+    with pytest.raises(LacyError, match=why) as caught:
         load_model(place)
     assert caught.value.code == "E58"
 

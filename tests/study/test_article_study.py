@@ -1,6 +1,7 @@
 """Studies on articles as a user types them: asked, stopped, continued, and their tables."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -221,3 +222,13 @@ def test_controls_are_read_from_their_text():
     assert control_of("embedding=0.22") == ("embedding", 0.22)
     assert control_of("position=0.1") == ("position", 0.1)
     assert control_of("budget=0.22") is None
+
+
+def test_the_published_recipe_is_a_valid_plan():
+    plan = read_plan(Path(__file__).parents[2] / "recipes" / "real.yaml")
+    assert isinstance(plan, ArticleStudyPlan)
+    names = list(jobs_of(plan))
+    assert names[:2] == ["calibrate raw.s0", "ask raw.s0 alone"]
+    assert names.index("tune row.s0") < names.index("ask row.s0 gate")
+    tiny = plan.smoke()
+    assert tiny.people == 3 and {tiny.condition(c).max_new_tokens for c in tiny.conditions} == {8}

@@ -19,7 +19,7 @@ from .opening import (
 )
 from .policy import Budget, Never, Oracle, Policy, Random, Threshold
 from .policy_text import parse_policy
-from .questions import question_hint
+from .questions import Question, question_hint, question_in
 from .rank import MAX_TOKEN_CHARACTERS
 from .scores import ScoredSpan, Scorer, TokenScore
 from .sequence import TextSequence
@@ -56,6 +56,7 @@ __all__ = [
     "Offer",
     "Oracle",
     "Policy",
+    "Question",
     "Random",
     "ScoredSpan",
     "Scorer",
@@ -84,6 +85,7 @@ __all__ = [
     "parse_policy",
     "printable",
     "question_hint",
+    "question_in",
     "read_along",
     "receipt",
     "render_answer",

@@ -89,6 +89,17 @@ class Backend(Protocol):
         """
         ...
 
+    async def score_texts(
+        self, texts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Return the log-likelihood (nats, without ``<CALL>``) of continuations of other texts.
+
+        Args:
+            texts: any texts; they have nothing to do with the active sequences.
+            continuations: for each text, its possible continuations.
+        """
+        ...
+
     def applied(self, sequence: TextSequence, answered: bool) -> None:
         """Handle that a sequence has grown: by an answer if ``answered``, else by its own token."""
         ...

@@ -23,7 +23,12 @@ def request_of(sequence: TextSequence) -> Request:
     """Return the request to the source for a sequence."""
     engine = sequence.engine
     tokens = engine.token_text.name if engine.unit == "token" else ""
-    return Request(sequence.text, engine.unit, sequence.subject, sequence.stream, tokens)
+    text, question = sequence.text, sequence.question
+    if question is not None:  # without the chat template's control tokens and system prompt
+        own = question.opening() if sequence.asks else text[sequence.prompt_length :]
+        text = "\n\n".join(filter(None, (question.shown, own)))
+    asked = question.text if question is not None and sequence.asks else ""
+    return Request(text, engine.unit, sequence.subject, sequence.stream, tokens, asked)
 
 
 async def call_outcomes(
@@ -42,7 +47,7 @@ async def call_outcomes(
     """
     engine = sequences[0].engine
     if engine.hosted is not None and (names := engine.hosted.special_names):
-        replies = [_without_special_names(reply, names) for reply in replies]
+        replies = [without_special_names(reply, names) for reply in replies]
     if engine.unit == "value":
         replies = [_new_and_whole(s, r) for s, r in zip(sequences, replies, strict=True)]
     groups = [
@@ -90,7 +95,7 @@ def _all_of(count: int) -> str:
     return f"all {count} values" if count > 1 else "its one value"
 
 
-def _without_special_names(reply: Reply, names: Sequence[str]) -> Reply:
+def without_special_names(reply: Reply, names: Sequence[str]) -> Reply:
     """Remove candidates with names of special tokens, which a server would not read as text."""
     candidates = [c for c in reply.candidates if not any(name in c.text for name in names)]
     if len(candidates) == len(reply.candidates):
@@ -116,23 +121,23 @@ def _outcome(
         span: the span of the call so far.
     """
     if reply.error or not reply.candidates:
-        return _unanswered(span, reply.error or "source had no answer")
+        return unanswered(span, reply.error or "source had no answer")
     if not options:
-        return _unanswered(span, "no room for the answer in the context", stop=True)
+        return unanswered(span, "no room for the answer in the context", stop=True)
     engine, best, note, limit = sequence.engine, 0, "", None
     if scores is not None:
         best = best_index(scores)
         limit = _limit(engine, options[best])
         score = scores[best]
         if score is None or nan_as_lowest(score) < limit:
-            return replace(_unanswered(span, _none_fits(len(scores))), limit=limit)
+            return replace(unanswered(span, _none_fits(len(scores))), limit=limit)
         note = f"; {_fits_best(len(scores))} (score {score:.1f})"
     option = options[best]
     if scores is not None and engine.unit != "value":
         option = _cut(option, engine.unit, engine.token_text)
     if sequence.generated + len(option.tokens) > sequence.limit:
         # Do not cut the value: half of it would be a wrong fact.
-        return replace(_unanswered(span, "no room for the answer", stop=True), limit=limit)
+        return replace(unanswered(span, "no room for the answer", stop=True), limit=limit)
     assert engine.source is not None  # it replied
     span = replace(
         span,
@@ -180,7 +185,7 @@ def _none_fits(count: int) -> str:
     return f"none of {count} values fits" if count > 1 else "its one value does not fit"
 
 
-def _unanswered(span: Span, why: str, *, stop: bool = False) -> CallOutcome:
+def unanswered(span: Span, why: str, *, stop: bool = False) -> CallOutcome:
     """Return the outcome of a call without an answer."""
     reason = f"{span.reason}; {why}" if span.reason else why
     return CallOutcome(None, replace(span, reason=reason), stop)

@@ -19,7 +19,7 @@ from lacy.cascade.scores import Scorer, TokenScore, token_scores
 from lacy.cascade.sequence import TextSequence
 from lacy.cascade.settings import EngineSettings
 from lacy.cascade.signals import step_signals
-from lacy.model import Decoder, without_call
+from lacy.model import Decoder, new_decoder, without_call
 
 PREFILL = 256
 """Maximum number of prompt tokens per step, so that a long prompt does not delay other texts."""
@@ -134,6 +134,18 @@ class LocalBackend:
         rows = self._rows(sequences)
         return self._active.decoder.score(rows, candidates, whole=True, ends=ends)
 
+    async def score_texts(
+        self, texts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Read all texts together, then score the continuations of each as one tree."""
+        engine, decoder = self._engine, self._new_decoder()
+        begin = [] if engine.begin_id is None else [engine.begin_id]
+        encode = engine.token_text.encode_continuation
+        groups = [[encode(text) for text in group] for group in continuations]
+        room = self.context - max(len(tokens) for group in groups for tokens in group) - len(begin)
+        decoder.read([begin + engine.token_text.encode(text)[-room:] for text in texts])
+        return decoder.score(range(len(texts)), groups)
+
     def applied(self, sequence: TextSequence, answered: bool) -> None:
         """Do nothing, because the next pass reads the new tokens."""
 
@@ -188,7 +200,7 @@ class LocalBackend:
         return [row_of[id(sequence)] for sequence in sequences]
 
     def _new_decoder(self) -> Decoder:
-        return Decoder(self._engine.model, call_id=self._engine.call_id)
+        return new_decoder(self._engine.model, call_id=self._engine.call_id)
 
     def _keep(self, keep: Callable[[TextSequence], bool]) -> None:
         """Remove the active sequences for which ``keep`` returns False."""

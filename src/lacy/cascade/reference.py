@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from lacy.corpus import TokenText, begin_end
-from lacy.model import Decoder, context_of
+from lacy.model import Decoder, context_of, new_decoder
 from lacy.sources import continuation
 
 MAX_POSITIONS = 4096
@@ -171,7 +171,7 @@ class ReferenceLikelihoods:
         new = [ids for ids in texts if ids not in self._read]
         parts = [self._read[ids] for ids in texts[: len(texts) - len(new)]]
         if new:
-            reader = Decoder(self._model, call_id=self._call_id)
+            reader = new_decoder(self._model, call_id=self._call_id)
             reader.read(new)
             parts.append(reader)
             kept = dict(self._read)
@@ -181,7 +181,7 @@ class ReferenceLikelihoods:
             while sum(map(len, kept)) > MAX_KEPT:
                 del kept[next(iter(kept))]  # the oldest
             self._read = kept  # a single update, as another thread may score values
-        decoder = Decoder(self._model, call_id=self._call_id)
+        decoder = new_decoder(self._model, call_id=self._call_id)
         decoder.join(parts)
         return decoder
 

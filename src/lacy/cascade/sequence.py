@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lacy.cascade.policy import Controller, Decision
+from lacy.cascade.questions import Question
 from lacy.cascade.scores import Scorer
 from lacy.cascade.settings import EngineSettings
 from lacy.corpus import TextStream
@@ -42,6 +43,10 @@ class CallOutcome:
     """True if the text must end here, because the answer does not fit any more."""
     offered: tuple[TokenizedCandidate, ...] = ()
     """All candidates that could have been appended."""
+    opening: TokenizedCandidate | None = None
+    """The model's words before the candidate: the beginning of a statement that it completes."""
+    closing: TokenizedCandidate | None = None
+    """The model's words after the candidate, which end the text."""
     scores: tuple[float | None, ...] | None = None
     """The score of each candidate in ``offered``, if they were ranked; None for a candidate that
     certainly was not the best one (``pruning``)."""
@@ -102,6 +107,10 @@ class TextSequence:
     """True to end the text at the next step; may be set by any thread."""
     scorer: Scorer | None = None
     """Scores the tokens, if set; ``on_text`` then receives parts as ``ScoredSpan``."""
+    question: Question | None = None
+    """The user's message that the text answers, if the text is an answer in a chat."""
+    prompt_length: int = field(default=0, init=False)
+    """Number of characters of the prompt."""
     generated: int = field(default=0, init=False)
     """Number of tokens generated so far, by the model and by sources."""
     answers_in_row: int = field(default=0, init=False)
@@ -126,6 +135,7 @@ class TextSequence:
 
     def __post_init__(self) -> None:
         self.complete = self.limit < 1  # a prompt that is only scored
+        self.prompt_length = len(self.text)
         self.controller = self.engine.policy.start()
         self.spans = [Span(self.text, "prompt", len(self.ids))]
 
@@ -133,6 +143,14 @@ class TextSequence:
     def done(self) -> bool:
         """True if nothing is left to do: no token must be generated or scored."""
         return self.cancelled or (self.complete and not (self.scorer and self.scorer.pending))
+
+    @property
+    def asks(self) -> bool:
+        """True if the text is still empty and a source should answer the user's question."""
+        if self.question is None or not self.question.asks or self.generated:
+            return False
+        engine = self.engine
+        return engine.source is not None and engine.unit == "value" and not engine.never_calls
 
     @property
     def may_call(self) -> bool:
@@ -163,7 +181,7 @@ class TextSequence:
         elif outcome.option is None:
             self._append_after_call(outcome, ends)
         else:
-            self._append_answer(outcome.option.tokens, outcome.span)
+            self._append_answer(outcome)
         if self.forced is None and len(self.ids) >= context:
             self.complete = True
         if engine.observer is not None:
@@ -232,7 +250,14 @@ class TextSequence:
         self._close_own_span()
         stop = outcome.stop and self.generated >= self.engine.min_new_tokens
         span = outcome.span
-        if ends or stop:
+        if outcome.closing is not None:  # the answer says that it is not known
+            self.ids.extend(outcome.closing.tokens)
+            self.text += outcome.closing.candidate.text
+            self.generated += len(outcome.closing.tokens)
+            self.complete = self.finished = True
+            text, tokens = outcome.closing.candidate.text, len(outcome.closing.tokens)
+            span = replace(span, text=text, tokens=tokens)
+        elif ends or stop:
             self.complete, self.finished = True, ends and not stop
         else:
             self._append_own(self.next_token, self.next_text)
@@ -240,16 +265,24 @@ class TextSequence:
             span = replace(span, text=text, tokens=1)
         self.spans.append(replace(span, asked=True, speaker="slm"))
 
-    def _append_answer(self, tokens: Sequence[int], span: Span) -> None:
-        """Append the answer of a source."""
+    def _append_answer(self, outcome: CallOutcome) -> None:
+        """Append the answer of a source, with the words before and after it."""
+        assert outcome.option is not None
         self._close_own_span()
-        self.ids.extend(tokens)
-        self.text += span.text
-        self.generated += len(tokens)
+        for part in (outcome.opening, outcome.option, outcome.closing):
+            if part is None:
+                continue
+            self.ids.extend(part.tokens)
+            span = Span(part.candidate.text, "slm", len(part.tokens))
+            if part is outcome.option:
+                span = replace(outcome.span, tokens=len(part.tokens), asked=True)
+            self.text += span.text
+            self.generated += len(part.tokens)
+            self.spans.append(span)
         self.answers_in_row += 1
         self.whole = True
-        self.spans.append(replace(span, tokens=len(tokens), asked=True))
-        self.complete = self.generated >= self.limit
+        self.finished = outcome.closing is not None
+        self.complete = self.finished or self.generated >= self.limit
 
     def _close_own_span(self) -> None:
         if self._own_tokens or any(self._own):
@@ -258,15 +291,18 @@ class TextSequence:
 
     def _report(self, length: int, spans: int, tokens: int) -> None:
         """Report the text that a step has added, or hold it back until it is scored."""
-        span = Span(self.text[length:], "slm", tokens)
-        if len(self.spans) > spans and self.spans[-1].asked:
-            span = self.spans[-1]
-        if not (span.text or span.asked or span.tokens):
-            return
-        if self.scorer is not None:
-            self.scorer.enqueue(span)
-        else:
-            self._emit(span)
+        new = [Span(self.text[length:], "slm", tokens)]
+        if len(self.spans) > spans and length == self.prompt_length:
+            new = self.spans[spans:]  # with the words before and after a value
+        elif len(self.spans) > spans and self.spans[-1].asked:
+            new = [self.spans[-1]]
+        for span in new:
+            if not (span.text or span.asked or span.tokens):
+                continue
+            if self.scorer is not None:
+                self.scorer.enqueue(span)
+            else:
+                self._emit(span)
 
     def _emit(self, span: Span) -> None:
         if self.on_text is not None and self.on_text(span):

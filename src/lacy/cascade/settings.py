@@ -73,6 +73,7 @@ class EngineSettings:
         batch_size: int = DEFAULT_BATCH,
         remember: bool = False,
         calibration: Calibration | None = None,
+        unknown: str = "",
     ) -> None:
         self.loaded, self.tokenizer = loaded, loaded.tokenizer
         self.notes: tuple[str, ...] = ()
@@ -92,6 +93,8 @@ class EngineSettings:
         self.token_text = TokenText(self.tokenizer)
         self.begin_id = begin_end(self.tokenizer)[0]
         self.abstain: Abstain = abstain
+        self.unknown = unknown
+        self.known_logps: dict[tuple[str, str], float] = {}
         self.timeout = timeout
         self._read_model(loaded)
         self.kinds = calibration.kinds if calibration else None
@@ -124,6 +127,11 @@ class EngineSettings:
         from lacy.cascade.hosted_scores import HostedReferenceLikelihoods
 
         return HostedReferenceLikelihoods(self.hosted, calibration)
+
+    @property
+    def never_calls(self) -> bool:
+        """True if the policy never calls."""
+        return isinstance(self.policy, Never)
 
     @property
     def calls_in_row(self) -> int | None:

@@ -67,7 +67,7 @@ def forbid_continuation(
     Returns:
         Changed logits; None if no row changes.
     """
-    rows = {n: begin for n, s in enumerate(sequences) if (begin := _forbidden_beginning(s))}
+    rows = {n: begin for n, s in enumerate(sequences) if (begin := forbidden_beginning(s))}
     if not rows:
         return None
     own_RV = own_RV.clone()
@@ -77,7 +77,7 @@ def forbid_continuation(
     return own_RV
 
 
-def _forbidden_beginning(sequence: TextSequence) -> str:
+def forbidden_beginning(sequence: TextSequence) -> str:
     """Return which beginning the next token must not have: "letters", "digits" or ""."""
     if sequence.engine.unit != "value" or sequence.forced is not None:
         return ""
@@ -97,10 +97,12 @@ def tokens_beginning_with(token_text: TokenText, size: int, beginning: str) -> T
         size: number of tokens with logits.
         beginning: ``"letters"`` (letters and digits) or ``"digits"``.
     """
-    found = []
-    for token in range(size):
-        first = token_text.bytes_of(token)[:1]
-        letter = first.isalpha() or b"\xc3" <= first < b"\xe0"  # the latter begin two bytes
-        if first.isdigit() or (beginning == "letters" and letter):
-            found.append(token)
+    found = [n for n in range(size) if continues(token_text.bytes_of(n), beginning)]
     return torch.tensor(found, dtype=torch.long)
+
+
+def continues(token: bytes, beginning: str) -> bool:
+    """True if a token begins as in ``tokens_beginning_with``."""
+    first = token[:1]
+    letter = first.isalpha() or b"\xc3" <= first < b"\xe0"  # the latter begin two bytes
+    return first.isdigit() or (beginning == "letters" and letter)

@@ -62,6 +62,10 @@ class EngineOptions(SourceOptions):
     """When to call: never, always, budget=0.22, threshold=0, entropy=2, top2=0.7, random=0.22 or,
     for a tuned model, gate+entropy; by default budget=0.22, threshold=0 if that suits the model and
     its source, or entropy=4 for a model that was not taught to call."""
+    unknown: Rare[str] = ""
+    """What an answer in a chat says where no source has the fact that the question asks for, such
+    as "I don't know."; by default the model answers in its own words, which are marked as
+    guesses."""
 
     def open(
         self,
@@ -95,6 +99,7 @@ class EngineOptions(SourceOptions):
             "prices": self.price,
             "unit": self.unit,
             "max_new_tokens": self.max_new_tokens,
+            "unknown": self.unknown,
         }
         engine = open_engine(loaded or self.model, **options | settings)
         for sentence in engine.notes:

@@ -89,12 +89,13 @@ def run(config: TuneConfig) -> int:
 
 def _print_figures(result: TuneResult) -> None:
     """Print the tables of the report."""
-    from lacy.tune import figure_columns, figure_rows, interval, kind_rows
+    from lacy.tune import TARGETS, figure_columns, figure_rows, interval, kind_rows
 
     figures = result.figures
-    where = f"{figures.starts:,} of {figures.tokens:,} tokens begin a value"
-    title = f"Where a value begins ({where}; {figures.articles} articles, each scored by a fit on "
-    table(f"{title}others)", list(figure_rows(figures.target)), figure_columns())
+    heading, words = TARGETS[result.meta["target"]]
+    count = f"{figures.due:,} of {figures.tokens:,} {words}"
+    title = f"{heading} ({count}; {figures.articles} articles, each scored by a fit on others)"
+    table(title, list(figure_rows(figures.target)), figure_columns())
     if figures.missed:
         title = f"Misses: first mentions that the model gets wrong ({figures.misses:,} tokens)"
         table(title, list(figure_rows(figures.missed)), figure_columns())

@@ -63,6 +63,9 @@ ENTRIES = {
         "use a decoder whose logits are hidden states times one matrix and whose attention uses "
         "position_ids (Llama, GPT-2, Qwen, Mistral, SmolLM)",
         USAGE,
+        "Every causal language model generates, is served and is evaluated as it is. Training with "
+        "lacy's loss needs more: logits that are plainly hidden states times one matrix, causal "
+        "attention, and documents of one row that do not see each other.",
     ),
     "E59": Entry("the model in {path} cannot be used here: {why}", "{do}", DATA),
     # E98, E130-E136: models and tokenizers from elsewhere
@@ -82,11 +85,11 @@ ENTRIES = {
     ),
     "E131": Entry(
         "{path} contains a LoRA adapter for {base}, not a complete model",
-        'merge it into its base first: python -c "from peft import AutoPeftModelForCausalLM as M; '
-        "M.from_pretrained('{path}').merge_and_unload().save_pretrained('MERGED')\", and copy the "
-        "tokenizer's files to MERGED",
+        'merge it into its base first: python -c "from lacy.model import load_model, save_model; '
+        "m = load_model('{path}'); save_model('MERGED', m.model, m.tokenizer)\"",
         DATA,
-        "An adapter modifies the weights of another model and cannot be used without it.",
+        "An adapter modifies the weights of another model. It can be generated from, served, "
+        "evaluated and exported as it is; training starts from complete models.",
     ),
     "E132": Entry(
         "the {what} in {path} requires its own code (type {kind}), which lacy does not run",
@@ -145,6 +148,22 @@ ENTRIES = {
         DATA,
         "If only a part of a model is trained, checkpoints contain only this part and refer to "
         "the model for the rest.",
+    ),
+    "E156": Entry(
+        "the adapter in {path} cannot be used: {why}",
+        "{do}",
+        DATA,
+        "An adapter changes the weights of one model. lacy opens it merged into that base if the "
+        "base is on this machine.",
+    ),
+    # E187: questions
+    "E187": Entry(
+        "{path} is not a file of questions: {why}",
+        "write one JSON object per line, such as "
+        '{{"question": "When was Ada Lovelace born?", "answers": ["1815"]}}',
+        DATA,
+        "Optional fields are subject, relation, popularity, facts and paragraphs; files of PopQA "
+        "and EntityQuestions can be read as they are.",
     ),
     # E60-E64: generation
     "E60": Entry(

@@ -9,10 +9,27 @@ from .articles import (
     oracle_rate,
 )
 from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
+from .closed_book import contains_value
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
 from .on_texts import TextMeasurements, measure_on_texts
+from .openings import OpeningAnswers, OpeningsResult, evaluate_openings
 from .provenance import SpanLookup, is_borrowed
+from .questions import (
+    MAX_ANSWER_TOKENS,
+    QUESTION_COUNTS,
+    QuestionAnswers,
+    QuestionsResult,
+    TestQuestion,
+    ask,
+    contains_answer,
+    edited,
+    evaluate_questions,
+    facts_database,
+    read_questions,
+    without_fact,
+    write_questions,
+)
 from .results import (
     METRICS,
     MODEL_METRICS,
@@ -45,8 +62,10 @@ __all__ = [
     "BINS",
     "CONFIDENCE",
     "COUNTS",
+    "MAX_ANSWER_TOKENS",
     "METRICS",
     "MODEL_METRICS",
+    "QUESTION_COUNTS",
     "RATIOS",
     "RESAMPLES",
     "ArticleAnswers",
@@ -57,10 +76,15 @@ __all__ = [
     "FactScores",
     "Measurement",
     "Metric",
+    "OpeningAnswers",
+    "OpeningsResult",
+    "QuestionAnswers",
+    "QuestionsResult",
     "Result",
     "Score",
     "SpanLookup",
     "Task",
+    "TestQuestion",
     "TextMeasurements",
     "Verdict",
     "WorldAnswers",
@@ -70,13 +94,20 @@ __all__ = [
     "article_counts",
     "article_prompts",
     "as_data",
+    "ask",
     "auroc",
     "calibrate_on",
     "calibration_of",
+    "contains_answer",
+    "contains_value",
     "default_extract",
     "difference",
+    "edited",
     "evaluate_articles",
+    "evaluate_openings",
+    "evaluate_questions",
     "evaluate_world",
+    "facts_database",
     "is_borrowed",
     "measure_on_texts",
     "metric_of",
@@ -88,7 +119,10 @@ __all__ = [
     "ratio",
     "ratio_scores",
     "ratio_sums",
+    "read_questions",
     "recovered_share",
     "score_facts",
     "to_data",
+    "without_fact",
+    "write_questions",
 ]

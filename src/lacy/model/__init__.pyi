@@ -1,6 +1,6 @@
 from .building import add_call, build_model, from_checkpoint
 from .cache import keeps_keys_and_values
-from .decode import Decoder, RecomputingDecoder, context_of
+from .decode import Decoder, context_of
 from .ends import end_ids
 from .files import INDEX, WEIGHTS, check_complete, damaged_model, newest_complete
 from .fingerprint import FINGERPRINT, model_fingerprint
@@ -8,6 +8,7 @@ from .forward import (
     Gate,
     freeze_biases,
     gate_of,
+    head_inputs,
     head_weight,
     hidden_states,
     positions,
@@ -20,6 +21,7 @@ from .io import META, Loaded, load_model, require_context, save_model, write_bes
 from .likelihood import without_call
 from .naming import SHORT_NAMES, resolve
 from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training_memory
+from .recompute import RecomputingDecoder, decodes_from_cache, new_decoder
 from .weights import read_model
 
 __all__ = [
@@ -40,16 +42,19 @@ __all__ = [
     "check_complete",
     "context_of",
     "damaged_model",
+    "decodes_from_cache",
     "end_ids",
     "freeze_biases",
     "from_checkpoint",
     "gate_of",
     "get_preset",
+    "head_inputs",
     "head_weight",
     "hidden_states",
     "keeps_keys_and_values",
     "load_model",
     "model_fingerprint",
+    "new_decoder",
     "newest_complete",
     "positions",
     "preset_names",

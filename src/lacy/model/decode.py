@@ -332,22 +332,6 @@ class Decoder:
             raise LacyError("E60", tokens=length, context=self.context)
 
 
-class RecomputingDecoder(Decoder):
-    """A decoder of one row without a cache, for models with a state that cannot be rewound."""
-
-    def rewind(self, count: int) -> None:
-        """Remove the last ``count`` tokens; at least one token must remain."""
-        if count:
-            self.tokens_BT = [row[:-count] for row in self.tokens_BT]
-            self._last_BV = None
-
-    def _forward(self, rows: Sequence[int], input_KT: Tensor, cache: Any, keep: int) -> Tensor:
-        before_BT = torch.tensor(self.tokens_BT, device=input_KT.device, dtype=input_KT.dtype)
-        all_BT = torch.cat([before_BT, input_KT], dim=1)
-        logits: Tensor = self.model(input_ids=all_BT, use_cache=False).logits[:, -keep:]
-        return logits
-
-
 def context_of(model: Any) -> int:
     """Return the model's context length in tokens; very large if there is no limit."""
     limit = getattr(model.config, "max_position_embeddings", None)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 META = "lacy.json"
 """File that lacy writes beside the weights."""
 
-WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 GENERATION = "generation_config.json"
 """Settings of ``generate``, including the tokens at which a model stops."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.types import CALL_TOKEN
 
@@ -64,6 +65,29 @@ def hidden_states(
     )
     hidden_BTD: torch.Tensor = output.last_hidden_state
     return hidden_BTD
+
+
+def head_inputs(model: Any, input_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what the model's head multiplies, and the model's own logits.
+
+    This holds for every architecture: the logit of a row is its product with these states, changed
+    at most by the model's bias, scale or cap, which keep the order.
+
+    Args:
+        model: a causal language model.
+        input_ids_BT: token ids; padding on the right is not seen by earlier tokens.
+
+    Returns:
+        hidden_BTD and logits_BTV.
+    """
+    inputs: list[torch.Tensor] = []
+    head: Any = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    try:
+        logits_BTV: torch.Tensor = model(input_ids=input_ids_BT, use_cache=False).logits
+    finally:
+        hook.remove()
+    return inputs[-1], logits_BTV
 
 
 def head_weight(model: PreTrainedModel) -> torch.Tensor:
@@ -142,6 +166,22 @@ def looks_ahead(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
         other_BT[0, -1] = (other_BT[0, -1] + size // 2) % size
         first_BTD = hidden_states(model, ids_BT)[:, :-1]
         return not _relative_error(first_BTD, hidden_states(model, other_BT)[:, :-1]) < tolerance
+
+
+def require_decoder(model: PreTrainedModel) -> None:
+    """Raise E58 unless a model can continue texts; its head may have a bias, a cap or a scale."""
+    kind = type(model).__name__
+    if getattr(model.config, "vocab_size", None) is None or model.get_output_embeddings() is None:
+        why = "it has parts for images or sounds; save its language model as a model of its own"
+        raise LacyError("E58", architecture=kind, why=why)
+    try:
+        encoder = sees_later_tokens(model)
+    except Exception as error:  # models with other inputs may raise exceptions of any class
+        why = f"a forward pass fails ({first_line(error)})"
+        raise LacyError("E58", architecture=kind, why=why) from error
+    if encoder:
+        why = "it is an encoder (its attention sees later tokens), which cannot continue a text"
+        raise LacyError("E58", architecture=kind, why=why)
 
 
 def sees_later_tokens(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:

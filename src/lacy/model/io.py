@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 from lacy import __version__
 from lacy._text import first_line
 from lacy.errors import LacyError
+from lacy.model.adapters import base_of, merge_adapter
 from lacy.model.building import add_call
-from lacy.model.files import META, check_complete, damaged_model, read_model_json
+from lacy.model.files import ADAPTER, META, check_complete, damaged_model, read_model_json
 from lacy.model.fingerprint import FINGERPRINT, model_fingerprint
 from lacy.model.forward import (
     freeze_biases,
     require_call_last,
-    sees_later_tokens,
+    require_decoder,
+    set_gate,
     taught_to_call,
 )
 from lacy.model.naming import resolve
@@ -158,7 +160,7 @@ def load_model(
 
     Args:
         path: a folder of a model or a run, a checkpoint, a GGUF file, a short name (``smollm2``),
-            or a name on the Hub; see ``resolve``.
+            or a name on the Hub; see ``resolve``. A ``peft`` adapter is merged into its base.
         context: number of tokens of the longest text that the caller needs.
         begin: the token that begins every text, if not the one that lacy chooses (or chose when
             the model was trained).
@@ -169,22 +171,26 @@ def load_model(
         LacyError: E13, no such folder; E55, it contains no model; E56, damaged or incomplete; E57,
             ``<CALL>`` is not its last token; E58, an encoder or an unknown architecture; E59, the
             tokenizer has changed, or ``context`` exceeds the model's; E98, the tokenizer has no
-            token ``begin``; E154, no tokenizer; E155,
-            the weights have changed since ``<CALL>`` was tuned; and the errors of ``resolve`` and
+            token ``begin``; E154, no tokenizer; E155, the weights have changed since ``<CALL>`` was
+            tuned; E156, an adapter without its base; and the errors of ``resolve`` and
             ``read_model``.
     """
     from lacy.corpus import choose_begin_end
 
     found = resolve(path)
     place = found if isinstance(found, Path) else download(found, None)
-    check_complete(place)
-    require_causal_lm(place)
+    weights = base_of(place) if (place / ADAPTER).is_file() else place
+    check_complete(weights)
+    require_causal_lm(weights)
     meta = _read_meta(place)
-    tokenizer = _read_tokenizer(place)
-    size = read_model_json(place / "config.json").get("vocab_size")
+    files = place if weights == place or _has_tokenizer(place) else weights
+    tokenizer = _read_tokenizer(files)
+    size = read_model_json(weights / "config.json").get("vocab_size")
     call_id = tokenizer.get_vocab().get(CALL_TOKEN)
     if call_id is None and not meta:
-        loaded = _load_raw(place, path, begin)
+        loaded = _load_raw(place, weights, files, path, begin)
+    elif weights != place:
+        loaded = _load_adapter(place, weights, tokenizer, meta)
     else:
         if call_id is None or call_id != len(tokenizer) - 1 or (not meta and size != call_id + 1):
             raise LacyError("E57", path=path)
@@ -194,24 +200,45 @@ def load_model(
         known = meta.get(FINGERPRINT)
         if verify and known is not None and known != model_fingerprint(loaded.model):
             raise LacyError("E155", path=path)
-        if begin is not None:
-            choose_begin_end(tokenizer, str(path), begin)
+    if begin is not None:
+        choose_begin_end(loaded.tokenizer, str(path), begin)
     loaded.name = str(path)
     if context is not None:
         require_context(loaded.model, context, path)
     return loaded
 
 
-def _load_raw(place: Path, name: str | Path, begin: str | None) -> Loaded:
-    """Load a model without ``<CALL>``, and add this token to model and tokenizer."""
+def _load_adapter(
+    place: Path, base: Path, tokenizer: PreTrainedTokenizerFast, meta: dict[str, Any]
+) -> Loaded:
+    """Load an adapter that was trained on a model with ``<CALL>``, merged into its base."""
+    model = merge_adapter(load_model(base, verify=False).model, place, base)
+    _check_tokenizer(place, tokenizer, meta, model.config.vocab_size)
+    if meta.get("gate") is not None:
+        set_gate(model, meta["gate"])
+    return Loaded(model, tokenizer, meta, place)
+
+
+def _load_raw(
+    place: Path, weights: Path, files: Path, name: str | Path, begin: str | None
+) -> Loaded:
+    """Load a model without ``<CALL>``, and add this token to model and tokenizer.
+
+    Args:
+        place: the model's folder, or that of an adapter.
+        weights: the folder with the complete weights; the adapter's base.
+        files: the folder with the tokenizer.
+        name: the model's name for messages.
+        begin: the begin token, if the user chose one.
+    """
     from lacy.corpus import load_tokenizer
 
     notes: list[str] = []
-    tokenizer = load_tokenizer(place, begin=begin, notify=notes.append)
-    model = read_model(place)
-    if sees_later_tokens(model):
-        why = "it is an encoder (its attention sees later tokens), which cannot continue a text"
-        raise LacyError("E58", architecture=type(model).__name__, why=why)
+    tokenizer = load_tokenizer(files, begin=begin, notify=notes.append)
+    model = read_model(weights)
+    if weights != place:
+        model = merge_adapter(model, place, weights)
+    require_decoder(model)
     add_call(model, tokenizer)
     return Loaded(model, tokenizer, {}, place, notes=tuple(f"{name}: {note}" for note in notes))
 
@@ -259,7 +286,7 @@ def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
     """Load the stored tokenizer unchanged."""
     from lacy.corpus import load_tokenizer_files
 
-    if not any(place.glob("tokenizer*")) and not (place / "vocab.json").is_file():
+    if not _has_tokenizer(place):
         raise LacyError("E154", path=place)
     try:
         with quiet():
@@ -268,6 +295,11 @@ def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
         raise
     except Exception as error:  # tokenizers raises plain Exception for a broken file
         raise damaged_model(place, f"tokenizer: {first_line(error)}") from error
+
+
+def _has_tokenizer(place: Path) -> bool:
+    """True if a folder contains files of a tokenizer."""
+    return any(place.glob("tokenizer*")) or (place / "vocab.json").is_file()
 
 
 def _short_card(meta: Mapping[str, Any]) -> str:

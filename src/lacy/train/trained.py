@@ -91,19 +91,10 @@ class Trained:
         Raises:
             LacyError: E45, the model has no such layers.
         """
-        kind, layers = parse_depth(config.depth)
-        if kind == "full":
+        if parse_depth(config.depth)[0] == "full":
             return cls(model)
         base = Base(place, model_fingerprint(model))
-        last = _last_layers(model, layers) if kind == "last" else ()
-        with _quiet(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed % 2**63)
-            peft = _add_adapters(model, config, lora=kind == "lora", place=place)
-        for name, parameter in model.named_parameters():
-            if name in last:
-                parameter.requires_grad_(True)
-        freeze_biases(model)
-        return cls(model, config.depth, base, peft)
+        return cls(model, config.depth, base, freeze(model, config, place))
 
     @classmethod
     def reopen(
@@ -184,6 +175,31 @@ class Trained:
             do = "use another checkpoint, or start again"
             why = f"its trained weights are missing or damaged ({line})"
             raise LacyError("E49", path=folder, why=why, do=do) from error
+
+
+def freeze(model: PreTrainedModel, config: TrainConfig, place: str) -> PeftModel | None:
+    """Freeze what the settings do not train, and add adapters; for ``full``, do nothing.
+
+    Args:
+        model: a model whose last row is ``<CALL>``; changed in place.
+        config: the settings (``depth``, ``lora_rank``, ...).
+        place: folder, file or name of the model.
+
+    Raises:
+        LacyError: E45, the model has no such layers or matrices.
+    """
+    kind, layers = parse_depth(config.depth)
+    if kind == "full":
+        return None
+    last = _last_layers(model, layers) if kind == "last" else ()
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed % 2**63)
+        peft = _add_adapters(model, config, lora=kind == "lora", place=place)
+    for name, parameter in model.named_parameters():
+        if name in last:
+            parameter.requires_grad_(True)
+    freeze_biases(model)
+    return peft
 
 
 def _add_adapters(

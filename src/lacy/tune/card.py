@@ -7,6 +7,14 @@ from typing import Any
 
 from lacy.evaluate import Score
 from lacy.tune.figures import RATES, SignalFigures, TuneFigures
+from lacy.tune.settings import Target
+
+TARGETS: dict[Target, tuple[str, str]] = {
+    "where": ("Where a value begins", "tokens begin a value"),
+    "miss": ("Where the model gets a value wrong", "tokens begin a value that it does not write"),
+    "value": ("Fact tokens of the highest loss", "tokens are such fact tokens"),
+}
+"""What a call is due for: a heading, and words after the number of tokens."""
 
 
 def figure_columns() -> list[str]:
@@ -35,6 +43,7 @@ def interval(score: Score) -> str:
 
 def model_card(base: str, meta: Mapping[str, Any], figures: TuneFigures) -> str:
     """Return the README of a tuned model."""
+    heading, words = TARGETS[meta["target"]]
     error = interval(figures.calibration.error)
     parts = [
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- lacy\n---\n",
@@ -42,19 +51,18 @@ def model_card(base: str, meta: Mapping[str, Any], figures: TuneFigures) -> str:
         f"`lacy tune` fitted the row of `<CALL>` to {meta['articles']} articles "
         f"({meta['tokens']:,} tokens; marks: {meta['annotator']}). All other weights are those of "
         "the original model, so its text is the same. The logit of `<CALL>` is a gate: its sigmoid "
-        "is the probability that a value begins here, for which a source should be asked. Plain "
-        "decoding should forbid the token.\n",
-        "## Where a value begins\n",
-        f"Measured on articles that the scoring row had not been fitted on; {figures.starts:,} of "
-        f"{figures.tokens:,} tokens begin a value. Intervals: 95%, over {figures.articles} "
-        f"articles. Expected calibration error: {error}.\n",
+        "is the probability that a source should be asked here. Plain decoding should forbid the "
+        "token.\n",
+        f"## {heading}\n",
+        f"Measured on articles that the scoring row had not been fitted on; {figures.due:,} of "
+        f"{figures.tokens:,} {words}. Intervals: 95%, over {figures.articles} articles. Expected "
+        f"calibration error: {error}.\n",
         _markdown(figure_columns(), figure_rows(figures.target)),
     ]
     if figures.missed:
         parts += [
             "## Misses\n",
-            f"First mentions of which the model's likeliest token is wrong: {figures.misses:,} "
-            "tokens.\n",
+            f"First mentions of values that the model gets wrong: {figures.misses:,} tokens.\n",
             _markdown(figure_columns(), figure_rows(figures.missed)),
         ]
     if figures.kinds:

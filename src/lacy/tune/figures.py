@@ -56,6 +56,8 @@ class TuneFigures:
     """Number of predicted tokens."""
     starts: int
     """Number of tokens that begin a value."""
+    due: int
+    """Number of tokens at which a call is due, by the target of the tuning."""
     misses: int
     """Number of first mentions that the model gets wrong."""
     target: dict[str, SignalFigures]

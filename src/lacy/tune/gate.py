@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 
 from lacy.errors import LacyError
 
-FOLDS = 10
-"""Number of groups of articles that are scored in turn."""
+FOLDS, FEW_FOLDS = 10, 5
+"""Number of groups of articles that are scored in turn, and for few articles."""
+
+FEW_ARTICLES = 50
+"""With fewer articles, a tenth of them contains too few misses for the weights of gate and entropy.
+"""
 
 MAX_ITERATIONS = 1000
 
@@ -36,16 +40,15 @@ class Fold:
     """Rows that are scored for the report."""
 
 
-def folds(article_N: NDArray[np.int64], *, seed: int, count: int = FOLDS) -> Iterator[Fold]:
+def folds(article_N: NDArray[np.int64], *, seed: int) -> Iterator[Fold]:
     """Yield the turns of a cross-validation by articles; every article is reported once.
 
     Args:
         article_N: index of each row's article.
         seed: seed of the assignment of articles to groups.
-        count: number of groups; at most the number of articles.
     """
     articles = int(article_N.max()) + 1
-    count = min(count, articles)
+    count = FOLDS if articles >= FEW_ARTICLES else min(FEW_FOLDS, articles)
     group_N = (np.random.default_rng(seed).permutation(articles) % count)[article_N]
     for number in range(count):
         report, mix = group_N == number, group_N == (number + 1) % count
@@ -95,19 +98,3 @@ def _scale(features_ND: NDArray[np.float32]) -> Floats:
     """Return the standard deviation of each feature; 1 where a feature is constant."""
     deviation_D = features_ND.std(0, dtype=np.float64)
     return np.where(deviation_D > 1e-6 * max(float(deviation_D.max()), 1e-30), deviation_D, 1.0)
-
-
-def score_unseen(
-    article_N: NDArray[np.int64], fit: Callable[[Fold], Floats], *, seed: int
-) -> Floats:
-    """Return a score for every row, each from a fit that has not seen the row's article.
-
-    Args:
-        article_N: index of each row's article.
-        fit: fits on ``fold.fit`` and returns the scores of ``fold.report``.
-        seed: seed of the assignment of articles to groups.
-    """
-    scores_N = np.zeros(len(article_N))
-    for fold in folds(article_N, seed=seed):
-        scores_N[fold.report] = fit(fold)
-    return scores_N

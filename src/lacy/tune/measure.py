@@ -24,24 +24,31 @@ from lacy.tune.states import States
 
 def measure(
     table: States,
-    first_N: NDArray[np.bool_],
+    due_N: NDArray[np.bool_],
+    missed_N: NDArray[np.bool_],
     embedding_VD: NDArray[np.float32],
     inverse_penalty: float,
     seed: int,
 ) -> tuple[TuneFigures, NDArray[np.float64], GateEntropy | None]:
     """Score every article by fits on others.
 
+    Args:
+        table: one row per predicted token.
+        due_N: True where a call is due, for the gate.
+        missed_N: True where the model gets a value wrong, for ``gate+entropy``.
+        embedding_VD: the model's input embedding, for the controls.
+        inverse_penalty: C of the logistic regression.
+        seed: seed of the groups of articles and of the intervals.
+
     Returns:
         The figures, the gate's scores, and the weights of gate and entropy, fitted on the scores of
         all articles (None if there are too few misses).
     """
-    due_N = table.is_start
     one_ND = embedding_VD[table.input_N]
     controls = {
         "last word": one_ND,
         "last two words": np.concatenate([one_ND, embedding_VD[table.previous_N]], axis=1),
     }
-    missed_N = due_N & first_N & ~table.right_N
     signals = {name: np.zeros(len(table)) for name in ("gate", *controls)}
     combined_N: NDArray[np.float64] | None = np.zeros(len(table))
     for fold in folds(table.article_N, seed=seed):
@@ -76,7 +83,8 @@ def measure(
     figures = TuneFigures(
         articles=int(table.article_N.max()) + 1,
         tokens=len(table),
-        starts=int(due_N.sum()),
+        starts=int(table.is_start.sum()),
+        due=int(due_N.sum()),
         misses=int(missed_N.sum()),
         target=measured(due_N, where),
         missed=measured(missed_N, signals) if missed_N.any() else {},

@@ -11,7 +11,7 @@ from lacy.config import Rare
 Depth = Literal["row"]
 """How much of the model is trained."""
 
-Target = Literal["where"]
+Target = Literal["where", "miss", "value"]
 """Where the model should call."""
 
 
@@ -23,7 +23,9 @@ class TuneSettings:
     depth: Depth = "row"
     """How much of the model is trained: only the <CALL> row (row), in minutes on a CPU."""
     target: Target = "where"
-    """Where the model should call: at the first token of each value (where)."""
+    """Where the model should call: at the first token of each value (where), only where the model
+    does not write the value itself (miss), or at the fact tokens of highest loss (value, the
+    paper's, for --unit token)."""
     articles: int = 200
     """Number of articles to use, chosen at random if there are more."""
     tokens: int = 256
@@ -32,6 +34,8 @@ class TuneSettings:
     """Seed of the choice of articles and of the groups in which they are scored."""
 
     # [Fit]
+    call_rate: Rare[float] = 0.22
+    """Share of tokens at which a call is due, for --target value."""
     inverse_penalty: Rare[float] = 0.01
     """C of the logistic regression; smaller values shrink the row more."""
 

@@ -9,10 +9,8 @@ an earlier run are used again, and files of another model never are.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 from lacy.corpus import Encoded
 from lacy.model import head_weight, hidden_states
 from lacy.run import write_atomic
+from lacy.tune.progress import progress_bar
 from lacy.types import MarkFlag
 
 BATCH = 8
@@ -102,7 +101,7 @@ def read_states(
     paths = [folder / f"{_key(article, fingerprint, bf16)}.safetensors" for article in articles]
     missing = [number for number, path in enumerate(paths) if not path.is_file()]
     missing.sort(key=lambda number: len(articles[number].input_ids), reverse=True)
-    with _progress_bar(len(articles), progress) as tick:
+    with progress_bar("reading articles", len(articles), progress) as tick:
         tick(len(articles) - len(missing))
         for start in range(0, len(missing), BATCH):
             batch = missing[start : start + BATCH]
@@ -185,18 +184,3 @@ def _assemble(articles: Sequence[Encoded], paths: Sequence[Path]) -> States:
         entropy_N=joined("entropy"),
         right_N=joined("right").astype(bool),
     )
-
-
-@contextmanager
-def _progress_bar(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar with the time left on a terminal; silent elsewhere."""
-    from rich import progress as rp
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    with rp.Progress(
-        rp.TextColumn("reading articles"), rp.BarColumn(), rp.MofNCompleteColumn(),
-        rp.TimeElapsedColumn(), rp.TextColumn("left"), rp.TimeRemainingColumn(),
-        console=console, disable=not (shown and console.is_terminal),
-    ) as bar:  # fmt: skip
-        yield partial(bar.advance, bar.add_task("reading", total=total))

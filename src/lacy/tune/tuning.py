@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lacy._require import require_one_of
+from lacy._require import require_one_of, require_share
 from lacy._text import format_duration
 from lacy.annotate import AnnotateConfig
 from lacy.corpus import ReadReport
@@ -27,9 +27,10 @@ from lacy.tune.card import model_card
 from lacy.tune.figures import TuneFigures, limit_at
 from lacy.tune.gate import fit_row
 from lacy.tune.measure import measure
-from lacy.tune.misses import first_mentions
+from lacy.tune.misses import calls_due, first_mentions
 from lacy.tune.settings import Depth, Target
 from lacy.tune.states import read_states
+from lacy.tune.writing import written_wrong
 from lacy.types import Document
 
 Notify = Callable[[str], object]
@@ -68,6 +69,7 @@ def tune(
     articles: int = 200,
     tokens: int = 256,
     inverse_penalty: float = 0.01,
+    call_rate: float = 0.22,
     seed: int = 0,
     annotate: AnnotateConfig | None = None,
     states: str | Path | None = None,
@@ -90,10 +92,11 @@ def tune(
             marks are marked by spaCy and the rules.
         out: folder of the tuned model.
         depth: how much is trained.
-        target: where the model should call.
+        target: where the model should call, see ``TuneSettings``.
         articles: maximum number of articles to use.
         tokens: maximum number of tokens per article.
         inverse_penalty: C of the logistic regression.
+        call_rate: share of tokens at which a call is due, for the target ``value``.
         seed: seed of the choice of articles and of the groups.
         annotate: settings of the annotator.
         states: folder for hidden states and marks; by default ``out`` with ``-states``.
@@ -109,7 +112,8 @@ def tune(
             ``save_model``.
     """
     require_one_of("depth", depth, ("row",))
-    require_one_of("target", target, ("where",))
+    require_one_of("target", target, get_args(Target))
+    require_share("call_rate", call_rate)
     if articles < 1 or tokens < 2 or inverse_penalty <= 0:
         why = "articles and tokens are at least 1 and 2, inverse_penalty above 0"
         raise LacyError(
@@ -146,11 +150,22 @@ def tune(
         )
         if computed < len(found):
             notify(f"States of {len(found) - computed} articles were in {folder} already.")
-        clock.step("Fit", f"{len(table):,} tokens of {len(found)} articles")
-        embedding_VD = loaded.model.get_input_embeddings().weight.detach().float().cpu().numpy()  # type: ignore[union-attr]
+        wrong_N = None
+        if target == "miss":
+            clock.step("Writing", "the model continues the articles where values begin")
+            wrong_N = written_wrong(
+                loaded.model, found.encoded, loaded.tokenizer, folder, fingerprint=fingerprint,
+                bf16=fast, progress=progress,
+            )  # fmt: skip
         first_N = first_mentions(found.encoded, loaded.tokenizer)
-        figures, gate_N, gate_entropy = measure(table, first_N, embedding_VD, inverse_penalty, seed)
-        row_D = fit_row(table.hidden_ND, table.is_start, inverse_penalty)
+        due_N = calls_due(target, table, first_N, wrong_N, call_rate)
+        missed_N = due_N if target == "miss" else table.is_start & first_N & ~table.right_N
+        clock.step("Fit", f"{len(table):,} tokens of {len(found)} articles, {due_N.sum():,} due")
+        embedding_VD = loaded.model.get_input_embeddings().weight.detach().float().cpu().numpy()  # type: ignore[union-attr]
+        figures, gate_N, gate_entropy = measure(
+            table, due_N, missed_N, embedding_VD, inverse_penalty, seed
+        )
+        row_D = fit_row(table.hidden_ND, due_N, inverse_penalty)
         _install(loaded, row_D)
         clock.step("Save", str(out))
         meta = {
