@@ -1,4 +1,3 @@
-from .choices import bf16_is_fast
 from .config import TrainConfig
 from .dry import dry_run
 from .fitting import FitState, MicroBatch, StepResult, fit
@@ -16,7 +15,6 @@ __all__ = [
     "StepResult",
     "TrainConfig",
     "TrainResult",
-    "bf16_is_fast",
     "dry_run",
     "fit",
     "train",
