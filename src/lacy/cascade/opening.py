@@ -18,7 +18,16 @@ from lacy.cascade.policy import Budget, Never, Policy, Threshold
 from lacy.cascade.policy_text import parse_policy
 from lacy.cascade.reader import can_read
 from lacy.cascade.settings import RAW_ENTROPY
-from lacy.model import Gate, context_of, gate_of, load_model, taught_to_call
+from lacy.errors import LacyError
+from lacy.model import (
+    Gate,
+    Precision,
+    context_of,
+    gate_of,
+    load_model,
+    set_precision,
+    taught_to_call,
+)
 from lacy.sources import DEFAULT_TIMEOUT, Source, open_sources, wrapped_sources
 from lacy.types import Document
 
@@ -43,6 +52,7 @@ def open_engine(
     calibration: Calibration | int | None = CALIBRATION_TEXTS,
     tokenizer: str | Path | None = None,
     begin: str | None = None,
+    dtype: Precision = "fp32",
     cache: str | Path | None = None,
     prices: Sequence[str] = (),
     timeout: float | None = DEFAULT_TIMEOUT,
@@ -61,17 +71,21 @@ def open_engine(
             ``calibrate_on_sources``); 0 or None for none.
         tokenizer: local folder of the tokenizer of a model on a server.
         begin: the token that begins every text; by default lacy's choice (see ``load_model``).
+        dtype: precision of the weights of a local model (see ``lacy.model.set_precision``).
         cache: file that caches the answers of language models.
         prices: prices of language models, as in ``lacy.sources.open_sources``.
         timeout: seconds to wait for the sources at each step; None for no limit.
         settings: other arguments of ``Engine``.
 
     Raises:
-        LacyError: for the same reasons as ``open_model``, ``open_sources`` and ``Engine``.
+        LacyError: for the same reasons as ``open_model``, ``open_sources`` and ``Engine``; E200, a
+            model on a server with a ``dtype``.
     """
     if isinstance(model, str | Path):
         name, named_policy = split_policy(str(model))
         policy = named_policy if policy is None else policy
+        if is_address(name) and dtype != "fp32":
+            raise LacyError("E200", model=name, dtype=dtype)
         loaded = open_model(name, tokenizer, begin=begin)
     else:
         loaded = model
@@ -79,6 +93,8 @@ def open_engine(
     seconds = {} if timeout is None else {"seconds": timeout * CHAIN_SHARE}
     source = open_sources(given, cache=cache, prices=prices, **seconds)
     notes = list(getattr(loaded, "notes", ()))
+    if not isinstance(loaded, Hosted) and (note := set_precision(loaded.model, dtype)):
+        notes.append(note)
     if isinstance(calibration, int):
         # A server does not report enough to calibrate a model on it.
         texts = 0 if isinstance(loaded, Hosted) else calibration
