@@ -55,6 +55,7 @@ GIVEN = {
     "how-to/endpoint.md": ["runs/mine", "runs/partner"],
     "how-to/engine.md": ["runs/mine"],
     "how-to/judge.md": ["labels.json"],
+    "how-to/llama-cpp.md": ["world", "runs/mine"],
     "how-to/own-source.md": ["world", "runs/mine", "runs/partner"],
     "how-to/own-texts.md": ["articles.jsonl.gz", "held-out.jsonl.gz", "letters.txt"],
     "how-to/own-trainer.md": ["packed"],
