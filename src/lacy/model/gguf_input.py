@@ -24,9 +24,10 @@ from typing import Any
 from lacy._text import first_line
 from lacy.disk import cache_folder, lock, replace_folder
 from lacy.errors import LacyError
+from lacy.model.gguf_gate import restore_call
 from lacy.model.weights import quiet, require_finite
 
-CONVERSION = 1
+CONVERSION = 2
 """Number of this way to convert; part of the folder's name, so that a new way converts again."""
 
 _LOG = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ def _convert(file: Path, folder: Path) -> None:
         except Exception as error:  # unknown architectures and odd metadata: of any class
             raise _unreadable(file, f"transformers cannot read it ({first_line(error)})") from error
     require_finite(model, file)
+    restore_call(model, tokenizer)
     plain = _without_quantisation(model)
     with quiet():
         plain.save_pretrained(folder)
