@@ -104,7 +104,13 @@ def test_the_server_has_what_the_page_requests(engine, tmp_path):
         assert httpx.get(running.url + "/v1/lacy").status_code == 401
         headers = {"Authorization": f"Bearer {key}"}
         got = httpx.get(running.url + "/v1/lacy", headers=headers).json()
-    want = {"model": "slm", "policy": "entropy=1.5", "unit": "value", "prompts": ["Mara"]}
+    want = {
+        "model": "slm",
+        "policy": "entropy=1.5",
+        "unit": "value",
+        "chat": False,
+        "prompts": ["Mara"],
+    }
     assert [source["name"] for source in got.pop("sources")] == ["book"]
     assert got == want
 
