@@ -137,7 +137,7 @@ def test_other_kinds_are_named_by_every_command(workspace, tmp_path, capsys, kin
     )  # fmt: skip
     for argv in tries:
         assert workspace.lacy(*argv) == 3, argv
-        merge_first = kind == "adapter" and ("--init-from" in argv or "--source" in argv)
+        merge_first = kind == "adapter" and (argv[0] == "train" or "--source" in argv)
         assert ("[E131]" if merge_first else code) in capsys.readouterr().err
 
 

@@ -21,12 +21,12 @@ def raw_tokenizer(**settings):
     return PreTrainedTokenizerFast(tokenizer_object=backend, **settings)
 
 
-def raw_llama(*, tied=True, padding=0, seed=0):
+def raw_llama(*, tied=True, padding=0, seed=0, context=128):
     """A random Llama for ``raw_tokenizer``, with this many rows beyond its tokens."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=257 + padding, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=context,
         bos_token_id=0, eos_token_id=0, pad_token_id=None, tie_word_embeddings=tied,
         initializer_range=0.3,
     )  # fmt: skip

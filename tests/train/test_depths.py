@@ -165,6 +165,31 @@ def test_the_adapter_opens_in_peft(config, places, depth):
     )
 
 
+@pytest.mark.parametrize("depth", ["lora", "row"])
+@pytest.mark.parametrize("called", [True, False])
+def test_adapter_and_checkpoints_open_with_lacy(config, places, tmp_path, depth, called):
+    """Also if the base has no <CALL>: the row is part of the adapter."""
+    base = places / "llama-tied"
+    if not called:
+        made = copy.deepcopy(FAMILIES["llama-tied"].model)
+        made.resize_token_embeddings(len(models.ALL["byte_level"]) - 1)
+        made.save_pretrained(base := tmp_path / "raw")
+        plain = copy.deepcopy(models.ALL["byte_level"])
+        text = json.loads(plain.backend_tokenizer.to_str())
+        text["added_tokens"] = text["added_tokens"][:-1]
+        (base / "tokenizer.json").write_text(json.dumps(text))
+        (base / "tokenizer_config.json").write_text(json.dumps(
+            {"bos_token": models.END, "eos_token": models.END, "pad_token": models.END,
+             "tokenizer_class": "PreTrainedTokenizerFast"}))  # fmt: skip
+    out = train(config(model=str(base), depth=depth, save_every=6)).out
+    merged = load_model(out).model.state_dict()
+    for place in (out / "adapter", newest(out)):
+        found = load_model(place)
+        assert found.calls
+        for name, weight in found.model.state_dict().items():
+            torch.testing.assert_close(weight, merged[name])
+
+
 def test_a_fork_continues_the_adapters_and_their_learning_rate(config, tmp_path):
     base = train(config(lr=2e-3))
     fork = train(

@@ -13,7 +13,7 @@ from lacy import almanac, cascade, evaluate, model, report, tune
 if TYPE_CHECKING:
     from lacy.almanac import Subject
     from lacy.cascade import Policy
-    from lacy.evaluate import OpeningsResult, Score
+    from lacy.evaluate import OpeningsResult
     from lacy.sources import Source
 
 MAX_NEW_TOKENS = 14
@@ -62,10 +62,7 @@ def run_real(
     calibration = cascade.calibrate(tuned.loaded, articles[:CALIBRATION])
     with Database(out / "facts.sqlite", name="facts") as source:
         measured = _measure(tuned.loaded, openings, source, calibration, seed)
-    signals = {"gate": tuned.figures.target["row"], **tuned.figures.target}
-    aurocs: dict[str, Score] = {
-        label: signal.auroc for label, signal in signals.items() if label != "row"
-    }
+    aurocs = {label: signal.auroc for label, signal in tuned.figures.target.items()}
     seconds = time.perf_counter() - begin
     settings = {
         "model": name, "articles": tuned.figures.articles, "subjects": len(asked), "seed": seed,

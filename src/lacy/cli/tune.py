@@ -61,16 +61,12 @@ lacy tune smollm2 --data wiki.jsonl.gz --articles 100 --out runs/wiki-gate
 
 def run(config: TuneConfig) -> int:
     """Tune the model and print its figures."""
-    import torch
-
     from lacy.tune import tune
 
     settings = config.settings
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
     out = config.out or Path("runs") / f"{Path(config.model).name}-tuned"
     report = ReadReport()
-    chosen = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name != "threads"}
+    chosen = {f.name: getattr(settings, f.name) for f in fields(settings)}
     reading = {
         name: getattr(config, name)
         for name in ("text_field", "id_field", "split", "limit", "encoding", "follow_links")

@@ -90,6 +90,38 @@ def head_inputs(model: Any, input_ids_BT: torch.Tensor) -> tuple[torch.Tensor, t
     return inputs[-1], logits_BTV
 
 
+@torch.no_grad()
+def set_call_row(model: PreTrainedModel, row_D: torch.Tensor) -> None:
+    """Write the ``<CALL>`` row so that its logit is the product of ``row_D`` and the head's input.
+
+    A bias of the head is 0 for this row, and a scale of the logits (Cohere, Granite) is divided
+    out. A cap (Gemma 2) flattens large logits but keeps their order and sign.
+
+    Args:
+        model: changed in place; a tied embedding changes as well, but ``<CALL>`` is never an input.
+        row_D: the row, for states as ``head_inputs`` returns them.
+    """
+    head: Any = model.get_output_embeddings()
+    if getattr(head, "bias", None) is not None:
+        head.bias[-1] = 0
+    head.weight[-1] = row_D.to(head.weight) / _logit_scale(model)
+
+
+def _logit_scale(model: PreTrainedModel) -> float:
+    """Return the factor between the head's output and the logits; exactly 1 for most models.
+
+    It is measured on small logits, on which a cap has no effect.
+    """
+    head: Any = model.get_output_embeddings()
+    with _probe(model) as ids_BT:
+        hidden_BTD, logits_BTV = head_inputs(model, ids_BT)
+        plain_BTV = torch.nn.functional.linear(hidden_BTD, head.weight, head.bias)
+    sizes = plain_BTV.abs()
+    small = (sizes > sizes.max() * 1e-3) & (sizes <= sizes.median())
+    scale = float((logits_BTV[small] / plain_BTV[small]).median())
+    return 1.0 if abs(scale - 1) < 0.01 else scale
+
+
 def head_weight(model: PreTrainedModel) -> torch.Tensor:
     """Return the output matrix head_VD with ``<CALL>`` as last row; tied models share it.
 
@@ -186,19 +218,13 @@ def require_decoder(model: PreTrainedModel) -> None:
 
 def sees_later_tokens(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
     """True if later tokens change earlier logits, as in BERT; works for any head."""
-    size = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
-    ids_BT = (torch.arange(1, 13, device=model.device) * 7 % size).view(1, 12)
-    other_BT = ids_BT.clone()
-    other_BT[0, -1] = (other_BT[0, -1] + size // 2) % size
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            first_BTV: Any = model(input_ids=ids_BT, use_cache=False).logits[:, :-1]
-            other_BTV: Any = model(input_ids=other_BT, use_cache=False).logits[:, :-1]
-    finally:
-        model.train(was_training)
-    return not _relative_error(first_BTV, other_BTV) < tolerance
+    with _probe(model) as ids_BT:
+        size = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+        other_BT = ids_BT.clone()
+        other_BT[0, -1] = (other_BT[0, -1] + size // 2) % size
+        first_BTV: Any = model(input_ids=ids_BT, use_cache=False).logits[:, :-1]
+        other_BTV: Any = model(input_ids=other_BT, use_cache=False).logits[:, :-1]
+        return not _relative_error(first_BTV, other_BTV) < tolerance
 
 
 def continues_from_cache(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
@@ -228,10 +254,10 @@ def _probe(model: PreTrainedModel) -> Iterator[torch.Tensor]:
     """Yield ids_BT of one short text; the model is in evaluation mode and gradients are off."""
     was_training = model.training
     model.eval()
-    head_VD = head_weight(model)
+    size = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
     try:
         with torch.no_grad():
-            yield (torch.arange(1, 13, device=head_VD.device) * 7 % len(head_VD)).view(1, 12)
+            yield (torch.arange(1, 13, device=model.device) * 7 % size).view(1, 12)
     finally:
         model.train(was_training)
 

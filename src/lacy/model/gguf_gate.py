@@ -17,6 +17,7 @@ clients of the server generate exactly the text that the model alone would write
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -60,44 +61,54 @@ def gate_rows(
         rounded: rounds rows as the file will.
     """
     head_VD = head_weight(loaded.model).detach().float().cpu()
-    parts = [_states(loaded, text) for text in _enough(loaded, texts)]
-    one, other = torch.cat(parts[::2]), torch.cat(parts[1::2] or parts)
-    needed = max(_needed(one, other, head_VD), _needed(other, one, head_VD))
+    parts = [_states(loaded, text, head_VD) for text in _enough(loaded, texts)]
+    needed = max(_needed(parts[::2], parts[1::2]), _needed(parts[1::2], parts[::2]))
     offset = min(max(_OFFSETS[0], needed), _OFFSETS[1])
-    carrier_D = _carrier(torch.cat(parts), head_VD, offset)
+    carrier_D = _carrier(parts, offset)
     # The reference is rounded first, so that the gate's row is added to what the file contains.
     reference = rounded(carrier_D.float().numpy()[None])
     call = reference + head_VD[-1].numpy()
     return np.concatenate([call, reference]).astype(np.float32)
 
 
-def _needed(fitted_ND: torch.Tensor, others_ND: torch.Tensor, head_VD: torch.Tensor) -> float:
+class _States(NamedTuple):
+    """The tokens of one text: hidden states, and the largest and the last reported text logit."""
+
+    hidden_ND: torch.Tensor
+    best_N: torch.Tensor
+    last_N: torch.Tensor
+
+
+@torch.inference_mode()
+def _states(loaded: Loaded, text: str, head_VD: torch.Tensor) -> _States:
+    """Read the beginning of a text."""
+    ids = TokenText(loaded.tokenizer).encode(text)[: min(_LENGTH, loaded.context) - 1]
+    row = torch.tensor([[begin_end(loaded.tokenizer)[0], *ids]], device=loaded.model.device)
+    hidden_ND = hidden_states(loaded.model, row)[0].float().cpu()
+    count = min(REPORTED - 2, len(head_VD) - 1)
+    top_NK = (hidden_ND @ head_VD[:-1].T).topk(count, dim=1).values.double()
+    return _States(hidden_ND.double(), top_NK[:, 0], top_NK[:, -1])
+
+
+def _needed(fitted: Sequence[_States], others: Sequence[_States]) -> float:
     """Return the offset with which the carrier is reported at all but 0.1% of other tokens."""
-    carrier_D = _carrier(fitted_ND, head_VD, 0.0)
-    text_NV = others_ND @ head_VD[:-1].T
-    last_N = text_NV.topk(min(REPORTED - 2, text_NV.shape[1]), dim=1).values[:, -1]
-    lacking_N = last_N.double() - others_ND.double() @ carrier_D
+    if not fitted or not others:
+        return 0.0
+    carrier_D = _carrier(fitted, 0.0)
+    lacking_N = torch.cat([part.last_N - part.hidden_ND @ carrier_D for part in others])
     return float(lacking_N.quantile(0.999))
 
 
-def _carrier(hidden_ND: torch.Tensor, head_VD: torch.Tensor, offset: float) -> torch.Tensor:
+def _carrier(parts: Sequence[_States], offset: float) -> torch.Tensor:
     """Return the vector whose product with a hidden state is about the largest logit plus offset.
 
     A ridge regression without a constant term, because a row of the head has none.
     """
-    best_N = torch.cat([(part_ND @ head_VD[:-1].T).amax(dim=1) for part_ND in hidden_ND.split(512)])
-    x_ND = hidden_ND.double()
+    x_ND = torch.cat([part.hidden_ND for part in parts])
+    wanted_N = torch.cat([part.best_N for part in parts]) + offset
     squares_DD = x_ND.T @ x_ND
     squares_DD.diagonal().add_(_RIDGE * float(squares_DD.diagonal().mean()))
-    return torch.linalg.solve(squares_DD, x_ND.T @ (best_N.double() + offset))
-
-
-@torch.inference_mode()
-def _states(loaded: Loaded, text: str) -> torch.Tensor:
-    """Return the last hidden states of the beginning of a text."""
-    ids = TokenText(loaded.tokenizer).encode(text)[: min(_LENGTH, loaded.context) - 1]
-    row = torch.tensor([[begin_end(loaded.tokenizer)[0], *ids]], device=loaded.model.device)
-    return hidden_states(loaded.model, row)[0].float().cpu()
+    return torch.linalg.solve(squares_DD, x_ND.T @ wanted_N)
 
 
 def _enough(loaded: Loaded, texts: Sequence[str]) -> Iterator[str]:

@@ -1,5 +1,5 @@
-from .choices import bf16_is_fast
 from .config import TrainConfig
+from .depth import DEPTHS, parse_depth
 from .dry import dry_run
 from .fitting import FitState, MicroBatch, StepResult, fit
 from .loop import TrainResult, train
@@ -9,6 +9,7 @@ from .trainer_adapter import CallTrainer
 
 __all__ = [
     "CLOSED_OUTPUT",
+    "DEPTHS",
     "WSD",
     "CallTrainer",
     "FitState",
@@ -16,8 +17,8 @@ __all__ = [
     "StepResult",
     "TrainConfig",
     "TrainResult",
-    "bf16_is_fast",
     "dry_run",
     "fit",
+    "parse_depth",
     "train",
 ]

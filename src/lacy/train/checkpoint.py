@@ -199,7 +199,7 @@ class StartingPoint:
 
 def find_start(
     config: TrainConfig,
-    data: PackedData,
+    data: dict[str, Any],
     open_model: Callable[[Saved], Trained],
     *,
     resume: bool,
@@ -208,7 +208,7 @@ def find_start(
 
     Args:
         config: the settings of the run.
-        data: its training data.
+        data: ``data_fingerprint`` of its training data.
         open_model: loads the model of a checkpoint; if this fails, the checkpoint is unreadable.
         resume: True looks for checkpoints of this run.
 
@@ -220,7 +220,7 @@ def find_start(
     for path in resume_candidates(config.out) if resume else ():
         try:
             saved = read_checkpoint(path)
-            same_data = saved.info.get("data") == data_fingerprint(data)
+            same_data = saved.info.get("data") == data
             start.trained = open_model(saved) if same_data else None
         except LacyError as error:
             if error.code == "E172":  # the checkpoint is intact, but its base is not
@@ -242,10 +242,11 @@ def find_start(
     return start
 
 
-def data_fingerprint(data: PackedData) -> dict[str, Any]:
+def data_fingerprint(data: PackedData, replay: PackedData | None = None) -> dict[str, Any]:
     """Return values that identify the data; they must be equal when a run is resumed."""
     info = data.info
-    return {"tokenizer": info.tokenizer, "context": info.context, "rows": info.rows,
+    more = {} if replay is None else {"replay": data_fingerprint(replay)}
+    return {**more, "tokenizer": info.tokenizer, "context": info.context, "rows": info.rows,
             "tokens": info.tokens, "flags": info.flags,
             **({"digests": info.digests} if info.digests else {})}  # fmt: skip
 

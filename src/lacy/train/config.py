@@ -43,6 +43,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
      lambda value: value > 0),
     (("call_rate", "hold_out", "text_weight", "ignore_rate", "call_warmup", "warmup", "decay",
       "min_lr"), "it is a share between 0 and 1", lambda value: 0 <= value <= 1),
+    (("replay_share",), "it is a share above 0 and below 1", lambda value: 0 < value < 1),
     (("weight_decay", "clip", "save_minutes", "save_every", "eval_every", "threads"),
      "it must not be negative", lambda value: value >= 0),
     (("betas",), "both lie between 0 and 1, below 1",
@@ -68,6 +69,12 @@ class TrainConfig:
     """Packed data for validation; by default the last --hold-out share of the rows."""
     hold_out: float = 0.0
     """Share of the rows that is held out for validation if --valid is not given."""
+    replay: Path | None = None
+    """Packed general texts to mix in, so that a trained model forgets less."""
+    replay_share: Rare[float] = 0.1
+    """Share of the rows that come from --replay."""
+    valid_general: Rare[Path | None] = None
+    """Packed texts of other kinds; the loss on them (general_loss) shows what is forgotten."""
 
     # [Model]
     model: str = "1m"
@@ -227,7 +234,7 @@ class TrainConfig:
                 "rate_control running ranks tokens of all batches together: with delegate"
                 f" {self.delegate}, rank_within {self.rank_within} choose auto, exact or two_pass"
             )
-        for name in ("data", "valid", "reference"):
+        for name in ("data", "valid", "reference", "replay", "valid_general"):
             given_path = getattr(self, name)
             if given_path is not None and Path(given_path).resolve() == Path(self.out).resolve():
                 found.append(f"out is the folder of {name}, give one of its own")
@@ -241,6 +248,8 @@ class TrainConfig:
             found.append(
                 f"method {self.method} ranks by a reference model's losses, give reference"
             )
+        if self.replay is not None and self.reference is not None:
+            found.append("reference has no losses for the rows of replay, give one of the two")
         return found
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-KINDS = ("full", "lora", "last=N", "row")
+DEPTHS = ("full", "lora", "last=N", "row")
 """The depths, from everything to the ``<CALL>`` row alone."""
 
 PRESET_LR, LARGE_PRESET_LR, LARGE = 3e-3, 5e-4, 300_000_000
@@ -29,7 +29,7 @@ def parse_depth(text: str) -> tuple[str, int]:
         return text, 0
     match = re.fullmatch(r"last=([1-9]\d{0,3})", text)
     if match is None:
-        raise ValueError(f"depth is {text!r}, choose one of {', '.join(KINDS)} (last=2)")
+        raise ValueError(f"depth is {text!r}, choose one of {', '.join(DEPTHS)} (last=2)")
     return "last", int(match.group(1))
 
 

@@ -182,7 +182,7 @@ def dry_run(config: TrainConfig) -> DryRun:
         seconds, untimed = _seconds(session, flops)
     return DryRun(
         data=session.data.info.summary(),
-        trained_rows=session.order.n_rows,
+        trained_rows=session.mixture.order.n_rows,
         valid_rows=len(session.valid_rows),
         parameters=sum(p.numel() for p in model.parameters()),
         trained=None
@@ -190,7 +190,7 @@ def dry_run(config: TrainConfig) -> DryRun:
         else sum(p.numel() for p in session.state.parameters()),
         steps=steps,
         tokens=steps * session.tokens_per_step,
-        epochs=session.order.epoch(steps),
+        epochs=session.mixture.epoch(steps),
         memory=memory,
         available=available,
         flops_per_token=flops,

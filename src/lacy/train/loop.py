@@ -167,7 +167,7 @@ class _Loop:
         session = self.session
         saved = session.saved
         seconds = float(saved.info["seconds"]) if saved is not None else 0.0
-        rows = session.order.n_rows * session.data.context
+        rows = round(session.mixture.rows_per_epoch * session.data.context)
         self.meter = Meter(session.config.log_every, session.tokens_per_step, rows, seconds)
         self.saved_at = time.perf_counter()
         self.finite = session.state.step
@@ -180,6 +180,8 @@ class _Loop:
         session, state, config = self.session, self.session.state, self.session.config
         schedule = session.schedule
         self._print_start(sum(p.numel() for p in state.parameters()))
+        if state.step == 0 and not config.new_model:  # to show what training changes
+            self._validate()
         steps = fit(
             state, session.batches(), session.objective,
             lr=session.lr, clip=config.clip, seed=config.seed,
@@ -248,7 +250,7 @@ class _Loop:
 
     def _validate(self) -> None:
         """Measure the model on the validation rows, if there are any."""
-        if not len(self.session.valid_rows):
+        if not len(self.session.valid_rows) and self.session.general is None:
             return
         self._write_row()
         found, self.choice_BT = validate(self.session, self.choice_BT)
@@ -269,7 +271,7 @@ class _Loop:
             part = "" if session.trained.depth == "full" else f"of {of:,} "
             self.console.line(
                 f"{parameters:,} {part}parameters, {total:,} steps of {session.tokens_per_step:,}"
-                f" tokens, {session.order.epoch(total):.2f} epochs"
+                f" tokens, {session.mixture.epoch(total):.2f} epochs"
             )
         for reason in session.reasons:
             self.console.line(f"  {reason}")
@@ -307,7 +309,7 @@ class _Loop:
                     "step": session.state.step,
                     "start": session.schedule.start,
                     "seconds": self.meter.seconds,
-                    "data": data_fingerprint(session.data),
+                    "data": data_fingerprint(session.data, session.mixture.replay),
                 },
                 groups={
                     **session.saved_groups(),

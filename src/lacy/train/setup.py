@@ -27,6 +27,7 @@ from lacy.model import (
 from lacy.objective import Objective, RunningQuantile, choose_impl
 from lacy.train.checkpoint import (
     Saved,
+    data_fingerprint,
     find_start,
     random_state,
     set_random_state,
@@ -41,10 +42,12 @@ from lacy.train.choices import (
 )
 from lacy.train.config import TrainConfig
 from lacy.train.fitting import FitState, MicroBatch, ModelBody
+from lacy.train.mixing import Mixture
 from lacy.train.optim import load_state_tensors, make_optimizers, state_tensors
 from lacy.train.reference import reference_losses
 from lacy.train.schedule import WSD, make_schedule
 from lacy.train.trained import Base, Trained
+from lacy.types import MarkFlag
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -57,7 +60,8 @@ class Session:
 
     config: TrainConfig
     data: PackedData
-    order: BatchOrder
+    mixture: Mixture
+    """The rows of each step."""
     valid: PackedData
     valid_rows: NDArray[np.int64]
     state: FitState
@@ -68,6 +72,8 @@ class Session:
     saved: Saved | None = None
     """The checkpoint of *this* run from which it resumes."""
     reference: NDArray[np.float16] | None = None
+    general: PackedData | None = None
+    """Texts of other kinds, on which forgetting is measured."""
     reasons: list[str] = field(default_factory=list)
     """Sentences for the user about automatic choices."""
     unreadable: list[Path] = field(default_factory=list)
@@ -105,22 +111,27 @@ class Session:
 
     def batch(self, step: int) -> list[MicroBatch]:
         """Return the micro-batches of this process; they depend only on seed and step."""
-        parts = self.order.rows(step).reshape(self.config.grad_accum, -1)
+        mask, numbers = self.mixture.numbers(step)
+        parts = np.split(np.arange(len(numbers)), self.config.grad_accum)
         return [
             MicroBatch.of(
-                self.data.batch(rows),
+                self.mixture.columns(mask[part], numbers[part]),
                 self.device,
-                None if self.reference is None else self.reference[rows],
+                None if self.reference is None else self.reference[numbers[part]],
             )
-            for rows in parts
+            for part in parts
         ]
 
-    def valid_micros(self) -> Iterator[MicroBatch]:
-        """Yield the validation rows in micro-batches."""
+    def valid_micros(self, *, general: bool = False) -> Iterator[MicroBatch]:
+        """Yield the validation rows, or those of the general texts, in micro-batches."""
+        data, chosen = self.valid, self.valid_rows
+        if general:
+            assert self.general is not None
+            most = self.config.eval_rows or EVAL_ROWS
+            data, chosen = self.general, np.arange(min(len(self.general), most))
         size = max(1, self.config.batch_rows // self.config.grad_accum)
-        for first in range(0, len(self.valid_rows), size):
-            rows = self.valid_rows[first : first + size]
-            yield MicroBatch.of(self.valid.batch(rows), self.device)
+        for first in range(0, len(chosen), size):
+            yield MicroBatch.of(data.batch(chosen[first : first + size]), self.device)
 
     def meta(self) -> dict[str, Any]:
         """Return the training entries of ``lacy.json``."""
@@ -161,8 +172,12 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
     accelerator, device = _device(config)
     assert config.data is not None
     data = PackedData.load(config.data)
+    replay, general = (_beside(data, path) for path in (config.replay, config.valid_general))
     rate_note = check_rate(config, data.info)
-    start = find_start(config, data, lambda saved: _trained(config, data, saved), resume=resume)
+    start = find_start(
+        config, data_fingerprint(data, replay), lambda saved: _trained(config, data, saved),
+        resume=resume,
+    )  # fmt: skip
     source = start.saved or start.forked
     trained = start.trained or _trained(config, data, start.forked)
     if start.forked is not None:  # continue with its learning rate and gate
@@ -170,10 +185,10 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
     config, settled = settle(config, trained.model, device)
     valid, valid_rows, train_rows = _validation(config, data)
     if first_process():
-        data.verify()
-        if valid is not data:
-            valid.verify()
+        for packed in {id(each): each for each in (data, valid, replay, general) if each}.values():
+            packed.verify()
     order = _order(config, train_rows, accelerator)
+    mixture = Mixture(data, order, replay, config.replay_share)
     trained.model.to(device)  # type: ignore[arg-type]
     state, notes = _fit_state(config, trained.model, device, accelerator)
     first_step = 0
@@ -182,16 +197,25 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
     session = Session(
         config=config,
         data=data,
-        order=order,
+        mixture=mixture,
         valid=valid,
         valid_rows=valid_rows,
         state=state,
         trained=trained,
-        schedule=make_schedule(config, rows=train_rows, context=data.context, start=first_step),
+        schedule=make_schedule(
+            config, rows=mixture.rows_per_epoch, context=data.context, start=first_step
+        ),
         device=device,
         saved=start.saved,
         reference=reference_losses(config, data, device),
-        reasons=[*settled, *notes, *[rate_note] * bool(rate_note), *start.notes],
+        general=general,
+        reasons=[
+            *settled,
+            *notes,
+            *[rate_note] * bool(rate_note),
+            *_replay_note(mixture),
+            *start.notes,
+        ],
         unreadable=start.unreadable,
     )
     if source is not None:
@@ -243,6 +267,32 @@ def _device(config: TrainConfig) -> tuple[Accelerator | None, torch.device]:
     from accelerate import PartialState
 
     return None, PartialState(cpu=config.device == "cpu").device
+
+
+def _beside(data: PackedData, path: Path | None) -> PackedData | None:
+    """Open packed data that is used with the training data, or return None.
+
+    Raises:
+        LacyError: E45, its rows have another length; E26, it has another tokenizer.
+    """
+    if path is None:
+        return None
+    packed = PackedData.load(path, data.tokenizer)
+    if packed.context != data.context:
+        problem = f"\n  - {path} has rows of {packed.context} tokens, {data.path} of {data.context}"
+        raise LacyError("E45", count=1, problems=problem)
+    return packed
+
+
+def _replay_note(mixture: Mixture) -> list[str]:
+    """Return sentences about the replayed rows."""
+    replay = mixture.replay
+    if replay is None:
+        return []
+    note = f"replay: {mixture.own_share:.0%} of the rows are general texts ({replay.path})"
+    if not replay.info.flags.get(str(MarkFlag.FACT.name)):
+        note += "; WARNING: they have no marks, so the model learns not to call in such texts"
+    return [note]
 
 
 def _validation(config: TrainConfig, data: PackedData) -> tuple[PackedData, NDArray[np.int64], int]:

@@ -136,8 +136,7 @@ class Trained:
         else:
             with _quiet():
                 self.peft.save_pretrained(str(folder), save_embedding_layers=False)
-        about = {"depth": self.depth, "base": {"place": self.base.place,
-                 "weights": self.base.weights}, "gate": gate_of(self.model)}  # fmt: skip
+        about = adapter_meta(self.model, self.base, self.depth)
         write_beside(folder, self.model, tokenizer, {**about, **meta})
 
     def merge(self) -> None:
@@ -175,6 +174,12 @@ class Trained:
             do = "use another checkpoint, or start again"
             why = f"its trained weights are missing or damaged ({line})"
             raise LacyError("E49", path=folder, why=why, do=do) from error
+
+
+def adapter_meta(model: PreTrainedModel, base: Base, depth: str) -> dict[str, Any]:
+    """Return the entries of ``lacy.json`` from which ``load_model`` opens an adapter."""
+    weights = {"weights": base.weights} if base.weights else {}
+    return {"depth": depth, "base": {"place": base.place, **weights}, "gate": gate_of(model)}
 
 
 def freeze(model: PreTrainedModel, config: TrainConfig, place: str) -> PeftModel | None:

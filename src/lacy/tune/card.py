@@ -48,13 +48,10 @@ def model_card(base: str, meta: Mapping[str, Any], figures: TuneFigures) -> str:
     parts = [
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n- lacy\n---\n",
         f"# {base}, tuned to call\n",
-        f"`lacy tune` fitted the row of `<CALL>` to {meta['articles']} articles "
-        f"({meta['tokens']:,} tokens; marks: {meta['annotator']}). All other weights are those of "
-        "the original model, so its text is the same. The logit of `<CALL>` is a gate: its sigmoid "
-        "is the probability that a source should be asked here. Plain decoding should forbid the "
-        "token.\n",
+        f"{_how(meta)} The logit of `<CALL>` is a gate: its sigmoid is the probability that a "
+        "source should be asked here. Plain decoding should forbid the token.\n",
         f"## {heading}\n",
-        f"Measured on articles that the scoring row had not been fitted on; {figures.due:,} of "
+        f"Measured on articles that the gate had not been fitted on; {figures.due:,} of "
         f"{figures.tokens:,} {words}. Intervals: 95%, over {figures.articles} articles. Expected "
         f"calibration error: {error}.\n",
         _markdown(figure_columns(), figure_rows(figures.target)),
@@ -71,6 +68,20 @@ def model_card(base: str, meta: Mapping[str, Any], figures: TuneFigures) -> str:
             _markdown(["kind", *figures.target], kind_rows(figures)),
         ]
     return "\n".join(parts)
+
+
+def _how(meta: Mapping[str, Any]) -> str:
+    """Say what was fitted or trained, on what."""
+    texts = f"{meta['articles']} articles (marks: {meta['annotator']})"
+    if meta["depth"] == "row":
+        return (
+            f"`lacy tune` fitted the row of `<CALL>` to {texts}. All other weights are those of "
+            "the original model, so its text is the same."
+        )
+    return (
+        f"`lacy tune` fitted the row of `<CALL>` to {texts} and trained the model from there "
+        f"(depth {meta['depth']})."
+    )
 
 
 def _markdown(columns: list[str], rows: Iterator[list[str]]) -> str:

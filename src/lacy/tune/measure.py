@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,17 @@ from lacy.tune.mixture import DEFAULT_RATE, fit_gate_entropy
 from lacy.tune.states import States
 
 
+@dataclass(frozen=True)
+class Measured:
+    """The figures of a gate, and what is fitted beside it."""
+
+    figures: TuneFigures
+    gate_N: NDArray[np.float64]
+    """The gate's scores of articles that it was not fitted on."""
+    gate_entropy: GateEntropy | None
+    """Weights of gate and entropy; None if there are too few misses."""
+
+
 def measure(
     table: States,
     due_N: NDArray[np.bool_],
@@ -29,7 +40,10 @@ def measure(
     embedding_VD: NDArray[np.float32],
     inverse_penalty: float,
     seed: int,
-) -> tuple[TuneFigures, NDArray[np.float64], GateEntropy | None]:
+    *,
+    row_D: NDArray[np.float64] | None = None,
+    extra: Mapping[str, NDArray[np.float64]] | None = None,
+) -> Measured:
     """Score every article by fits on others.
 
     Args:
@@ -40,9 +54,8 @@ def measure(
         inverse_penalty: C of the logistic regression.
         seed: seed of the groups of articles and of the intervals.
 
-    Returns:
-        The figures, the gate's scores, and the weights of gate and entropy, fitted on the scores of
-        all articles (None if there are too few misses).
+        row_D: a row that none of the articles was used for; by default rows are fitted here.
+        extra: further signals for the target.
     """
     one_ND = embedding_VD[table.input_N]
     controls = {
@@ -52,10 +65,13 @@ def measure(
     signals = {name: np.zeros(len(table)) for name in ("gate", *controls)}
     combined_N: NDArray[np.float64] | None = np.zeros(len(table))
     for fold in folds(table.article_N, seed=seed):
-        row_D = fit_row(table.hidden_ND[fold.fit], due_N[fold.fit], inverse_penalty)
-        signals["gate"][fold.report] = table.hidden_ND[fold.report] @ row_D
+        own_D, mix = row_D, np.concatenate([fold.fit, fold.mix])
+        if own_D is None:
+            own_D = fit_row(table.hidden_ND[fold.fit], due_N[fold.fit], inverse_penalty)
+            mix = fold.mix
+        signals["gate"][fold.report] = table.hidden_ND[fold.report] @ own_D
         weights = fit_gate_entropy(
-            table.hidden_ND[fold.mix] @ row_D, table.entropy_N[fold.mix], missed_N[fold.mix]
+            table.hidden_ND[mix] @ own_D, table.entropy_N[mix], missed_N[mix]
         )
         if weights is None:
             combined_N = None
@@ -73,7 +89,8 @@ def measure(
         gate_entropy = replace(gate_entropy, limit=limit)
         signals["gate+entropy"] = combined_N
 
-    where = ["gate", *controls, "entropy"]
+    signals |= extra or {}
+    where = ["gate", *(extra or ()), *controls, "entropy"]
 
     def measured(due: NDArray[np.bool_], names: Iterable[str]) -> dict[str, SignalFigures]:
         return {
@@ -93,4 +110,4 @@ def measure(
         ),
         calibration=gate_calibration(signals["gate"], due_N, table.article_N, seed=seed),
     )
-    return figures, signals["gate"], gate_entropy
+    return Measured(figures, signals["gate"], gate_entropy)

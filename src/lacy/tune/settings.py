@@ -8,9 +8,6 @@ from typing import Literal
 
 from lacy.config import Rare
 
-Depth = Literal["row"]
-"""How much of the model is trained."""
-
 Target = Literal["where", "miss", "value"]
 """Where the model should call."""
 
@@ -20,8 +17,9 @@ class TuneSettings:
     """What is fitted, on how much text."""
 
     # [Tuning]
-    depth: Depth = "row"
-    """How much of the model is trained: only the <CALL> row (row), in minutes on a CPU."""
+    depth: str = "row"
+    """How much of the model is trained: only the <CALL> row (row, in minutes on a CPU), adapters
+    (lora), the last layers (last=2), or everything (full)."""
     target: Target = "where"
     """Where the model should call: at the first token of each value (where), only where the model
     does not write the value itself (miss), or at the fact tokens of highest loss (value, the
@@ -34,6 +32,8 @@ class TuneSettings:
     """Seed of the choice of articles and of the groups in which they are scored."""
 
     # [Fit]
+    epochs: Rare[float] = 1.0
+    """Passes over the articles, for depths other than row."""
     call_rate: Rare[float] = 0.22
     """Share of tokens at which a call is due, for --target value."""
     inverse_penalty: Rare[float] = 0.01

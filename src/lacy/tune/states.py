@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from lacy.corpus import Encoded
-from lacy.model import head_weight, hidden_states
+from lacy.errors import LacyError
+from lacy.model import head_inputs, head_weight, hidden_states
 from lacy.run import write_atomic
 from lacy.tune.progress import progress_bar
 from lacy.types import MarkFlag
@@ -124,7 +125,11 @@ def _compute(
     model: Any, rows: Sequence[Sequence[int]], bf16: bool
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Yield hidden states and statistics of each article of a batch."""
-    head_VD = head_weight(model)
+    try:
+        head_VD = head_weight(model)
+    except LacyError:  # the head has a bias, a cap or a scale
+        yield from _compute_any_head(model, rows, bf16)
+        return
     device = head_VD.device
     width = max(map(len, rows)) - 1
     input_BT = torch.tensor([(list(ids[:-1]) + [0] * width)[:width] for ids in rows], device=device)
@@ -137,6 +142,19 @@ def _compute(
         yield {"hidden": _compact(hidden_TD), **_statistics(hidden_TD, head_VD[:-1], targets_T)}
 
 
+def _compute_any_head(
+    model: Any, rows: Sequence[Sequence[int]], bf16: bool
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the same for a model whose logits are not plainly states times head."""
+    for ids in rows:
+        input_1T = torch.tensor([list(ids[:-1])], device=model.device)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            hidden_1TD, logits_1TV = head_inputs(model, input_1T)
+        targets_T = torch.tensor(ids[1:], device=model.device)
+        logp_TV = torch.log_softmax(logits_1TV[0, :, :-1].float(), dim=-1)
+        yield {"hidden": _compact(hidden_1TD[0].float()), **_predictions(logp_TV, targets_T)}
+
+
 def _compact(hidden_TD: torch.Tensor) -> torch.Tensor:
     """Return the states in fp16, or unchanged if they exceed its range."""
     small = hidden_TD.half()
@@ -147,14 +165,20 @@ def _statistics(
     hidden_TD: torch.Tensor, text_VD: torch.Tensor, targets_T: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     """Return loss, entropy and correctness of the model's predictions, a few rows at a time."""
-    parts: dict[str, list[torch.Tensor]] = {"loss": [], "entropy": [], "right": []}
+    parts = []
     rows = max(1, MAX_LOGITS // len(text_VD))
     for hidden, targets in zip(hidden_TD.split(rows), targets_T.split(rows), strict=True):
-        logp = torch.log_softmax(hidden @ text_VD.float().T, dim=-1)
-        parts["loss"].append(-logp.gather(-1, targets[:, None])[:, 0])
-        parts["entropy"].append(-(logp.exp() * logp.clamp(min=-1e30)).sum(-1))
-        parts["right"].append(logp.argmax(-1) == targets)
-    return {name: torch.cat(part).cpu() for name, part in parts.items()}
+        parts.append(_predictions(torch.log_softmax(hidden @ text_VD.float().T, dim=-1), targets))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _predictions(logp_TV: torch.Tensor, targets_T: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return loss, entropy and correctness of predictions."""
+    return {
+        "loss": -logp_TV.gather(-1, targets_T[:, None])[:, 0].cpu(),
+        "entropy": -(logp_TV.exp() * logp_TV.clamp(min=-1e30)).sum(-1).cpu(),
+        "right": (logp_TV.argmax(-1) == targets_T).cpu(),
+    }
 
 
 def _store(path: Path, tensors: dict[str, torch.Tensor]) -> None:
