@@ -121,6 +121,9 @@ class Reply:
     """True if the source failed (down, too late, invalid answer), not if it only knew nothing."""
     speaker: str = ""
     """Name of the wrapped source that answered, if the source that was asked is a wrapper."""
+    relations: tuple[str, ...] = ()
+    """All relations of a database, also those that it does not have for this subject; a question
+    that asks for one of these gets no answer instead of a similar fact."""
 
 
 @dataclass(frozen=True, slots=True)

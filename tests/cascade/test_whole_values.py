@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from lacy.cascade import Engine
-from lacy.cascade.whole_values import new_candidates, whole_numbers
+from lacy.cascade.whole_values import fitting_candidates, new_candidates
 from lacy.sources import Database, ScriptedSource
 from lacy.testing import scripted
 from lacy.types import Candidate
@@ -84,10 +84,10 @@ def test_other_units_may_continue_a_word():
 
 def test_only_a_whole_number_completes_a_number_that_the_slm_has_begun():
     values = candidates(" 1893", "3", " March", "rd")
-    assert texts(whole_numbers("born in 189", b"7", values)) == ["3"]
-    assert texts(whole_numbers("born in 189", b" and", values)) == [" 1893", " March", "rd"]
-    assert texts(whole_numbers("1,", b"000", values)) == ["3"]
-    assert texts(whole_numbers("born in", b" 1", values)) == [" 1893", "3", " March", "rd"]
+    assert texts(fitting_candidates("born in 189", b"7", values)) == ["3"]
+    assert texts(fitting_candidates("born in 189", b" and", values)) == [" 1893", " March", "rd"]
+    assert texts(fitting_candidates("1,", b"000", values)) == ["3"]
+    assert texts(fitting_candidates("born in", b" 1", values)) == [" 1893", " March"]
 
 
 def test_a_call_inside_a_number_returns_the_whole_number_or_nothing(tmp_path):
@@ -102,4 +102,11 @@ def test_a_call_inside_a_number_returns_the_whole_number_or_nothing(tmp_path):
         completed, refused = engine.generate(["Ada, born in 189", "Ada, born in 179"])
     assert completed.text.startswith("Ada, born in 1893")
     assert refused.text.startswith("Ada, born in 1797")
-    assert "completes the number" in refused.spans[1].reason
+    assert "completes the word or number" in refused.spans[1].reason
+
+
+def test_a_whole_word_is_not_the_beginning_of_a_value():
+    values = candidates("ctor", " actor", ", actor")
+    assert texts(fitting_candidates("Ada is a", b" very", values)) == [" actor", ", actor"]
+    assert texts(fitting_candidates("Ada is a", b"c", values)) == ["ctor", " actor", ", actor"]
+    assert texts(fitting_candidates("東", b"\xe4", candidates("京"))) == ["京"]
