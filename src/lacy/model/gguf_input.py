@@ -24,7 +24,6 @@ from typing import Any
 from lacy._text import first_line
 from lacy.disk import cache_folder, lock, replace_folder
 from lacy.errors import LacyError
-from lacy.model.gguf_gate import restore_call
 from lacy.model.weights import quiet, require_finite
 
 CONVERSION = 2
@@ -113,6 +112,8 @@ def _check(file: Path) -> int:
 def _convert(file: Path, folder: Path) -> None:
     """Write the model and tokenizer of a GGUF file as a plain folder."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from lacy.model.gguf_gate import restore_call
 
     with _named_plainly(file) as (beside, name):
         try:
