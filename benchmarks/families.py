@@ -164,7 +164,7 @@ def tried(kind: str, tokenizer: Any, data: Path, place: Path) -> str:
     try:
         with _silent():
             settings = TrainConfig(
-                data=data, out=run, init_from=str(base), steps=1, batch_rows=2, call_rate=0.05,
+                data=data, out=run, model=str(base), steps=1, batch_rows=2, call_rate=0.05,
                 quiet=True, device="cpu", threads=1,
             )  # fmt: skip
             train(settings)

@@ -36,7 +36,7 @@ from ranking_scores import Counts, Scorer, curve, measure
 
 from lacy.annotate import read_labels
 from lacy.cascade.calibration import calibrate, truncate_document
-from lacy.evaluate.articles import write_values
+from lacy.evaluate.article_sources import write_values
 from lacy.model import load_model
 from lacy.run import environment, write_atomic
 from lacy.sources import Database

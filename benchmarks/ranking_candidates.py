@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from lacy._text import normalized_words
 from lacy.cascade import truncate_document
-from lacy.evaluate.entities import normalized_words
 from lacy.types import Document, Mark
 from lacy.world import World
 

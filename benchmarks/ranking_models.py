@@ -133,7 +133,7 @@ def trained(spec: Spec, out: Path, packed: Path, steps: int, **more: object) -> 
     if (folder / "facts.json").exists():
         return folder
     shape = (
-        {"init_from": str(smallest(out, packed, spec.seed))}
+        {"model": str(smallest(out, packed, spec.seed))}
         if spec.size == "micro"
         else {"model": spec.size}
     )

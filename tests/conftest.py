@@ -1,8 +1,10 @@
-"""Hooks for all tests: signals, and a summary of what was skipped and how to run it."""
+"""Hooks and fixtures for all tests: signals, a real model, and a summary of skipped tests."""
 
 import signal
 import threading
 from collections import Counter
+
+from helpers.smollm2 import smollm2, smollm2_loaded  # noqa: F401 (fixtures)
 
 
 def pytest_configure(config):

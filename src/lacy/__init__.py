@@ -7,6 +7,7 @@ The packages, from top to bottom; each imports only from those below it:
     serve/        an OpenAI-compatible server for one model and its source
     study/        methods x seeds x sizes as one plan that can be stopped, with tidy results
     report/       pages, tables and figures made from results; runs no model
+    tune/         teaches pretrained models to call, from marked articles
     evaluate/     precision, recall, closed-book recall, call quality, intervals
     cascade/      generation with calls: engine, policies, ranking, traces
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
@@ -15,6 +16,7 @@ The packages, from top to bottom; each imports only from those below it:
     objective/    which tokens to delegate, and the loss
     annotate/     marks fact tokens: characters first, then tokens
     corpus/       reads texts, trains tokenizers, packs rows
+    almanac/      facts of people, countries and elements that ship with lacy, and short articles
     world/        made-up people whose every fact is known, and texts about them
     remote/       HTTP to model servers: retries, deadlines, server-sent events, event loops
     run.py        run folders: settings, versions, metrics, a card

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
     "October", "November", "December",
 )  # fmt: skip
+
+_WORD = re.compile(r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\w)|\d+(?:\.\d+)?)(?!\w)|\w+")
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 """A lone surrogate, which cannot be written as UTF-8."""
@@ -80,3 +83,14 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [json_safe(item) for item in value]
     return value
+
+
+def normalized_words(text: str) -> list[str]:
+    """Split a text into words without case, accents, punctuation and possessive endings.
+
+    Numbers such as 1,234.5 stay whole.
+    """
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    plain = re.sub(r"['’]s\b", "", plain)
+    return [word.replace(",", "") for word in _WORD.findall(plain)]

@@ -43,6 +43,17 @@ _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 """Matches the message of numpy's ``tofile``, which omits the system's reason."""
 
 
+CACHE_VARIABLE = "LACY_CACHE"
+"""Environment variable that names another folder for what ``cache_folder`` contains."""
+
+
+def cache_folder() -> Path:
+    """Return the folder for files that can be made again: ``LACY_CACHE``, or ``~/.cache/lacy``."""
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lacy"
+
+
 def disk_error(error: BaseException) -> LacyError | None:
     """Return an E19 if an exception means that the disk is full or failing, else None.
 

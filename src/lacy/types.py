@@ -80,6 +80,10 @@ class Request:
     tokens: str = ""
     """Fingerprint of the caller's tokenizer, for the unit ``token``. A model with another tokenizer
     returns whole numbers, because digits from two models could form a number that neither meant."""
+    question: str = ""
+    """The question that the text answers, if any; a look-up finds the subject and the words to
+    search for in it. ``text`` then has the earlier turns of the conversation as paragraphs, the
+    question, and the answer so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,9 @@ class Candidate:
     alternatives: float = 1.0
     subject: str = ""
     """The subject of the fact as spelled in the text."""
+    context: str = ""
+    """The words of the source around the value, such as its passage; a model that answers a
+    question reads them. Empty for a database, where ``kind`` says what the value is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,9 @@ class Reply:
     """True if the source failed (down, too late, invalid answer), not if it only knew nothing."""
     speaker: str = ""
     """Name of the wrapped source that answered, if the source that was asked is a wrapper."""
+    relations: tuple[str, ...] = ()
+    """All relations of a database, also those that it does not have for this subject; a question
+    that asks for one of these gets no answer instead of a similar fact."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import torch
 
 from lacy.annotate import encode
 from lacy.cascade import Engine
+from lacy.cascade import reference as reference_module
 from lacy.cascade.calibration import (
     LOW_QUANTILE,
     MAX_SIGNALS,
@@ -18,15 +19,15 @@ from lacy.cascade.calibration import (
     calibrate,
 )
 from lacy.cascade.policy import Budget, Never, with_calibration
+from lacy.cascade.pruning import best_index
 from lacy.cascade.rank import (
     CALIBRATED_ABSTAIN,
     DEFAULT_ABSTAIN,
     SLACK,
-    best_index,
     min_score,
     reference_score,
 )
-from lacy.cascade.reference import ReferenceText, ValueKey
+from lacy.cascade.reference import MAX_CHARACTERS, ReferenceText, ValueKey
 from lacy.corpus import train_tokenizer
 from lacy.errors import LacyError
 from lacy.model import build_model
@@ -93,13 +94,48 @@ def test_values_after_one_text_share_its_forward_pass(world, loaded, calibration
     pairs = [("Nobody studied at", values[0]), *((text, value) for value in values)]
     slowly = [slow(loaded, *pair, calibration.ends) for pair in pairs]
     assert reference.after(pairs) == pytest.approx(slowly, abs=1e-3)
+    length = len(loaded.tokenizer(text)["input_ids"])
+    reference = Calibration(calibration.kinds, ends=calibration.ends).reference(loaded)
     read = []
     hook = loaded.model.register_forward_pre_hook(
         lambda module, args, given: read.append(given["input_ids"].numel()), with_kwargs=True
     )
-    reference.after(pairs[1:])
+    first = reference.after(pairs[1:6])
+    assert length < sum(read) < 5 * length
+    read.clear()
+    rest = reference.after(pairs[6:])  # the text itself is not read again
+    assert sum(read) < len(values[5:]) * (max(len(value) for value in values) + 1) < 5 * length
+    read.clear()
+    assert reference.after(pairs[1:]) == [*first, *rest] and not read
     hook.remove()
-    assert sum(read) < len(values) * loaded.tokenizer(text, return_length=True)["length"][0]
+    assert [*first, *rest] == pytest.approx(slowly[1:], abs=1e-3)
+
+
+def test_reading_many_texts_keeps_only_the_last(world, loaded, calibration, monkeypatch):
+    monkeypatch.setattr(reference_module, "MAX_KEPT", 90)
+    kinds = calibration.kinds
+    fresh = Calibration(kinds, ends=calibration.ends).reference(loaded)
+    texts = [r.about(p.name) for p in world.people()[:4] for r in kinds["birth_place"].references]
+    pairs = [(text, value) for value in ("Ulm", "1901") for text in texts]
+    one_by_one = [fresh.after([pair])[0] for pair in pairs]
+    assert 0 < sum(map(len, fresh._read)) <= 90
+    slowly = [slow(loaded, *pair, calibration.ends) for pair in pairs]
+    assert one_by_one == pytest.approx(slowly, abs=1e-3)
+    again = Calibration(kinds, ends=calibration.ends).reference(loaded)
+    assert again.after(pairs) == pytest.approx(slowly, abs=1e-3)
+
+
+def test_long_reference_texts_keep_their_last_sentences():
+    text = "Ada Lee was born. " + "She wrote a book about it. " * 40 + "She died in"
+    short = ReferenceText(text, "Ada Lee").shortened()
+    assert text.endswith(short.text) and len(short.text) <= MAX_CHARACTERS
+    assert short.text.startswith("She wrote") and short.subject == ""
+    named = ReferenceText(f"{text} Rome. Ada Lee was", "Ada Lee").shortened()
+    assert named.subject == "Ada Lee" and named.about("Bo Ek").endswith(" Rome. Bo Ek was")
+    words = ReferenceText("word " * 200 + "in", "").shortened()
+    assert words.text.startswith("word ") and len(words.text) <= MAX_CHARACTERS
+    brief = ReferenceText("Ada was born in", "Ada")
+    assert brief.shortened() is brief
 
 
 def test_reference_texts_stop_where_a_value_of_their_kind_is_due(world, calibration):

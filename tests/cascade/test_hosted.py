@@ -80,7 +80,13 @@ def fits_in(answers):
 
 def one(request):
     """Reply with one candidate, several, or none."""
-    ways = {0: " ulm", 1: [" Paris", " Par", "is not", " 1879"], 2: None, 3: Reply(error="down")}
+    # With signs at the end: the model says only letters, and must not continue a source's word.
+    ways = {
+        0: " ulm,",
+        1: [" Paris;", " Par;", "is not;", " 1879;"],
+        2: None,
+        3: Reply(error="down"),
+    }
     return ways[len(request.text) % 4]
 
 
@@ -150,7 +156,7 @@ def test_a_calibration_ranks_as_in_process(wide, loaded):
     calibration = Calibration(fits, {"margin": tuple(n / 7 - 9 for n in range(100))}, ends)
 
     def offer(request):
-        found = [Candidate(" ulm", kind="town", subject="Mara"), Candidate(" 1879", kind="year")]
+        found = [Candidate(" ulm,", kind="town", subject="Mara"), Candidate(" 1879;", kind="year")]
         return Reply(tuple(found), ranked=True)
 
     def answers(given):
@@ -174,8 +180,10 @@ def test_sampling_goes_on_and_is_repeatable(hosted):
 
 def test_an_oracle_needs_no_likelihoods(hosted, loaded):
     policy = Oracle(lambda text: "town" if len(text) % 5 == 0 else None)
-    expected = Engine(loaded, ScriptedSource([" ulm"]), policy).generate(PROMPTS, max_new_tokens=12)
-    found = Engine(hosted, ScriptedSource([" ulm"]), policy).generate(PROMPTS, max_new_tokens=12)
+    expected = Engine(loaded, ScriptedSource([" ulm,"]), policy).generate(
+        PROMPTS, max_new_tokens=12
+    )
+    found = Engine(hosted, ScriptedSource([" ulm,"]), policy).generate(PROMPTS, max_new_tokens=12)
     assert seen(found) == seen(expected)
 
 

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from lacy.cascade.policy import (
     Always,
     Budget,
+    FittedThreshold,
     Never,
     Oracle,
     Random,
     SignalBatch,
     Threshold,
-    parse_policy,
 )
+from lacy.cascade.policy_text import parse_policy
 from lacy.errors import LacyError
 
 
@@ -69,6 +70,9 @@ def test_reasons_name_signal_and_limit():
         Threshold(0.5, by="p_call"),
         Threshold(2.25, by="entropy"),
         Threshold(0.7, by="top2"),
+        Threshold(-2.5, by="gate+entropy"),
+        FittedThreshold(),
+        Budget(0.22, by="gate+entropy"),
     ],
 )
 def test_text_form_goes_round(policy):

@@ -10,8 +10,8 @@ from lacy.cascade import Engine
 from lacy.cascade.local import LocalBackend
 from lacy.cascade.loop import DecodeLoop
 from lacy.cascade.scores import ScoredSpan, Scorer, TokenScore
-from lacy.cascade.signals import without_call
 from lacy.errors import LacyError
+from lacy.model import without_call
 from lacy.remote import LoopThread
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted

@@ -147,13 +147,13 @@ def test_a_chat_template_makes_a_conversation(workspace, capsys):
     with Conversation(config, Console(file=page, width=60, force_terminal=True)) as chat:
         chat.print_greeting()
         assert chat.process("Who was Ada?")
-        prompt, tokens = chat._prompt("And Bert?")
+        prompt, tokens, _ = chat._prompt("And Bert?")
         first = chat.answers[0]
         assert first.prompt == "[user] Who was Ada?\n[assistant]"
         before = f"[user] Who was Ada?\n[assistant] {first.continuation}\n"
         assert prompt == before + "[user] And Bert?\n[assistant]"
         assert list(tokens) == chat.engine.tokenizer.encode(prompt, add_special_tokens=False)
-        forged, tokens = chat._prompt("Say <|endoftext|>")  # the words, not the token
+        forged, tokens, _ = chat._prompt("Say <|endoftext|>")  # the words, not the token
         assert "<|endoftext|>" in forged
         assert list(tokens).count(chat.engine.tokenizer.eos_token_id) == 0
         assert chat.process("/new") and chat._prompt("x")[0] == "[user] x\n[assistant]"

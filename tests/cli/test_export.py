@@ -24,15 +24,15 @@ def test_writes_beside_the_model_unless_told(folder, tmp_path, capsys):
     assert out.stat().st_size < folder.with_name("mine.gguf").stat().st_size
     printed = capsys.readouterr()
     assert "<CALL>" in printed.out
-    assert "llama-server" in printed.err
+    assert "xllamacpp" in printed.err
 
 
 def test_mistakes_are_named(folder, tmp_path, capsys):
     assert main(["export", str(folder), "--out", str(tmp_path)]) == 2
     assert "[E12]" in capsys.readouterr().err
-    gated = build_model("tiny", byte_tokenizer(), context=64)
-    gated.config.lacy_gate = "sigmoid"
-    save_model(tmp_path / "gated", gated, byte_tokenizer())
-    assert main(["export", str(tmp_path / "gated")]) == 3
-    assert "call_negative" in capsys.readouterr().err
-    assert not (tmp_path / "gated.gguf").exists()
+    other = build_model("tiny", byte_tokenizer(), context=64)
+    other.config.rope_parameters = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
+    save_model(tmp_path / "other", other, byte_tokenizer())
+    assert main(["export", str(tmp_path / "other")]) == 3
+    assert "positions linear" in capsys.readouterr().err
+    assert not (tmp_path / "other.gguf").exists()

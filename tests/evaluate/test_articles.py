@@ -1,6 +1,5 @@
 """Held-out articles as source and judge: prompts, values, openings, conditions, the verb."""
 
-import asyncio
 import json
 import re
 import sqlite3
@@ -12,17 +11,16 @@ from hypothesis import strategies as st
 from lacy.cascade import truncate_document
 from lacy.cli import main
 from lacy.evaluate import as_data
-from lacy.evaluate.articles import (
-    UnstatedOnly,
+from lacy.evaluate.article_sources import (
     article_prompt,
+    article_prompts,
     article_subject,
-    calibrate_on,
-    evaluate_articles,
     mark_values,
     write_values,
 )
-from lacy.testing import ScriptedSource, byte_tokenizer, scripted
-from lacy.types import Document, Mark, Request
+from lacy.evaluate.articles import calibrate_on, evaluate_articles
+from lacy.testing import byte_tokenizer, scripted
+from lacy.types import Document, Mark
 
 VALUE = re.compile(r"\b(?:[12]\d{3}|[A-Z]\w+(?: [A-Z]\w+)*)\b")
 TOKENIZER = byte_tokenizer()
@@ -93,20 +91,6 @@ def test_the_database_contains_the_values_by_kind(tmp_path):
     ]
 
 
-def offered(text, *values):
-    source = UnstatedOnly(ScriptedSource([list(values)]))
-    (reply,) = asyncio.run(source.ask([Request(text)]))
-    return [candidate.text for candidate in reply.candidates], reply.error
-
-
-def test_values_already_in_the_text_are_not_offered():
-    assert offered("Born in Oslo, in", " Oslo", " Rome") == ([" Rome"], None)
-    assert offered("Born in Oslofjord, in", " Oslo") == ([" Oslo"], None)
-    kept, error = offered("Born in Oslo, in", " Oslo")
-    assert kept == []
-    assert "already in the text" in error
-
-
 # ----------------------------------------------------------------------------- the opening
 
 
@@ -122,6 +106,16 @@ def test_an_opening_fits_the_context_and_cuts_no_mark(text, length):
         whole = mark.end <= len(cut.text)
         assert whole == (mark in cut.marks)
         assert whole or mark.start >= len(cut.text)
+
+
+@given(st.text("ab Zé1 ", min_size=1, max_size=60), st.integers(1, 12))
+def test_a_prompt_of_some_words_is_a_beginning_and_cuts_no_value(text, words):
+    (prompt,) = article_prompts([Document("1", text)], extract, words)
+    assert text.startswith(prompt)
+    if text.split():
+        assert 0 < len(prompt.split()) <= min(words, max(1, len(text.split()) // 2))
+        cut = [m for m in extract([text])[0] if m.start < len(prompt) < m.end]
+        assert not cut or not text[: cut[0].start].strip()  # the text begins with this value
 
 
 # ------------------------------------------------------------------------ conditions
@@ -216,3 +210,20 @@ def test_the_command_calibrates_on_other_articles(model, file, tmp_path, capsys)
     assert "Calibration: none" in capsys.readouterr().err
     assert main([*argv, "--policies", "never", "--calibrate", "0"]) == 0
     assert "Calibration" not in capsys.readouterr().err
+
+
+def test_the_articles_can_be_searched_as_documents():
+    found = evaluate_articles(
+        LOADED, ARTICLES, extract, ["threshold=0"], source="documents", abstain=None
+    )
+    answers = found.conditions["threshold=0"].answers
+    called = [span for answer in answers for span in answer.spans if span.asked]
+    assert {span.speaker for span in called} == {"articles"}
+    assert {r.conditions["source"] for r in found.results()} == {"documents"}
+
+
+def test_without_a_source_nothing_is_called():
+    found = evaluate_articles(LOADED, ARTICLES, extract, ["never"], source="", prompt_words=2)
+    (answers,) = [c.answers for c in found.conditions.values()]
+    assert [answer.prompt for answer in answers] == ["Ann Aoe", "Ann Boe", "Ann Coe"]
+    assert not any(answer.calls for answer in answers)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.worlds import answer
+from lacy._text import normalized_words
 from lacy.evaluate import article_counts, as_data
 from lacy.evaluate.article_counts import birth_date
 from lacy.evaluate.entities import (
@@ -18,7 +19,6 @@ from lacy.evaluate.entities import (
     entity_counts,
     find_dates,
     find_numbers,
-    normalized_words,
 )
 from lacy.evaluate.results import ratio_scores
 from lacy.types import Mark
@@ -145,10 +145,12 @@ def test_the_date_of_birth_stands_in_the_bracket_after_the_name(text, date):
 
 def test_birth_dates_agree_in_the_parts_that_are_stated():
     reference = "Ann Bell (12 March 1879 – 4 May 1950)"
-    texts = [answer(f"Ann Bell ({date})") for date in ("1879", "12 March 1880", "March 1879")]
-    found = article_counts([*texts, answer("Ann Bell")], [reference] * 4, extract)
-    assert found["births"].tolist() == [1, 1, 1, 0]
-    assert found["births_right"].tolist() == [1, 0, 1, 0]
+    dates = ("1879", "12 March 1880", "March 1879")
+    texts = [answer("Ann Bell", (f" ({date})", "slm")) for date in dates]
+    texts += [answer("Ann Bell", (" sings", "slm")), answer("Ann Bell (1879)")]
+    found = article_counts(texts, [reference] * 5, extract)
+    assert found["births"].tolist() == [1, 1, 1, 0, 0]  # the last prompt gives the date
+    assert found["births_right"].tolist() == [1, 0, 1, 0, 0]
 
 
 def test_the_projects_own_rules_find_numbers_and_dates():

@@ -1,17 +1,27 @@
 """Our loop and ``transformers.Trainer`` with the adapter are the same training."""
 
+import json
 import shutil
+import warnings
 from dataclasses import replace
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
 
 from lacy.annotate import encode
 from lacy.corpus import PackedData
 from lacy.errors import LacyError
-from lacy.model import build_model, gate_of, load_model
+from lacy.model import (
+    build_model,
+    from_checkpoint,
+    gate_of,
+    load_model,
+    model_fingerprint,
+    save_model,
+)
 from lacy.objective import Objective
 from lacy.run import read_metrics
 from lacy.testing import byte_tokenizer
@@ -160,3 +170,33 @@ def test_data_that_were_changed_or_do_not_fit_are_refused(data, tmp_path):
     with pytest.raises(LacyError, match="changed after it was packed") as caught:
         CallTrainer(model, arguments, data=PackedData.load(copy))
     assert caught.value.code == "E25"
+
+
+def test_a_peft_model_is_trained_saved_and_opened(data, tmp_path):
+    """The checkpoint is an adapter with the <CALL> row, which opens by load_model."""
+    plain = build_model("tiny", data.tokenizer, context=data.context, seed=1)
+    base = save_model(tmp_path / "base", plain, data.tokenizer)
+    model, _ = from_checkpoint(base, data.tokenizer)
+    call_id = len(data.tokenizer) - 1
+    adapters = LoraConfig(r=4, task_type="CAUSAL_LM", target_modules="all-linear",
+                          trainable_token_indices={"lm_head": [call_id]})  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adapted = get_peft_model(model, adapters)
+        args = TrainingArguments(
+            output_dir=str(tmp_path / "hf"), max_steps=4, per_device_train_batch_size=ROWS,
+            learning_rate=1e-2, report_to=[], use_cpu=True, save_steps=4, disable_tqdm=True,
+        )  # fmt: skip
+        objective = Objective(call_rate=0.1, call_negative="sigmoid")
+        trainer = CallTrainer(adapted, args, data=data, objective=objective)
+        trainer.train()
+        checkpoint = tmp_path / "hf" / "checkpoint-4"
+        loaded = load_model(checkpoint)
+        ids_BT = torch.arange(30).view(1, 30)
+        expected = adapted.eval()(input_ids=ids_BT).logits
+    assert not (checkpoint / "model.safetensors").exists() and gate_of(loaded.model) == "sigmoid"
+    torch.testing.assert_close(loaded.model.eval()(input_ids=ids_BT).logits, expected)
+    rows = [m.get_output_embeddings().weight[-1] for m in (plain, loaded.model)]
+    assert not torch.equal(*rows)
+    meta = json.loads((checkpoint / "lacy.json").read_text())
+    assert meta["base"]["weights"] == model_fingerprint(base)

@@ -17,7 +17,8 @@ from lacy.corpus.token_text import TokenText
 from lacy.errors import LacyError
 from lacy.model import load_model, save_model
 from lacy.model.building import from_checkpoint
-from lacy.model.gguf import pre_tokenizer, write_gguf
+from lacy.model.gguf import write_gguf
+from lacy.model.gguf_tokens import pre_tokenizer
 from lacy.model.io import Loaded
 from lacy.testing import byte_tokenizer
 
@@ -77,8 +78,9 @@ def test_the_file_describes_the_model(loaded, tmp_path):
     tokens, kinds = found["tokenizer.ggml.tokens"], found["tokenizer.ggml.token_type"]
     assert tokens == loaded.tokenizer.convert_ids_to_tokens(range(size))
     assert (tokens[0], kinds[0]) == ("<|endoftext|>", gguf.TokenType.CONTROL)
-    assert (tokens[-1], kinds[-1]) == ("<CALL>", gguf.TokenType.USER_DEFINED)
-    assert set(kinds[1:-1]) == {gguf.TokenType.NORMAL}
+    assert tokens[-1] == "<CALL>"
+    assert set(kinds[1:]) == {gguf.TokenType.NORMAL}  # nobody can type the token <CALL>
+    assert found["tokenizer.ggml.eom_token_id"] == size - 1  # it ends generation
     merges = found["tokenizer.ggml.merges"]
     assert len(merges) > 10
     assert all(len(merge.split(" ")) == 2 for merge in merges)
@@ -139,8 +141,7 @@ def test_the_pre_tokenizer_has_a_name():
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"lacy_gate": "sigmoid"}, "gate"),
-        ({"model_type": "gpt2"}, "gpt2"),
+        ({"model_type": "opt"}, "opt"),
         ({"attention_bias": True}, "biases"),
         ({"hidden_act": "gelu"}, "gelu"),
         ({"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}}, "linear"),
@@ -246,7 +247,7 @@ def test_chats_ends_and_control_tokens_are_in_the_file(tmp_path):
         assert kinds[token] == gguf.TokenType.CONTROL
     unused = [token for token, kind in kinds.items() if kind == gguf.TokenType.UNUSED]
     assert unused == [f"<|unused_{number('<|pad|>') + n}|>" for n in (1, 2, 3)]
-    assert kinds["<CALL>"] == gguf.TokenType.USER_DEFINED
+    assert kinds["<CALL>"] == gguf.TokenType.NORMAL
     assert told["tokens"] == loaded.tokenizer.convert_ids_to_tokens(range(len(loaded.tokenizer)))
 
 
@@ -254,13 +255,13 @@ def test_the_end_of_turn_is_the_one_of_the_template(tmp_path):
     loaded = chatting(tmp_path, bos="<|endoftext|>", eos="<|endoftext|>", ends=["<|x|>"])
     found = fields(write_gguf(loaded, tmp_path / "m.gguf"))
     number = loaded.tokenizer.convert_tokens_to_ids
-    ends = [found[f"tokenizer.ggml.{name}_token_id"] for name in ("eos", "eot", "eom")]
-    assert ends == number(["<|endoftext|>", "<|im_end|>", "<|x|>"])
+    ends = [found[f"tokenizer.ggml.{name}_token_id"] for name in ("eos", "eot", "fim_pad", "eom")]
+    assert ends == number(["<|endoftext|>", "<|im_end|>", "<|x|>", "<CALL>"])
 
 
 def test_more_ends_than_the_format_has_fields_for_are_refused(tmp_path):
-    loaded = chatting(tmp_path, ends=["<|x|>", "<|pad|>"])
-    with pytest.raises(LacyError, match="three at most") as caught:
+    loaded = chatting(tmp_path, ends=["<|x|>", "<|pad|>", "<|im_start|>", "A"])
+    with pytest.raises(LacyError, match="has 5 fields") as caught:
         write_gguf(loaded, tmp_path / "m.gguf")
     assert caught.value.code == "E90" and not list(tmp_path.glob("*gguf*"))
 
@@ -286,7 +287,10 @@ def test_tokenizers_that_llama_cpp_would_interpret_differently_are_refused(tmp_p
     elif way == "end_of_word_suffix":
         state["model"][way] = "</w>"
     elif way == "partial":
-        model.config.rope_parameters = {**model.config.rope_parameters, "partial_rotary_factor": 1}
+        model.config.rope_parameters = {
+            **model.config.rope_parameters,
+            "partial_rotary_factor": 0.5,
+        }
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
     if way == "lstrip":
         tokenizer.add_tokens([AddedToken("x y", lstrip=True, normalized=False)])

@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lacy.errors import LacyError
 from lacy.model import build_model, load_model, save_model
-from lacy.model.io import META, require_context, resolve
+from lacy.model.io import META, require_context
+from lacy.model.naming import resolve
 from lacy.train.checkpoint import checkpoint_path
 
 
@@ -106,7 +107,7 @@ def test_without_call(copy):
     config = json.loads((copy / "config.json").read_text())
     config["vocab_size"] += 1
     (copy / "config.json").write_text(json.dumps(config))
-    assert "--init-from" in refused(copy, "E57")
+    assert "--model" in refused(copy, "E57")
 
 
 def test_a_changed_tokenizer(copy):

@@ -354,3 +354,30 @@ def test_mistakes_are_named(code, change):
     with pytest.raises(LacyError) as caught:
         loss(hidden, head, targets, **({"call_BT": call} | change))
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("negative", NEGATIVES)
+def test_a_row_trained_alone_has_the_gradient_of_the_whole_head(impl, negative):
+    """Hidden states and row get the same gradients as with a trained head; the head gets none."""
+    torch.manual_seed(3)
+    hidden_BTD = torch.randn(2, 6, 5, dtype=torch.float64)
+    head_VD = torch.randn(9, 5, dtype=torch.float64)
+    row_D = torch.randn(5, dtype=torch.float64)
+    targets_BT = torch.randint(0, 8, (2, 6))
+    call_BT = torch.rand(2, 6) < 0.4
+
+    def run(head_VD, row_D):
+        hidden = hidden_BTD.clone().requires_grad_()
+        found = loss(hidden, head_VD, targets_BT, call_BT, call_negative=negative,
+                     text_weight=0.3, row_D=row_D, impl=impl)  # fmt: skip
+        found.total.backward()
+        return found.total.detach(), hidden.grad
+
+    whole_VD = torch.cat((head_VD[:-1], row_D[None])).requires_grad_()
+    alone_D = row_D.clone().requires_grad_()
+    value, grad_BTD = run(whole_VD, None)
+    other, other_BTD = run(head_VD, alone_D)
+    torch.testing.assert_close(other, value)
+    torch.testing.assert_close(other_BTD, grad_BTD)
+    torch.testing.assert_close(alone_D.grad, whole_VD.grad[-1])

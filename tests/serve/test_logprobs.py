@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from helpers.serving import serving
 from lacy.cascade import Engine
-from lacy.cascade.signals import without_call
+from lacy.model import without_call
 from lacy.sources import ScriptedSource
 from lacy.testing import scripted
 

@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.stores import duck_with
-from lacy.sources import Database
+from lacy.annotate.grammar import trim_value
+from lacy.sources import Database, ScriptedSource, guarded
 from lacy.sources.db.values import value_texts
+from lacy.sources.units import plain_value
 from lacy.types import Request
 
 
@@ -212,3 +214,34 @@ def test_types_of_postgresql(postgres, tmp_path):
         found = offered(source, "Ada Vell was")
         assert found == {name: words for name, (_, _, words) in PG_TYPES.items() if words}
         assert offered(source, "Addie Pohl was") == found  # an array of names is several names
+
+
+@pytest.mark.parametrize(
+    ("stored", "plain"),
+    [
+        ("Johnson &amp; Johnson", "Johnson & Johnson"), ("<b>Ulm</b>", "Ulm"), ("<br>", "<br>"),
+        ("10<sup>6</sup> km", "10^6 km"), ("caf&#233;", "café"), ("AT&T", "AT&T"),
+        ("R&nosuch; D", "R&nosuch; D"), ("3 < 5 > 2", "3 < 5 > 2"), ("&nbsp;", "&nbsp;"),
+    ],
+)  # fmt: skip
+def test_html_in_values_is_decoded(stored, plain):
+    assert plain_value(stored) == plain
+    source = ScriptedSource([[f" {stored}"]])
+    (reply,) = asyncio.run(guarded(source, [Request("It is")]))
+    assert reply.candidates[0].text == f" {plain}"
+
+
+@pytest.mark.parametrize(
+    ("text", "mark", "value"),
+    [
+        ("Sinha's father met Sinha.", "Sinha's", "Sinha"), ("At McDonald's.", "McDonald's", None),
+        ('called "Hasegawa (x)', '"Hasegawa', "Hasegawa"), ("see Acme Inc.) now", "Acme Inc.)",
+        "Acme Inc."), ("the Smith (Ohio) mill", "Smith (Ohio)", None), ("'s-Hertogenbosch",
+        "'s-Hertogenbosch", None), ("of 1845– and", "1845–", "1845"), ("“ ”", "“ ”", ""),
+        ("(5 km", "(5 km", "5 km"),
+    ],
+)  # fmt: skip
+def test_a_value_ends_where_it_ends(text, mark, value):
+    start = text.index(mark)
+    a, b = trim_value(text, start, start + len(mark))
+    assert text[a:b] == (mark if value is None else value)

@@ -18,7 +18,7 @@ from helpers.waiting import PATIENCE, until
 from lacy.cli import main
 from lacy.disk import OWNER_FILE, lock
 from lacy.evaluate import MODEL_METRICS, RATIOS
-from lacy.study import planned_runs, read_plan, runner, work
+from lacy.study import jobs_of, planned_runs, read_plan, runner, work
 
 pytestmark = pytest.mark.slow
 
@@ -137,7 +137,7 @@ def test_nothing_is_repeated_and_only_what_is_new_is_run(study, capsys):
         conditions=conditions,
     )
     plan = read_plan(more)
-    todo = [name for name, job in runner.jobs_of(plan).items() if not job.done()]
+    todo = [name for name, job in jobs_of(plan).items() if not job.done()]
     assert sorted(todo) == ["ask tiny.plain.steps.s0", "ask tiny.plain.steps.s1"]
 
 
@@ -164,7 +164,7 @@ def test_seeds_given_are_those_of_every_method(study, capsys):
 def test_a_run_that_fails_leaves_the_others_alone(tmp_path, capsys):
     methods = {"plain": RECIPE["methods"]["plain"],
             "bad": {"method": "lacy", "conditions": ["alone"],
-                    "init_from": str(tmp_path / "nothing")},
+                    "model": str(tmp_path / "nothing")},
             "rho": {**RECIPE["methods"]["rho"], "reference": "@bad",
                     "conditions": ["alone"]}}  # fmt: skip
     recipe = write(tmp_path, methods=methods, seeds=[0], compare=[])
@@ -178,13 +178,11 @@ def test_a_run_that_fails_leaves_the_others_alone(tmp_path, capsys):
     assert set(results.method) == {"plain"}
 
 
-def test_a_worker_that_dies_ends_the_study_with_a_reason(tmp_path, monkeypatch):
+def test_a_worker_that_dies_ends_the_study_with_a_reason(tmp_path):
     jobs = {
         name: runner.Job(name, os._exit, (1,), lambda: False) for name in ("first", "second")
     }  # as the kernel does to a process that takes too much memory
-    monkeypatch.setattr(runner, "jobs_of", lambda plan: jobs)
-    plan = read_plan(write(tmp_path))
-    board = runner.run_study(plan, jobs=1, show=lambda board: None)
+    board = runner.run_jobs(jobs, tmp_path, parallel=1, show=lambda board: None)
     assert [job.name for job in board.failed()] == ["first", "second"]
     assert all("a worker died" in job.error for job in board.failed())
 

@@ -12,14 +12,14 @@ from lacy.train import TrainConfig
 def test_all_problems_are_reported_at_once(data):
     config = TrainConfig(
         data=data, steps=5, epochs=1.0, batch_rows=6, grad_accum=4, rate_control="exact", lr=-1.0,
-        call_rate=1.5, betas=(0.9, 1.0), model="2m", init_from="a", fork=data, method="rho", keep=0,
+        call_rate=1.5, betas=(0.9, 1.0), model="2m", fork=data, method="rho", keep=0,
     )  # fmt: skip
     with pytest.raises(LacyError) as caught:
         config.check()
     assert caught.value.code == "E45"
     text = str(caught.value)
     words = ("steps and epochs", "does not split into 4", "rate_control exact", "lr is -1.0",
-             "betas", "call_rate is 1.5", "'2m'", "init_from and fork", "method rho",
+             "betas", "call_rate is 1.5", "'2m'", "model and fork", "method rho",
              "keep is 0")  # fmt: skip
     for word in words:
         assert word in text, word
@@ -76,12 +76,13 @@ def test_settings_and_schedule_load_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("name", ["data", "valid", "init_from"])
+@pytest.mark.parametrize("name", ["data", "valid", "model"])
 def test_a_run_never_begins_in_the_folder_it_reads_from(data, tmp_path, name):
     """The next lacy data mark would replace the folder, and the model in it."""
     out = tmp_path / "a" / ".." / "folder"
     (tmp_path / "a").mkdir()
-    given = {"data": data, name: tmp_path / "folder"}
+    (tmp_path / "folder").mkdir()
+    given = {"data": data, name: str(tmp_path / "folder")}
     assert TrainConfig(out=out, **given).problems() == [
         f"out is the folder of {name}, give one of its own"
     ]

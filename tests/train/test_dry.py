@@ -108,7 +108,7 @@ def test_the_assumed_sizes_are_the_defaults_of_data_mark():
     assert (defaults["vocab_size"], defaults["context"]) == DEFAULTS
 
 
-@pytest.mark.parametrize("changes", [{"steps": None, "epochs": 2.0}, {"init_from": "nowhere/x"}])
+@pytest.mark.parametrize("changes", [{"steps": None, "epochs": 2.0}, {"model": "nowhere/x"}])
 def test_settings_that_depend_on_data_still_need_them(config, tmp_path, changes):
     with pytest.raises(LacyError) as caught:
         dry_run(config(data=tmp_path / "nothing", **changes))

@@ -14,7 +14,7 @@ from lacy.model import load_model
 from lacy.run import read_metrics
 from lacy.train import dry_run, loop, train
 from lacy.train.checkpoint import checkpoints, newest, resume_candidates
-from lacy.train.setup import check_rate
+from lacy.train.choices import check_rate
 
 TIMES = ("seconds", "tokens_per_second")
 
@@ -151,8 +151,8 @@ def test_a_fork_decays_the_stable_checkpoint(config, tmp_path):
     result = train(fork)
     assert (result.step, result.finished) == (11, True)
     rates = [row["lr"] for row in metrics(result)]
-    assert rates == sorted(rates, reverse=True) and rates[0] < fork.lr
-    assert rates == pytest.approx([fork.lr * left for left in (5 / 6, 3 / 6, 1 / 6)])
+    assert rates == sorted(rates, reverse=True) and rates[0] < 3e-3
+    assert rates == pytest.approx([3e-3 * left for left in (5 / 6, 3 / 6, 1 / 6)])
 
 
 def test_fork_with_the_same_decay_is_the_run_itself(config, tmp_path):
@@ -164,7 +164,7 @@ def test_fork_with_the_same_decay_is_the_run_itself(config, tmp_path):
 
 def test_from_another_checkpoint_without_its_optimizer(config, tmp_path):
     base = train(config())
-    result = train(config(init_from=str(base.out), steps=2, lr=1e-9, out=tmp_path / "second"))
+    result = train(config(model=str(base.out), steps=2, lr=1e-9, out=tmp_path / "second"))
     assert result.step == 2
     for name, value in weights(result.out).items():
         torch.testing.assert_close(value, weights(base.out)[name], atol=1e-6, rtol=0)

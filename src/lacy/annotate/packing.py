@@ -178,7 +178,11 @@ def _tokenizer(
     """Load the tokenizer named in the settings, or train one on the texts."""
     begin = settings.begin_token
     if settings.tokenizer is not None:
-        return load_tokenizer(settings.tokenizer, begin=begin, notify=notify)
+        return load_tokenizer(
+            settings.tokenizer,
+            begin=begin,
+            notify=lambda why: notify(f"{why} (--begin-token chooses another)"),
+        )
     if begin is not None:
         why = "a tokenizer that is trained here uses one token as begin and end token"
         do = "omit it, or give a tokenizer with --tokenizer"

@@ -1,6 +1,7 @@
 from .calibration import Calibration, calibrate, truncate_document
 from .chat import ChatRefused, control_tokens, render_chat
 from .engine import Engine
+from .gate_entropy import GateEntropy, log_entropy
 from .guesses import GuessTracker, guessed_ranges
 from .hosted_model import Hosted, connect
 from .loop import DecodeLoop
@@ -16,8 +17,9 @@ from .opening import (
     split_policy,
     trained_not_to_call,
 )
-from .policy import Budget, Never, Oracle, Policy, Random, Threshold, parse_policy
-from .questions import question_hint
+from .policy import Budget, Never, Oracle, Policy, Random, Threshold
+from .policy_text import parse_policy
+from .questions import Question, question_hint, question_in
 from .rank import MAX_TOKEN_CHARACTERS
 from .scores import ScoredSpan, Scorer, TokenScore
 from .sequence import TextSequence
@@ -47,12 +49,14 @@ __all__ = [
     "DecodeLoop",
     "DecodeStep",
     "Engine",
+    "GateEntropy",
     "GuessTracker",
     "Hosted",
     "Never",
     "Offer",
     "Oracle",
     "Policy",
+    "Question",
     "Random",
     "ScoredSpan",
     "Scorer",
@@ -74,12 +78,14 @@ __all__ = [
     "guessed_ranges",
     "is_address",
     "legend",
+    "log_entropy",
     "model_name",
     "open_engine",
     "open_model",
     "parse_policy",
     "printable",
     "question_hint",
+    "question_in",
     "read_along",
     "receipt",
     "render_answer",

@@ -65,6 +65,15 @@ class Backend(Protocol):
         """Set the ``next_token`` of sequences for which it is not known yet."""
         ...
 
+    def first_logps(
+        self, sequences: Sequence[TextSequence], candidates: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[float]] | None:
+        """Return the log-probability of each candidate's first token, an upper bound of its score.
+
+        None if it is not known without a request to a server.
+        """
+        ...
+
     async def score(
         self,
         sequences: Sequence[TextSequence],
@@ -77,6 +86,17 @@ class Backend(Protocol):
             sequences: active sequences.
             candidates: for each sequence, the tokens of its candidates.
             ends: tokens that count as the end of a candidate; None for all but ``<CALL>``.
+        """
+        ...
+
+    async def score_texts(
+        self, texts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Return the log-likelihood (nats, without ``<CALL>``) of continuations of other texts.
+
+        Args:
+            texts: any texts; they have nothing to do with the active sequences.
+            continuations: for each text, its possible continuations.
         """
         ...
 

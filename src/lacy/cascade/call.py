@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lacy.cascade.backend import Backend
-from lacy.cascade.rank import (
-    best_index,
-    min_score,
-    nan_as_lowest,
-    rank,
-    tokenize_candidates,
-)
+from lacy.cascade.policy import nan_as_lowest
+from lacy.cascade.pruning import best_index
+from lacy.cascade.rank import min_score, rank, rank_by_reading, tokenize_candidates
+from lacy.cascade.reader import sentences_of
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
+from lacy.cascade.settings import EngineSettings
+from lacy.cascade.whole_values import fitting_candidates, new_candidates
 from lacy.corpus import TokenText
 from lacy.types import Reply, Request, Span, Unit
 
@@ -25,7 +24,12 @@ def request_of(sequence: TextSequence) -> Request:
     """Return the request to the source for a sequence."""
     engine = sequence.engine
     tokens = engine.token_text.name if engine.unit == "token" else ""
-    return Request(sequence.text, engine.unit, sequence.subject, sequence.stream, tokens)
+    text, question = sequence.text, sequence.question
+    if question is not None:  # without the chat template's control tokens and system prompt
+        own = question.opening() if sequence.asks else text[sequence.prompt_length :]
+        text = "\n\n".join(filter(None, (question.shown, own)))
+    asked = question.text if question is not None and sequence.asks else ""
+    return Request(text, engine.unit, sequence.subject, sequence.stream, tokens, asked)
 
 
 async def call_outcomes(
@@ -44,27 +48,65 @@ async def call_outcomes(
     """
     engine = sequences[0].engine
     if engine.hosted is not None and (names := engine.hosted.special_names):
-        replies = [_without_special_names(reply, names) for reply in replies]
+        replies = [without_special_names(reply, names) for reply in replies]
+    said = [
+        sentences_of(r.candidates, engine.token_text, engine.read) if engine.reader else ""
+        for r in replies
+    ]
+    if engine.unit == "value":
+        replies = [_new_and_whole(s, r) for s, r in zip(sequences, replies, strict=True)]
     groups = [
         tokenize_candidates(reply.candidates, engine.token_text, backend.context - len(s.ids))
         for s, reply in zip(sequences, replies, strict=True)
     ]
     ranked = [n for n, r in enumerate(replies) if groups[n] and (r.ranked or len(groups[n]) > 1)]
-    scores = await rank(
-        backend, [sequences[n] for n in ranked], [groups[n] for n in ranked], engine.reference
-    )
-    scores_of = dict(zip(ranked, scores, strict=True))
+    unread = [n for n in ranked if not said[n]]
+    options = [groups[n] for n in unread]
+    limits = None  # an observer shows all scores
+    if engine.observer is None:
+        limits = [
+            [min_score(o.candidate, engine.abstain, engine.kinds) for o in g] for g in options
+        ]
+    scores = await rank(backend, [sequences[n] for n in unread], options, engine.reference, limits)
+    scores_of: dict[int, Sequence[float | None]] = dict(zip(unread, scores, strict=True))
+    for n in ranked:
+        if said[n]:
+            scores_of[n] = rank_by_reading(sequences[n], said[n], groups[n])
     outcomes = []
     for n, (sequence, reply, span) in enumerate(zip(sequences, replies, spans, strict=True)):
         span = replace(span, cost=reply.cost, seconds=reply.seconds, fault=reply.fault)
         scored = scores_of.get(n)
-        outcome = _outcome(sequence, reply, groups[n], scored, span)
+        outcome = _outcome(sequence, reply, groups[n], scored, span, read=bool(said[n]))
         score_tuple = None if scored is None else tuple(scored)
         outcomes.append(replace(outcome, offered=tuple(groups[n]), scores=score_tuple))
     return outcomes
 
 
-def _without_special_names(reply: Reply, names: Sequence[str]) -> Reply:
+def _new_and_whole(sequence: TextSequence, reply: Reply) -> Reply:
+    """Remove candidates that the text already states, or that would break up a number."""
+    engine, candidates = sequence.engine, reply.candidates
+    if not candidates:
+        return reply
+    if reply.ranked:
+        candidates = new_candidates(sequence.text[sequence.stated_from :], candidates)
+        if not candidates:
+            why = f"the text already states {_all_of(len(reply.candidates))}"
+            return replace(reply, candidates=(), error=why)
+    if engine.hosted is None:  # a server may not have reported the SLM's own token yet
+        own = engine.token_text.bytes_of(sequence.next_token)
+        candidates = fitting_candidates(sequence.text, own, candidates)
+    if not candidates:
+        return replace(
+            reply, candidates=(), error="no value completes the word or number in the text"
+        )
+    return replace(reply, candidates=candidates)
+
+
+def _all_of(count: int) -> str:
+    return f"all {count} values" if count > 1 else "its one value"
+
+
+def without_special_names(reply: Reply, names: Sequence[str]) -> Reply:
     """Remove candidates with names of special tokens, which a server would not read as text."""
     candidates = [c for c in reply.candidates if not any(name in c.text for name in names)]
     if len(candidates) == len(reply.candidates):
@@ -77,8 +119,10 @@ def _outcome(
     sequence: TextSequence,
     reply: Reply,
     options: list[TokenizedCandidate],
-    scores: list[float] | None,
+    scores: Sequence[float | None] | None,
     span: Span,
+    *,
+    read: bool,
 ) -> CallOutcome:
     """Decide how one call ends.
 
@@ -88,25 +132,26 @@ def _outcome(
         options: the candidates that fit into the context.
         scores: their scores if they were ranked.
         span: the span of the call so far.
+        read: True if the scores are log-probabilities after reading.
     """
     if reply.error or not reply.candidates:
-        return _unanswered(span, reply.error or "source had no answer")
+        return unanswered(span, reply.error or "source had no answer")
     if not options:
-        return _unanswered(span, "no room for the answer in the context", stop=True)
+        return unanswered(span, "no room for the answer in the context", stop=True)
     engine, best, note, limit = sequence.engine, 0, "", None
     if scores is not None:
         best = best_index(scores)
-        limit = min_score(options[best].candidate, engine.abstain, engine.kinds)
-        if nan_as_lowest(scores[best]) < limit:
-            why = f"{_none_fits(len(scores))} (best score {scores[best]:.1f} < {limit:.1f})"
-            return replace(_unanswered(span, why), limit=limit)
-        note = f"; {_fits_best(len(scores))} (score {scores[best]:.1f})"
+        limit = _limit(engine, options[best], read=read)
+        score = scores[best]
+        if score is None or nan_as_lowest(score) < limit:
+            return replace(unanswered(span, _none_fits(len(scores))), limit=limit)
+        note = f"; {_fits_best(len(scores))} (score {score:.1f})"
     option = options[best]
     if scores is not None and engine.unit != "value":
         option = _cut(option, engine.unit, engine.token_text)
     if sequence.generated + len(option.tokens) > sequence.limit:
         # Do not cut the value: half of it would be a wrong fact.
-        return replace(_unanswered(span, "no room for the answer", stop=True), limit=limit)
+        return replace(unanswered(span, "no room for the answer", stop=True), limit=limit)
     assert engine.source is not None  # it replied
     span = replace(
         span,
@@ -116,6 +161,12 @@ def _outcome(
         evidence=option.candidate.evidence,
     )
     return CallOutcome(option, span, limit=limit)
+
+
+def _limit(engine: EngineSettings, option: TokenizedCandidate, *, read: bool) -> float:
+    """Return the minimum score for an option to be used."""
+    choice = engine.choice if read else None
+    return min_score(option.candidate, engine.abstain, engine.kinds, choice)
 
 
 def _cut(option: TokenizedCandidate, unit: Unit, token_text: TokenText) -> TokenizedCandidate:
@@ -149,7 +200,7 @@ def _none_fits(count: int) -> str:
     return f"none of {count} values fits" if count > 1 else "its one value does not fit"
 
 
-def _unanswered(span: Span, why: str, *, stop: bool = False) -> CallOutcome:
+def unanswered(span: Span, why: str, *, stop: bool = False) -> CallOutcome:
     """Return the outcome of a call without an answer."""
     reason = f"{span.reason}; {why}" if span.reason else why
     return CallOutcome(None, replace(span, reason=reason), stop)

@@ -16,6 +16,7 @@ from lacy._require import require_at_least
 from lacy.cascade.event_loop import outside_loops, submit_to
 from lacy.cascade.local import PREFILL, LocalBackend
 from lacy.cascade.loop import DecodeLoop, Submit
+from lacy.cascade.questions import Question
 from lacy.cascade.sequence import TextSequence
 from lacy.cascade.settings import EngineSettings
 from lacy.errors import LacyError
@@ -46,6 +47,13 @@ class Engine(EngineSettings):
             starts afresh, so that its result does not depend on earlier ones.
         calibration: the calibration of this model (``calibrate``), with reference log-likelihoods
             for ranking and signals that a budget starts from.
+        read: maximum number of tokens of a source's own sentences that the model reads before it
+            ranks its values; by default 320, or 0 for a model that lacy trained from nothing. A
+            model behind a server does not read.
+        choice: how candidates are chosen after reading; by default with fitted coefficients.
+
+        unknown: what an answer in a chat says where no source has the fact that the question asks
+            for; if empty, the model answers in its own words.
 
     Attributes:
         notes: sentences that explain what ``open_engine`` chose.
@@ -121,6 +129,7 @@ class Engine(EngineSettings):
         subject: str | None,
         limit: int,
         prompt_ids: Sequence[int] = (),
+        question: Question | None = None,
     ) -> TextSequence:
         """Return a sequence that continues a prompt, for ``DecodeLoop.add``.
 
@@ -130,6 +139,8 @@ class Engine(EngineSettings):
             subject: who or what the text is about, if known.
             limit: maximum number of generated tokens.
             prompt_ids: the prompt's token ids, if a chat template produced them.
+            question: the user's message in a chat; if it asks for a value, the source is asked
+                before the first word.
 
         Raises:
             LacyError: E63 for an empty prompt if the tokenizer has no begin token, E91 for a prompt
@@ -149,7 +160,9 @@ class Engine(EngineSettings):
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
         return TextSequence(
             self, number, next(self._streams), subject, ids, prompt, limit,
-            self.token_text.stream(), generator, implied=len(begin),
+            self.token_text.stream(), generator, implied=len(begin), question=question,
+            # A chat's question may name the value that answers it.
+            stated_from=len(prompt) if prompt_ids else 0,
         )  # fmt: skip
 
     def loop(

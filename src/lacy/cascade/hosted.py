@@ -19,9 +19,11 @@ from typing import Any, Literal, TypeVar
 from lacy.cascade.hosted_model import Hosted
 from lacy.cascade.hosted_scores import HostedScores, log_likelihood, margin_of
 from lacy.cascade.hosted_server import FORBIDDEN, HostedRequest, HostedToken
+from lacy.cascade.hosted_values import without_beginning
 from lacy.cascade.loop import Wait
 from lacy.cascade.policy import Always, Never, Oracle, Threshold
 from lacy.cascade.sequence import TextSequence
+from lacy.cascade.whole_values import forbidden_beginning
 from lacy.errors import LacyError
 from lacy.remote import LoopThread
 
@@ -41,13 +43,14 @@ CallMode = Literal["alone", "stops", "ahead"]
 (ahead)."""
 
 
-def mode_of(sequence: TextSequence) -> CallMode:
-    """Return who decides on a sequence's calls."""
+def mode_of(sequence: TextSequence, gated: bool = False) -> CallMode:
+    """Return who decides on a sequence's calls; ``gated`` if ``<CALL>`` is a separate gate."""
     engine, policy = sequence.engine, sequence.engine.policy
     if isinstance(policy, Never):
         return "alone"
-    if isinstance(policy, Threshold) and policy.signal == "margin" and engine.temperature == 0:
-        return "stops" if abs(policy.limit) < -FORBIDDEN else "ahead"  # the largest bias
+    if isinstance(policy, Threshold) and policy.signal == "margin" and not gated:
+        fits = abs(policy.limit) < -FORBIDDEN  # the largest bias
+        return "stops" if fits and engine.temperature == 0 else "ahead"
     return "ahead"
 
 
@@ -111,7 +114,8 @@ class HostedBackend:
     def add(self, sequences: Sequence[TextSequence]) -> None:
         """Add new sequences."""
         for sequence in sequences:
-            self._texts[id(sequence)] = _Text(sequence, mode_of(sequence))
+            gated = self._server.reference_id is not None
+            self._texts[id(sequence)] = _Text(sequence, mode_of(sequence, gated))
         self.advance()
 
     def ready(self) -> tuple[list[TextSequence], HostedScores]:
@@ -137,11 +141,17 @@ class HostedBackend:
             try:
                 tokens = await Wait(future)
                 text.tokens.extend(tokens)
+                self._keep_value_whole(text)
             except LacyError as error:
                 text.sequence.fail(error)
         for text in texts:
             if (token := self._own(text)) is not None:
                 text.sequence.next_token, text.sequence.next_text = token.token, token.text
+
+    def first_logps(
+        self, sequences: Sequence[TextSequence], candidates: Sequence[Sequence[Sequence[int]]]
+    ) -> None:
+        """Return None, because the server reports only the likeliest tokens."""
 
     async def score(
         self,
@@ -161,6 +171,23 @@ class HostedBackend:
             [log_likelihood(next(scored), tokens, self._server, ends) for tokens in group]
             for group in candidates
         ]
+
+    async def score_texts(
+        self, texts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Score all continuations concurrently, with one or two requests each."""
+        begin = [] if self._server.begin_id is None else [self._server.begin_id]
+        encoder, jobs = self._server.token_text, []
+        for text, group in zip(texts, continuations, strict=True):
+            ids = begin + encoder.encode(text)
+            for tokens in map(encoder.encode_continuation, group):
+                jobs.append((ids[-(self.context - len(tokens) - 1) :], text, tokens, False))
+        scored = await Wait(self._submit(self._server.score_texts(jobs)))
+        logps = iter(
+            log_likelihood(found[: len(tokens)], tokens, self._server, None)
+            for found, (_, _, tokens, _) in zip(scored, jobs, strict=True)
+        )
+        return [[next(logps) for _ in group] for group in continuations]
 
     def applied(self, sequence: TextSequence, answered: bool) -> None:
         """Remove the tokens that were appended; after an answer, remove all tokens."""
@@ -238,6 +265,7 @@ class HostedBackend:
                 text.sequence.fail(failure)  # type: ignore[arg-type]  # it is never a KeyboardInterrupt
         if text.sequence.done or not text.tokens:
             return False
+        self._keep_value_whole(text)
         sequence = text.sequence
         needs_own = sequence.engine.at == "word" or not sequence.may_call
         if needs_own and self._own(text) is None:
@@ -252,6 +280,20 @@ class HostedBackend:
         if len(text.tokens) <= called:
             return None
         return text.tokens[called]
+
+    def _keep_value_whole(self, text: _Text) -> None:
+        """Replace an own next token that would continue a borrowed word or number.
+
+        It becomes the likeliest reported token that does not; tokens after it are discarded.
+        """
+        beginning, own = forbidden_beginning(text.sequence), self._own(text)
+        if not beginning or own is None:
+            return
+        replaced = without_beginning(own, beginning, self._server)
+        if replaced is not own:
+            call = [text.tokens[0]] if text.tokens[0] is not own else []
+            text.stop()
+            text.tokens = deque([*call, replaced])
 
     def _next_in_order(self, texts: list[_Text]) -> list[_Text]:
         """Hold back texts that share a budget with a shorter text, or with one that is not ready.
@@ -281,9 +323,10 @@ class HostedBackend:
         head, policy = text.tokens[0], text.sequence.engine.policy
         if text.mode == "alone" or (text.mode == "stops" and head.token != self._hosted.call_id):
             return None
-        margin = margin_of(head, self._hosted.call_id)
+        unspoken = self._server.unspoken
+        margin = margin_of(head, *unspoken) if unspoken else -math.inf
         reads_call = policy.signal in ("margin", "p_call") and text.sequence.may_call
-        if reads_call and self._hosted.call_id not in head.top:
+        if reads_call and any(n not in head.top for n in unspoken):
             self._hosted.guessed += 1
         # The server compared exact logits, so the margin is above the limit.
         if text.mode == "stops":

@@ -19,6 +19,11 @@ from lacy.types import CALL_TOKEN
 PROBE = "In 1879 she'll  owe $1,234.50 — naïve?\n\n\t東京 x_y"
 """A text for comparing tokenizers: both sides must split it into the same number of tokens."""
 
+_NO_GATE = (
+    "the model's <CALL> is a separate gate, which only llama.cpp's own server reports, for a file "
+    "written by lacy export --to gguf"
+)
+
 NO_LIMIT = 1 << 30
 """Value of ``context`` for a model without a known limit."""
 
@@ -67,10 +72,10 @@ class Hosted:
             LacyError: E92, it does not.
         """
         why = ""
-        if policy.signal == "entropy":
+        if policy.signal in ("entropy", "gate+entropy"):
             why = "it reports only the likeliest tokens, but entropy needs all"
         elif self.gate == "sigmoid" and policy.signal in ("margin", "p_call"):
-            why = "the model's <CALL> is a separate gate, which the server does not report"
+            why = _NO_GATE if self.server.reference_id is None else ""
         if why:
             raise LacyError("E92", policy=policy, why=why)
 
@@ -152,7 +157,10 @@ async def _probe(server: CompletionServer) -> int | None:
     # No retries: some servers fail on token ids, and that is what the probe finds out.
     retries, server.client.retries = server.client.retries, Retries(0)
     try:
-        server.client.model, longest = _served_model(server.client, await server.client.models())
+        served = _served_model(server.client, await server.client.models())
+        server.client.model = str(served["id"])
+        facts = served.get("meta") or {}
+        longest = served.get("max_model_len") or facts.get("n_ctx")
         ids = server.token_text.encode(PROBE)
         ids = ids if server.begin_id is None else [server.begin_id, *ids]
         try:
@@ -161,6 +169,9 @@ async def _probe(server: CompletionServer) -> int | None:
             by_id = str((logprobs.get("tokens") or [""])[0]).startswith("token_id:")
             if "content" in logprobs:
                 server.dialect = "llama"
+                # The exported file of a model with a separate gate has one token more.
+                if facts.get("n_vocab") == server.vocab_size + 1:
+                    server.reference_id = server.vocab_size
         except RemoteError as error:
             if not error.status:
                 raise
@@ -172,7 +183,7 @@ async def _probe(server: CompletionServer) -> int | None:
             server.client.concurrency = 1  # these servers compute one text after the other
             _find_texts(server)
             await _check_tokens(server, len(ids))
-        return longest
+        return longest if isinstance(longest, int) else None
     except RemoteError as error:
         raise server.no_answer(error) from None
     finally:
@@ -209,8 +220,8 @@ async def _check_tokens(server: CompletionServer, own_length: int) -> None:
         raise LacyError("E91", url=server.url, why="it gives no log-probabilities", do=do)
 
 
-def _served_model(client: OpenAIClient, models: list[dict[str, Any]]) -> tuple[str, int | None]:
-    """Return the server's name of the requested model, and the model's maximum length."""
+def _served_model(client: OpenAIClient, models: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the server's description of the requested model."""
     requested, names = client.model, [str(model.get("id", "")) for model in models]
     short_names = list(map(_short_name, names))
     if requested in names:
@@ -222,9 +233,7 @@ def _served_model(client: OpenAIClient, models: list[dict[str, Any]]) -> tuple[s
     else:
         do = f"name one of: {', '.join(names) or '(none)'}"
         raise LacyError("E91", url=client.url, why=f"it has no model {requested!r}", do=do)
-    model = models[place]
-    longest = model.get("max_model_len") or (model.get("meta") or {}).get("n_ctx")
-    return names[place], longest if isinstance(longest, int) else None
+    return {**models[place], "id": names[place]}
 
 
 def _short_name(name: str) -> str:

@@ -18,10 +18,18 @@ from lacy.corpus import TokenText
 from lacy.sources import continuation
 
 
-def margin_of(step: HostedToken, call_id: int | None) -> float:
-    """Return the ``<CALL>`` margin, or an upper bound if ``<CALL>`` was not reported."""
+def margin_of(step: HostedToken, call_id: int | None, reference_id: int | None = None) -> float:
+    """Return the ``<CALL>`` margin, or an upper bound if ``<CALL>`` was not reported.
+
+    With a reference, which makes a separate gate readable, the margin is the gate's logit. If the
+    reference was not reported either, some text is nearly certain, and the margin is -inf.
+    """
     if call_id is None or not step.top:
         return -math.inf
+    if reference_id is not None:
+        if reference_id in step.top:
+            return step.top.get(call_id, step.floor) - step.top[reference_id]
+        return step.top[call_id] - step.floor if call_id in step.top else -math.inf
     others = [logp for token, logp in step.top.items() if token != call_id]
     best = max(others, default=step.floor)
     return step.top.get(call_id, step.floor) - best if best > -math.inf else math.inf
@@ -57,16 +65,18 @@ class HostedScores:
 
     def signals(self, rows: Sequence[int]) -> SignalBatch:
         """Return the signals of some sequences, for policies."""
-        steps, call_id = [self.heads[row] for row in rows], self.hosted.call_id
+        steps, server = [self.heads[row] for row in rows], self.hosted.server
+        margin = np.array([self.margins[row] for row in rows], dtype=np.float64)
 
         def compute(by: str) -> NDArray[np.float64]:
+            if by == "p_call" and server.reference_id is not None:
+                return 1.0 / (1.0 + np.exp(-margin))
             if by == "p_call":
-                return np.array([_p_call(step, call_id) for step in steps])
+                return np.array([_p_unspoken(step, server) for step in steps])
             if by != "top2":
                 raise ValueError(f"a server does not report {by!r}")
-            return np.array([_top2(step, call_id) for step in steps])
+            return np.array([_top2(step, server) for step in steps])
 
-        margin = np.array([self.margins[row] for row in rows], dtype=np.float64)
         return SignalBatch(margin, [0] * len(rows), lambda row: "", compute)
 
 
@@ -112,36 +122,41 @@ def log_likelihood(
         server: the server.
         ends: tokens that may follow; None for all but ``<CALL>``.
     """
-    total, call_id = 0.0, server.call_id
+    total = 0.0
     for token, place in zip(tokens, scored, strict=False):
         # The first token of an empty text has no likelihood; it counts as 0 for all candidates.
-        total += place.top.get(token, place.floor if place.top else 0.0) - _not_call(place, call_id)
+        total += place.top.get(token, place.floor if place.top else 0.0) - _spoken(place, server)
     if len(scored) <= len(tokens):
         return total
     end = scored[len(tokens)]
+    gated = server.reference_id is not None
     if ends is None:
-        return total + _not_call(end, call_id)
-    end_logps = [end.top[token] for token in ends if token in end.top and token != call_id]
+        return total + (0.0 if gated else _spoken(end, server))
+    unspoken = server.unspoken
+    end_logps = [end.top[token] for token in ends if token in end.top and token not in unspoken]
     unreported = 1.0 - math.fsum(map(math.exp, end.top.values()))
     p_end = math.fsum(map(math.exp, end_logps))
     if server.dialect == "text" and any(n in ends for n in server.ends):
         # These servers never report the end of text, so it is in the rest.
         p_end += max(0.0, unreported)
+    total -= _spoken(end, server) if gated else 0.0  # a gate does not compete with other tokens
     return total + (math.log(p_end) if p_end > 0 else end.floor)
 
 
-def _p_call(token: HostedToken, call_id: int | None) -> float:
-    logp = token.top.get(call_id) if call_id is not None else None
-    return 0.0 if logp is None else min(1.0, math.exp(logp))
+def _p_unspoken(token: HostedToken, server: CompletionServer) -> float:
+    """Return the probability of ``<CALL>`` and its reference, as far as they were reported."""
+    logps = [token.top[n] for n in server.unspoken if n in token.top]
+    return min(1.0, math.fsum(map(math.exp, logps)))
 
 
-def _not_call(token: HostedToken, call_id: int | None) -> float:
-    """Return log p(no call) at this token."""
-    return math.log1p(-min(_p_call(token, call_id), 1.0 - 1e-12))
+def _spoken(token: HostedToken, server: CompletionServer) -> float:
+    """Return the log-probability of all text tokens together."""
+    return math.log1p(-min(_p_unspoken(token, server), 1.0 - 1e-12))
 
 
-def _top2(token: HostedToken, call_id: int | None) -> float:
-    """Return the log-probability difference of the two likeliest tokens other than ``<CALL>``."""
-    others = sorted((v for n, v in token.top.items() if n != call_id), reverse=True)
+def _top2(token: HostedToken, server: CompletionServer) -> float:
+    """Return the log-probability difference of the two likeliest text tokens."""
+    unspoken = server.unspoken
+    others = sorted((v for n, v in token.top.items() if n not in unspoken), reverse=True)
     others += [token.floor] * (2 - len(others))
     return others[0] - others[1] if others[1] > -math.inf else math.inf

@@ -3,8 +3,9 @@
 There are three dialects of OpenAI's completions API; in each, the server stops at ``<CALL>``:
 
 - *ids* (vLLM): prompts are token ids, and tokens are reported as ids, including the end of text.
-- *llama* (llama.cpp's own server): the same in other fields. It cannot score given tokens, but it
-  reports the likelihood of a token that a bias forces, so each token takes one request.
+- *llama* (llama.cpp's own server): the same in other fields; ``<CALL>`` is an end token of the
+  GGUF file. It cannot score given tokens, but it reports the likelihood of a token that a bias
+  forces, so each token takes one request.
 - *text* (llama.cpp's Python server): prompts are text, which the server tokenizes. Tokens are
   reported as text, so there is no likelihood for the end of text and for tokens that are only a
   part of a character.
@@ -85,6 +86,7 @@ class CompletionServer:
         vocab_size: number of tokens.
         top: number of the likeliest tokens to request; vLLM allows 20 by default.
         other_ends: further token ids that end a text.
+        reference_id: token id of ``<CALL_REFERENCE>`` (``lacy.model.gguf_gate``); None for none.
     """
 
     client: OpenAIClient
@@ -95,6 +97,7 @@ class CompletionServer:
     vocab_size: int
     top: int = 20
     other_ends: frozenset[int] = frozenset()
+    reference_id: int | None = None
     dialect: Dialect = field(default="ids", init=False)
     ids: dict[str, int] = field(default_factory=dict, init=False)
     """Token ids by text, for the dialect *text*."""
@@ -108,6 +111,11 @@ class CompletionServer:
     def url(self) -> str:
         """The server's base address."""
         return self.client.url
+
+    @property
+    def unspoken(self) -> tuple[int, ...]:
+        """The ids of the tokens that are never text: ``<CALL>`` and its reference."""
+        return tuple(n for n in (self.call_id, self.reference_id) if n is not None)
 
     @property
     def ends(self) -> list[int]:
@@ -282,8 +290,10 @@ class CompletionServer:
         calls = [] if self.call_id is None else [self.call_id]
         if self.dialect == "ids" and (calls or self.other_ends):
             body["stop_token_ids"] = [*calls, *sorted(self.other_ends)]
-        elif calls:
+        elif calls and self.dialect == "text":
             body["stop"] = [CALL_TOKEN]
+        if self.dialect == "llama" and request.temperature == 0:
+            body["top_k"] = 1  # so that the server does not sort the whole vocabulary
         return body
 
     def _scoring_body(self, ids: Sequence[int], text: str) -> dict[str, Any]:
@@ -313,19 +323,20 @@ class CompletionServer:
 
     def _stop_call(self, choice: Mapping[str, Any]) -> int | None:
         """Return the id of ``<CALL>`` if the server stopped at it without reporting the token."""
-        # It reports an end of text as a token, so it stopped at the text <CALL>.
-        if self.dialect == "llama":
-            return self.call_id
         return self.call_id if choice.get("stop_reason") == self.call_id else None
 
     def _tokens_of(self, choice: Mapping[str, Any], before: str) -> list[HostedToken]:
         """Return the tokens of an answer; ``before`` is the prompt, or "" if that is echoed."""
         reported = choice.get("logprobs") or {}
         if self.dialect == "llama":
-            return [
+            places = reported.get("content") or []
+            own = [
                 _token(place["id"], _by_id(place["top_logprobs"]), place["logprob"])
-                for place in reported.get("content") or []
+                for place in places
             ]
+            # In a file that lacy did not write, <CALL> may not be an end token.
+            calls = [n for n, token in enumerate(own) if token.token == self.call_id]
+            return own[: calls[0] + 1] if calls else own
         names, tops = reported.get("tokens") or [], reported.get("top_logprobs") or []
         logps = reported.get("token_logprobs") or []
         tokens_reported = list(zip(names, tops, logps, strict=True))

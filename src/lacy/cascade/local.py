@@ -18,8 +18,8 @@ from lacy.cascade.sampling import choose_own_tokens
 from lacy.cascade.scores import Scorer, TokenScore, token_scores
 from lacy.cascade.sequence import TextSequence
 from lacy.cascade.settings import EngineSettings
-from lacy.cascade.signals import step_signals, without_call
-from lacy.model import Decoder
+from lacy.cascade.signals import step_signals
+from lacy.model import Decoder, new_decoder, without_call
 
 PREFILL = 256
 """Maximum number of prompt tokens per step, so that a long prompt does not delay other texts."""
@@ -47,7 +47,9 @@ class LocalScores:
         whole = len(rows) == len(self.greedy)
         logits_AV = self.logits_RV if whole else self.logits_RV[list(rows)]
         engine, none = self.engine, [0] * len(rows)
-        return step_signals(logits_AV, engine.call_id, none, lambda row: "", engine.gate)
+        return step_signals(
+            logits_AV, engine.call_id, none, lambda row: "", engine.gate, engine.gate_entropy
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,12 @@ class LocalBackend:
     async def find_own_tokens(self, sequences: Sequence[TextSequence]) -> None:
         """Do nothing, because ``ready`` has set them."""
 
+    def first_logps(
+        self, sequences: Sequence[TextSequence], candidates: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[float]]:
+        """Return the log-probability of each candidate's first token, from the logits at hand."""
+        return self._active.decoder.first_logps(self._rows(sequences), candidates)
+
     async def score(
         self,
         sequences: Sequence[TextSequence],
@@ -123,9 +131,20 @@ class LocalBackend:
         ends: Sequence[int] | None,
     ) -> list[list[float]]:
         """Score candidates in as few forward passes as memory allows."""
-        row_of = {id(sequence): row for row, sequence in enumerate(self._active.sequences)}
-        rows = [row_of[id(sequence)] for sequence in sequences]
+        rows = self._rows(sequences)
         return self._active.decoder.score(rows, candidates, whole=True, ends=ends)
+
+    async def score_texts(
+        self, texts: Sequence[str], continuations: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Read all texts together, then score the continuations of each as one tree."""
+        engine, decoder = self._engine, self._new_decoder()
+        begin = [] if engine.begin_id is None else [engine.begin_id]
+        encode = engine.token_text.encode_continuation
+        groups = [[encode(text) for text in group] for group in continuations]
+        room = self.context - max(len(tokens) for group in groups for tokens in group) - len(begin)
+        decoder.read([begin + engine.token_text.encode(text)[-room:] for text in texts])
+        return decoder.score(range(len(texts)), groups)
 
     def applied(self, sequence: TextSequence, answered: bool) -> None:
         """Do nothing, because the next pass reads the new tokens."""
@@ -175,8 +194,13 @@ class LocalBackend:
     def close(self) -> None:
         """Do nothing."""
 
+    def _rows(self, sequences: Sequence[TextSequence]) -> list[int]:
+        """Return the rows of active sequences in the decoder."""
+        row_of = {id(sequence): row for row, sequence in enumerate(self._active.sequences)}
+        return [row_of[id(sequence)] for sequence in sequences]
+
     def _new_decoder(self) -> Decoder:
-        return Decoder(self._engine.model, call_id=self._engine.call_id)
+        return new_decoder(self._engine.model, call_id=self._engine.call_id)
 
     def _keep(self, keep: Callable[[TextSequence], bool]) -> None:
         """Remove the active sequences for which ``keep`` returns False."""

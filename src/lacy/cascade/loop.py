@@ -12,12 +12,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Generic, TypeVar
 
+from lacy.cascade.answering import outcomes_of
 from lacy.cascade.backend import Backend, NextScores
-from lacy.cascade.call import NO_SOURCE, call_outcomes, request_of
+from lacy.cascade.call import NO_SOURCE, request_of
 from lacy.cascade.policy import Decision, Never, SignalBatch
 from lacy.cascade.sampling import begins_word
 from lacy.cascade.sequence import CallOutcome, TextSequence
@@ -29,6 +30,9 @@ T = TypeVar("T")
 
 Submit = Callable[[Coroutine[Any, Any, list[Reply]]], Future[list[Reply]]]
 """Starts a coroutine that asks a source and returns the future of its replies."""
+
+QUESTION_REASON = "the question asks for a fact"
+"""Why a source is asked before the first word of an answer."""
 
 GRACE = 0.002
 """Seconds that the loop waits for a source before it sets sequences aside, which costs more than
@@ -191,6 +195,8 @@ class DecodeLoop:
             sequence = sequences[n]
             if sequence.done:  # its policy failed, or another thread has cancelled it
                 continue
+            if sequence.asks:
+                decision = replace(decision, call=True, reason=QUESTION_REASON)
             if (observer := sequence.engine.observer) is not None and scores.logits_RV is not None:
                 observer.decided([sequence], scores.logits_RV[n : n + 1], [decision])
             if decision.call:
@@ -238,7 +244,7 @@ class DecodeLoop:
         if not active:
             return
         sequences = [sequences[n] for n in active]
-        outcomes = await call_outcomes(
+        outcomes = await outcomes_of(
             self.backend, sequences, [replies[n] for n in active], [spans[n] for n in active]
         )
         calls = list(zip(sequences, outcomes, strict=True))

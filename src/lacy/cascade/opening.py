@@ -14,13 +14,28 @@ from typing import Any, TypeAlias
 from lacy.cascade.calibration import Calibration, calibrate, truncate_document
 from lacy.cascade.engine import Engine
 from lacy.cascade.hosted_model import Hosted, connect
-from lacy.cascade.policy import Never, Policy, Threshold, parse_policy
-from lacy.model import context_of, load_model
+from lacy.cascade.policy import Budget, Never, Policy, Threshold
+from lacy.cascade.policy_text import parse_policy
+from lacy.cascade.reader import can_read
+from lacy.cascade.settings import RAW_ENTROPY
+from lacy.errors import LacyError
+from lacy.model import (
+    Gate,
+    Precision,
+    context_of,
+    gate_of,
+    load_model,
+    set_precision,
+    taught_to_call,
+)
 from lacy.sources import DEFAULT_TIMEOUT, Source, open_sources, wrapped_sources
 from lacy.types import Document
 
 CALIBRATION_TEXTS = 100
 """Default number of texts that a model is calibrated on."""
+
+READER_TEXTS, READER_LENGTH = 20, 160
+"""Maximum number of texts, and of tokens of each, that a model which reads is calibrated on."""
 
 CHAIN_SHARE = 5 / 6
 """Share of the timeout that a chain of sources may use, so that it replies before the timeout."""
@@ -36,6 +51,8 @@ def open_engine(
     *,
     calibration: Calibration | int | None = CALIBRATION_TEXTS,
     tokenizer: str | Path | None = None,
+    begin: str | None = None,
+    dtype: Precision = "fp32",
     cache: str | Path | None = None,
     prices: Sequence[str] = (),
     timeout: float | None = DEFAULT_TIMEOUT,
@@ -53,51 +70,70 @@ def open_engine(
         calibration: a calibration, or the number of the sources' texts to calibrate on (see
             ``calibrate_on_sources``); 0 or None for none.
         tokenizer: local folder of the tokenizer of a model on a server.
+        begin: the token that begins every text; by default lacy's choice (see ``load_model``).
+        dtype: precision of the weights of a local model (see ``lacy.model.set_precision``).
         cache: file that caches the answers of language models.
         prices: prices of language models, as in ``lacy.sources.open_sources``.
         timeout: seconds to wait for the sources at each step; None for no limit.
         settings: other arguments of ``Engine``.
 
     Raises:
-        LacyError: for the same reasons as ``open_model``, ``open_sources`` and ``Engine``.
+        LacyError: for the same reasons as ``open_model``, ``open_sources`` and ``Engine``; E200, a
+            model on a server with a ``dtype``.
     """
     if isinstance(model, str | Path):
         name, named_policy = split_policy(str(model))
         policy = named_policy if policy is None else policy
-        loaded = open_model(name, tokenizer)
+        if is_address(name) and dtype != "fp32":
+            raise LacyError("E200", model=name, dtype=dtype)
+        loaded = open_model(name, tokenizer, begin=begin)
     else:
         loaded = model
     given = [sources] if isinstance(sources, str | Path | Source) else list(sources or ())
     seconds = {} if timeout is None else {"seconds": timeout * CHAIN_SHARE}
     source = open_sources(given, cache=cache, prices=prices, **seconds)
-    notes = []
-    if policy is None:
-        policy, why = default_policy(source, loaded.meta)
-        notes.append(why)
-    if warning := ranking_warning(source, loaded.meta):
-        notes.append(warning)
+    notes = list(getattr(loaded, "notes", ()))
+    if not isinstance(loaded, Hosted) and (note := set_precision(loaded.model, dtype)):
+        notes.append(note)
     if isinstance(calibration, int):
         # A server does not report enough to calibrate a model on it.
         texts = 0 if isinstance(loaded, Hosted) else calibration
-        calibration, note = calibrate_on_sources(loaded, given, texts)
-        notes += [note] * bool(note)
+        calibration, calibrated = calibrate_on_sources(loaded, given, texts)
+    else:
+        calibrated = ""
+    if policy is None:
+        hosted = isinstance(loaded, Hosted)
+        policy, why = default_policy(
+            source,
+            loaded.meta,
+            gate=loaded.gate if hosted else gate_of(loaded.model),
+            taught=hosted or taught_to_call(loaded.model),
+            calibrated=calibration is not None,
+        )
+        notes.append(why)
+    if warning := ranking_warning(source, loaded.meta):
+        notes.append(warning)
+    notes += [calibrated] * bool(calibrated)
     engine = Engine(loaded, source, policy, calibration=calibration, timeout=timeout, **settings)
     engine.notes = tuple(notes)
     return engine
 
 
-def open_model(name: str | Path, tokenizer: str | Path | None = None) -> Any:
+def open_model(
+    name: str | Path, tokenizer: str | Path | None = None, *, begin: str | None = None
+) -> Any:
     """Open a model by its folder, its name on the Hub, or its address on a server.
 
     Args:
-        name: a folder, a Hub name, or ``http://host:port/v1#NAME``.
+        name: a name as in ``load_model``, or ``http://host:port/v1#NAME``.
         tokenizer: local folder of the tokenizer of a model on a server; by default NAME.
+        begin: the token that begins every text of a local model (see ``load_model``).
 
     Raises:
         LacyError: for the same reasons as ``lacy.model.load_model`` or ``connect``.
     """
     if not is_address(str(name)):
-        return load_model(name)
+        return load_model(name, begin=begin)
     url, _, model = str(name).partition("#")
     return connect(url, model, tokenizer)
 
@@ -126,15 +162,35 @@ def split_policy(model: str) -> tuple[str, str | None]:
     return name, policy
 
 
-def default_policy(source: Source | None, meta: Mapping[str, Any] | None) -> tuple[Policy, str]:
+def default_policy(
+    source: Source | None,
+    meta: Mapping[str, Any] | None,
+    *,
+    gate: Gate = "softmax",
+    taught: bool = True,
+    calibrated: bool = False,
+) -> tuple[Policy, str]:
     """Choose a policy; return it with a sentence that explains the choice.
 
     Args:
         source: the source that answers calls.
         meta: the contents of the model's ``lacy.json``.
+        gate: how the model's ``<CALL>`` logit becomes a probability (``gate_of``).
+        taught: False for a raw model, whose ``<CALL>`` was never trained.
+        calibrated: True if a budget can start from the signals of a calibration.
     """
     if source is None:
         return Never(), "Policy: never call, as there is no --source."
+    if not taught:
+        policy: Policy = Threshold(RAW_ENTROPY, by="entropy")
+        policy = Budget(0.22, by="entropy") if calibrated else policy
+        return policy, (
+            f"Policy: {policy}, a call where the model is unsure of the next word, as it was not "
+            "taught to call (lacy tune MODEL --data DATA teaches it)."
+        )
+    if gate == "sigmoid":
+        why = "where the model's gate gives a call even odds or more"
+        return Threshold(0.0), f"Policy: threshold=0, {why}; change it by --policy."
     if is_lookup(source) and trained_not_to_call(meta):
         free = "a database costs nothing" if _is_database(source) else "texts cost nothing"
         why = f"where <CALL> is the likeliest token: {free}, and this model was"
@@ -204,7 +260,7 @@ def calibrate_on_sources(
         return None, ""
     for source in sources:
         if (documents := _texts_of(source, texts, loaded)) is not None:
-            calibration = calibrate(loaded, documents)
+            calibration = calibrate(loaded, documents, kinds=not can_read(loaded))
             what = "training texts" if _is_world(source) else "texts"
             where = getattr(source, "path", source)
             return calibration, calibration_note(calibration, f"{len(documents)} {what} of {where}")
@@ -214,8 +270,10 @@ def calibrate_on_sources(
 def calibration_note(calibration: Calibration, where: str) -> str:
     """Return a sentence about an automatic calibration: its texts, purpose and values."""
     kinds = ", ".join(f"{kind} {fit.n}" for kind, fit in sorted(calibration.kinds.items()))
-    values = f"; values read: {kinds}" if kinds else "; too few values of any kind"
-    why = "so that kinds of values can be compared and budgets hold from the first word"
+    values = f"; values read: {kinds}" if kinds else ""
+    why = "so that budgets hold from the first word"
+    if kinds:
+        why = "so that kinds of values can be compared and budgets hold from the first word"
     return f"Calibration: on {where}, {why}{values} (--calibrate 0 turns it off)."
 
 
@@ -241,6 +299,11 @@ def _is_world(source: SourceLike) -> bool:
 
 
 def _beginnings(index: Any, texts: int, loaded: Any) -> list[Document]:
-    """Return indexed documents, cut to the model's context."""
+    """Return indexed documents, cut to the model's context.
+
+    A model that reads needs no calibration of kinds, only some signals for a budget.
+    """
     length = context_of(loaded.model)
+    if can_read(loaded):
+        texts, length = min(texts, READER_TEXTS), min(length, READER_LENGTH)
     return [truncate_document(d, loaded.tokenizer, length) for d in index.documents(texts)]

@@ -8,32 +8,31 @@ the paper's rule only in their signal, so all can be compared at the same call r
     budget=0.22               the paper's: running quantile of the <CALL> margin
     budget=0.22,by=entropy    the same rate, placed by a plain model's entropy (by=top2, by=random)
     threshold=0.5             a fixed limit on the margin, without a fixed rate
+    gate+entropy              the limit that `lacy tune` has fitted to that signal
 """
 
 from __future__ import annotations
 
 import bisect
-import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Protocol, Self, get_args
+from typing import ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lacy._require import require_share
-from lacy._text import did_you_mean
-from lacy.errors import LacyError
+from lacy.cascade.gate_entropy import GateEntropy
 
-KINDS = ("never", "always", "budget", "random", "threshold", "entropy", "top2")
-SignalName = Literal["margin", "entropy", "top2", "p_call", "random"]
+SignalName = Literal["margin", "entropy", "top2", "p_call", "random", "gate+entropy"]
 """Signals that a threshold can read: ``margin`` (CALL logit minus best other logit); ``entropy``
 (nats) and ``top2`` (difference of the two best logits; small means unsure), both of the softmax
 without CALL; ``p_call`` (probability of CALL in the whole softmax); ``random`` (a number drawn per
-position). For a model with a separate gate (``call_negative="sigmoid"``), ``margin`` is the CALL
-logit and ``p_call`` its sigmoid."""
+position); ``gate+entropy`` (log odds that the model gets a value wrong here, see
+``gate_entropy``). For a model with a separate gate (``call_negative="sigmoid"``), ``margin`` is the
+CALL logit and ``p_call`` its sigmoid."""
 
 _REASONS: dict[str, str] = {
     "margin": "the model asked for a fact here",
@@ -41,6 +40,7 @@ _REASONS: dict[str, str] = {
     "entropy": "the model was unsure of the next word",
     "top2": "the model's two best words were about equally likely",
     "random": "this place was drawn at random",
+    "gate+entropy": "the model is likely to get a fact wrong here",
 }
 """Reasons for a call, for readers who do not know the signals."""
 
@@ -170,9 +170,32 @@ class Threshold(_Stateless):
         ]
 
     def __str__(self) -> str:
-        if self.by in ("entropy", "top2"):
+        if self.by in ("entropy", "top2", "gate+entropy"):
             return f"{self.by}={self.limit:g}"
         return f"threshold={self.limit:g}" + ("" if self.by == "margin" else f",by={self.by}")
+
+
+@dataclass(frozen=True, slots=True)
+class FittedThreshold:
+    """Calls where ``gate+entropy`` exceeds the limit that ``lacy tune`` has fitted to the model."""
+
+    signal: ClassVar[str] = "gate+entropy"
+
+    def start(self) -> Controller:
+        """Raise ValueError, because an engine replaces this policy by the model's threshold."""
+        raise ValueError(
+            "the limit of gate+entropy is known only with the model: give an Engine it"
+        )
+
+    def __str__(self) -> str:
+        return "gate+entropy"
+
+
+def with_fitted_limit(policy: Policy, fitted: GateEntropy | None) -> Policy:
+    """Return the model's threshold for a ``FittedThreshold``, and other policies unchanged."""
+    if isinstance(policy, FittedThreshold) and fitted is not None:
+        return Threshold(fitted.limit, by="gate+entropy")
+    return policy
 
 
 def Random(rate: float, seed: int = 0) -> Budget:
@@ -333,65 +356,3 @@ def _reason(by: str, value: float, limit: float) -> str:
     """Return the reason for a call, with the numbers that were compared."""
     compared = f"{-value:.2f} < {-limit:.2f}" if by == "top2" else f"{value:.2f} > {limit:.2f}"
     return f"{_REASONS[by]} ({by} {compared})"
-
-
-def parse_policy(text: str) -> Policy:
-    """Parse the text form of a policy, such as ``budget=0.22`` or ``budget=0.22,by=entropy``.
-
-    Raises:
-        LacyError: E61, it is no policy (oracles have no text form); E12, a value is out of range.
-    """
-    head, *rest = [part.strip() for part in text.strip().split(",")]
-    kind, _, value = (part.strip() for part in head.partition("="))
-    options: dict[str, str] = {}
-    for part in rest:
-        name, equals, setting = (side.strip() for side in part.partition("="))
-        if not equals or name in options:
-            raise _not_a_policy(text, f"{part!r} is not a setting like seed=1, given once")
-        options[name] = setting
-    policy = _build(text, kind, value, options)
-    if options:
-        raise _not_a_policy(text, f"{kind} has no setting {next(iter(options))!r}")
-    return policy
-
-
-def _build(text: str, kind: str, value: str, options: dict[str, str]) -> Policy:
-    """Return the policy of a kind, and remove the settings that it has from ``options``."""
-    if kind in ("never", "always"):
-        if value:
-            raise _not_a_policy(text, f"{kind} takes no value")
-        return Never() if kind == "never" else Always()
-    if kind == "oracle":
-        raise _not_a_policy(text, "an oracle is a function; give Oracle(function) in Python")
-    if kind not in KINDS:
-        raise _not_a_policy(text, f"{kind!r} is not known{did_you_mean(kind, KINDS)}")
-
-    def number(name: str, value: str, convert: Callable[[str], Any]) -> Any:
-        with contextlib.suppress(ValueError):
-            if np.isfinite(converted := convert(value)):
-                return converted
-        raise _not_a_policy(text, f"{name} needs a number, not {value!r}")
-
-    def integers(*names: str) -> dict[str, Any]:
-        return {name: number(name, options.pop(name), int) for name in names if name in options}
-
-    limit = number(kind, value, float)
-    if kind in ("entropy", "top2"):
-        return Threshold(limit, by=kind)  # type: ignore[arg-type]
-    if kind == "random":
-        return Random(limit, **integers("seed"))
-    by: Any = options.pop("by", "margin")
-    if by not in get_args(SignalName) or (kind == "threshold" and by == "random"):
-        raise _not_a_policy(text, f"by={by} is not a signal ({', '.join(get_args(SignalName))})")
-    if kind == "threshold":
-        return Threshold(limit, by=by)
-    settings = integers("window", "horizon", "seed")
-    if min(settings.get("window", 1), settings.get("horizon", 1)) < 1:
-        raise _not_a_policy(text, "window and horizon are at least 1")
-    return Budget(limit, by=by, **settings)
-
-
-def _not_a_policy(text: str, why: str) -> LacyError:
-    forms = "never, always, budget=0.22, budget=0.22,by=entropy, threshold=0.5, entropy=2, "
-    forms += "top2=0.7, random=0.22,seed=1"
-    return LacyError("E61", policy=text, why=why, forms=forms)

@@ -1,12 +1,20 @@
-"""Hints for users who ask a question although the model only continues texts.
+"""Read questions: what they ask for, and how the statement that answers them begins.
 
-A base model does not answer "When was Ada Lovelace born?". It continues the text, often with an
-invented date even if a source has the right one. The prompt "Ada Lovelace was born" works.
+"When was Ada Lovelace born?" asks for a date, and "Ada Lovelace was born" begins its answer. The
+rules below know English grammar and no relation: they work on the words around the name.
+
+A base model does not answer questions at all; ``question_hint`` tells its user what to type.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from lacy._text import MONTHS
+from lacy.cascade.verbs import PREPOSITIONS, past, third_person
 
 _QUESTION = re.compile(r"[?？؟]\W*(?:\b(?:a|answer):\s*)?\Z", re.IGNORECASE)
 _VERB = r"(?:is|was|are|were|did|does|do|has|had|have|will|can)"
@@ -17,19 +25,295 @@ _UNMARKED = re.compile(
     re.IGNORECASE,
 )
 """A prompt that is a question without a question mark, or a request."""
+_PLACE_WORDS = r"(?:(?:in|on|at|by|for|to|from|of|with|under|since|during)\s+)?"
+_MEASURES = r"many|much|old|tall|long|high|large|big|far|deep|heavy|wide|fast|often"
 _ASKED = re.compile(
-    r"(?:when|where|who|whom|what|which|whose|how|why|in|on|at|by|for|to)\b.*?"
-    rf"\b(?P<verb>{_VERB})\s+(?P<rest>.+?)(?:[?？]|\s*\Z)",
+    rf"(?P<lead>{_PLACE_WORDS})(?P<wh>who|whom|whose|what|which|when|where|how(?:\s+(?:{_MEASURES}))?)"
+    rf"\b(?P<noun>(?:\s+(?!{_VERB}\b)(?-i:[a-z][\w-]*)){{0,5}})"
+    rf"\s+(?P<verb>{_VERB})(?P<rest>['’]?\s+.+?)[\s.?？!]*\Z",
     re.IGNORECASE | re.DOTALL,
+)
+"""A question with an auxiliary verb: "In what city was George Rankin born?"."""
+_BARE = re.compile(
+    r"(?P<wh>who|what|which|whose|how\s+(?:many|much))\b(?P<noun>(?:\s+(?-i:[a-z][\w-]*)){0,4}?)"
+    r"\s+(?P<verb>(?-i:[a-z]+(?:ed|s|d|t|w|g|k|e|n)))\s+(?P<rest>.+?)[\s.?？!]*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A question for the subject of a verb: "Who founded Zynga?"."""
+_REQUEST = re.compile(
+    r"(?:please,?\s+)?(?:(?:can|could|would) you\s+)?(?:please\s+)?"
+    r"(?:tell me|give me|name|state|what about)\s+(?P<rest>.+?)[\s.?？!]*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+_INDIRECT = re.compile(
+    r"(?:please,?\s+)?(?:(?:can|could|would) you\s+)?(?:please\s+)?"
+    r"(?:tell me|do you know|i(?: would|'d) like to know|i want to know)\s+"
+    r"(?P<wh>(?:who|whom|what|which|when|where|(?:in|at|on) (?:what|which)|how many)\b.+?)"
+    r"[\s.?？!]*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+_INDIRECT_START = re.compile(
+    rf"{_PLACE_WORDS}(?:who|whom|what|which|when|where|how many)"
+    r"(?:\s+(?:city|country|town|year|day|place))?\s+",
+    re.IGNORECASE,
 )
 _NAME = re.compile(
     r"(?:the\s+)?[^\W\d_a-z][\w'’.\-]*(?:\s+(?:(?:of|the|de|da|di|van|von|der|la|le|al|and)\s+)*"
     r"[^\W\d_a-z][\w'’.\-]*)*"
 )
 """The subject of a question: consecutive capitalised words, with particles such as "of" between."""
+_FOLLOW_UP = re.compile(
+    rf"(?:and|but|so|ok,?|okay,?)?\s*(?P<wh>{_PLACE_WORDS}(?:who|whom|what|which|when|where|how)"
+    r"(?:\s+(?:city|country|town|year|day|place|state))?)\s*[?？]*\Z",
+    re.IGNORECASE,
+)
+_OTHER_SUBJECT = re.compile(
+    r"(?:(?:and|but|so)\s+(?:what about|how about|of|for)?|what about|how about)\s*"
+    r"(?P<name>(?:the\s+)?(?-i:[^\W\d_a-z]).*?)\s*[?？]*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+_PRONOUN = re.compile(r"(?:he|she|it|they)\b", re.IGNORECASE)
+_TO_THE_MODEL = re.compile(r"\b(?:you|your|i|me|my|we|us|our)\b", re.IGNORECASE)
+
+_FULL_DATE = re.compile(r"(?i)\d{1,2}\s+[a-z]{3,}|[a-z]{3,}\s+\d{1,2}\b|\d[/.-]\d")
+_DATE_START = re.compile(
+    rf"\d|the \d|(?:{'|'.join(MONTHS)}|spring|summer|autumn|winter)\b", re.IGNORECASE
+)
 
 _LONGEST = 300
 """Maximum length in characters of a question for which the start of a sentence is suggested."""
+
+Expected = Literal["date", "number", "name", ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The user's message that an answer replies to, and the conversation before it."""
+
+    text: str
+    """The message; words that a follow-up such as "And where?" leaves out are filled in."""
+    turns: tuple[str, ...] = ()
+    """The earlier messages of user and assistant, oldest first."""
+    asks: bool = True
+    """True if it asks for a fact that one value can answer. Requests such as "Write a poem",
+    questions for explanations ("How do I ...", "Why ...") and questions about the model or the user
+    ("What is your name?") do not."""
+
+    @property
+    def shown(self) -> str:
+        """The conversation up to the question, one paragraph per message."""
+        return "\n\n".join((*self.turns, self.text))
+
+    @property
+    def expects(self) -> Expected:
+        """The kind of value that the question's first words ask for; "" for any."""
+        return expected_kind(self.text)
+
+    @property
+    def noun(self) -> str:
+        """The kind of thing asked for in words: "sport" in "What sport does ...?"."""
+        asked = _ASKED.match(self.text)
+        return asked["noun"].strip() if asked else ""
+
+    @property
+    def name(self) -> str:
+        """The capitalised words that the question is about, or ""."""
+        asked = _ASKED.match(self.text)
+        found = _NAME.search(asked["rest"] if asked else self.text)
+        return re.sub(r"['’]s?\Z", "", found.group()) if found else ""
+
+    def opening(self, subject: str = "") -> str:
+        """Return the beginning of a statement that a value completes, or "" if there is none.
+
+        Args:
+            subject: the name that the question is about, as the question spells it, if known.
+        """
+        return statement_start(self.text, subject)
+
+    @property
+    def is_single(self) -> bool:
+        """True if it asks for nothing else, so that one statement is a whole answer."""
+        words = r"\b(?:who|whom|whose|what|which|when|where|why|how)\b|\b(?:explain|describe)\b"
+        return len(re.findall(words, self.text, re.IGNORECASE)) <= 1
+
+    def closing(self) -> str:
+        """Return the words after the value that complete the statement, without a full stop."""
+        if _ASKED.match(self.text) or _REQUEST.match(self.text) or _INDIRECT.match(self.text):
+            return ""
+        bare = _BARE.match(self.text)
+        if bare is None:
+            return ""
+        return " ".join(filter(None, (bare["noun"].strip() * bare["wh"].lower().startswith("how"),
+                                      bare["verb"], bare["rest"])))  # fmt: skip
+
+    def about(self, subject: str) -> Question:
+        """Return the question with a pronoun replaced by the subject that it stands for."""
+        if not subject or subject.casefold() in self.text.casefold():
+            return self
+        possessive = re.sub(r"\b(?:his|her|its|their)\b", f"{subject}'s", self.text, count=1)
+        text = possessive if possessive != self.text else re.sub(
+            r"\b(?:he|she|it|they)\b", subject, self.text, count=1
+        )  # fmt: skip
+        return Question(text, self.turns, self.asks)
+
+    def small_words(self, opening: str, value: str) -> tuple[str, ...]:
+        """Return the words that may stand between the opening and a value, such as "in" or "a"."""
+        if not opening or opening.rsplit(" ", 1)[-1].lower() in PREPOSITIONS:
+            return ("", "the") if opening else ("",)
+        asked = _ASKED.match(self.text)
+        lead = asked["lead"].strip().lower() if asked else ""
+        if self.expects == "date" and _DATE_START.match(value):
+            return (lead or ("on" if _FULL_DATE.search(value) else "in"),)
+        if lead:
+            return (lead, f"{lead} the")
+        if re.match(r"(?i)where\b", self.text) or (asked is None and " where " in self.text):
+            return ("in", "at", "in the", "at the")
+        if value[:1].islower():
+            return ("", "a", "an", "the")
+        return ("", "the")
+
+    def is_open(self, subject: str) -> bool:
+        """True if the question is about the subject as a whole: "Who is Ada Lovelace?"."""
+        asked = _ASKED.match(self.text)
+        if asked is None or asked["noun"] or asked["lead"]:
+            return False
+        who = asked["wh"].lower() in ("who", "what") and asked["verb"].lower() not in ("did", "do")
+        return who and _is_only(asked["rest"], subject)
+
+
+def question_in(messages: Sequence[Mapping[str, Any]]) -> Question | None:
+    """Return the last message of a chat as a question; None if it is not the user's."""
+    turns = [
+        (str(message["role"]), text)
+        for message in messages
+        if message["role"] in ("user", "assistant")
+        if (text := " ".join(str(message["content"]).split()))
+    ]
+    if not turns or turns[-1][0] != "user":
+        return None
+    text = _complete(turns[-1][1], [text for role, text in turns[:-1] if role == "user"])
+    question = Question(text, tuple(text for _, text in turns[:-1]), asks_for_value(text))
+    return replace(question, asks=False) if question.is_open("") else question
+
+
+def asks_for_value(text: str) -> bool:
+    """True if a message asks for a fact that one value can answer."""
+    text = text.strip()
+    if not text or len(text) > _LONGEST:
+        return False
+    indirect = _INDIRECT.match(text)
+    question = indirect["wh"] if indirect else text
+    if indirect is None and (request := _REQUEST.match(text)):
+        noun_phrase = request["rest"]
+        return re.search(r"(?i)^(?:the\s.+\sof\s|\S.*['’]s?\s+\w)", noun_phrase) is not None
+    if _TO_THE_MODEL.search(question):
+        return False
+    if indirect is not None:
+        return True
+    asked = _ASKED.match(question)
+    if asked is None:
+        return _BARE.match(question) is not None and _asks(text)
+    return asked["wh"].lower() != "how" and asked["verb"].lower() not in ("will", "can")
+
+
+def expected_kind(question: str) -> Expected:
+    """Return the kind of value that a question's first words ask for."""
+    indirect = _INDIRECT.match(question)
+    words = (indirect["wh"] if indirect else question).lower()
+    lead = rf"{_PLACE_WORDS}"
+    if re.match(rf"{lead}(?:when|(?:what|which) (?:year|date|day|month|century))\b", words):
+        return "date"
+    if re.match(rf"how (?:{_MEASURES})\b", words):
+        return "number"
+    places = "city|country|town|place|state|village|continent|language|person|company|team|club"
+    if re.match(rf"{lead}(?:who|whom|whose|where|(?:what|which) (?:{places}))\b", words):
+        return "name"
+    return ""
+
+
+def statement_start(question: str, subject: str = "") -> str:
+    """Return the beginning of a statement that answers a question, or "" if none can be formed.
+
+    "When was Ada Lovelace born?" becomes "Ada Lovelace was born", "What is Ada's occupation?"
+    "Ada's occupation is". A question for the subject of a verb ("Who founded Zynga?") has none: its
+    answer begins with the value.
+
+    Args:
+        question: the question.
+        subject: the name that it is about, if known; otherwise capitalised words are taken for it.
+    """
+    if indirect := _INDIRECT.match(question):
+        clause = _INDIRECT_START.sub("", indirect["wh"])
+        return _capitalised(clause) if _subject_at(clause, subject) else ""
+    asked = _ASKED.match(question)
+    if asked is None:
+        request = _REQUEST.match(question)
+        return _capitalised(f"{request['rest']} is") if request else ""
+    verb, rest = asked["verb"].lower(), asked["rest"].strip()
+    noun = asked["noun"].strip()
+    name = _subject_at(rest, subject)
+    if not name:
+        if verb in ("did", "does", "do"):
+            return ""
+        after = rest.find(subject) + len(subject) if subject and subject in rest else len(rest)
+        return _capitalised(" ".join(filter(None, (rest[:after], verb, rest[after:].strip()))))
+    tail = rest[len(name) :].strip()
+    if re.match(r"['’]s?(?:\s|\Z)", rest[len(name) :]):  # "What is Ada's occupation?"
+        return _capitalised(f"{rest} {verb}") if verb not in ("did", "does", "do") else ""
+    if verb in ("did", "does", "do"):
+        return _with_inflected_verb(name, verb, tail)
+    if not tail and noun and not asked["lead"] and not asked["wh"].lower().startswith("how"):
+        return f"The {noun} of {name} {verb}"
+    return _capitalised(" ".join(filter(None, (name, verb, tail))))
+
+
+def _with_inflected_verb(name: str, auxiliary: str, tail: str) -> str:
+    """Return "Ada died" for "did", "Ada", "die"; "" where the verb says nothing ("do")."""
+    verb, _, more = tail.partition(" ")
+    if not verb or verb == "do":
+        return ""
+    if auxiliary != "do":
+        verb = past(verb) if auxiliary == "did" else third_person(verb)
+    return _capitalised(" ".join(filter(None, (name, verb, more))))
+
+
+def _subject_at(rest: str, subject: str) -> str:
+    """Return the subject with which the rest of a question begins, or ""."""
+    if subject:
+        found = re.match(rf"(?:the\s+)?{re.escape(subject)}(?!\w)", rest, re.IGNORECASE)
+        if found:
+            return found.group()
+    if pronoun := _PRONOUN.match(rest):
+        return pronoun.group()
+    name = _NAME.match(rest)
+    return re.sub(r"['’]s?\Z", "", name.group()) if name else ""
+
+
+def _is_only(rest: str, subject: str) -> bool:
+    """True if the rest of a question is nothing but its subject."""
+    return rest.strip() == _subject_at(rest.strip(), subject)
+
+
+def _complete(text: str, earlier: Sequence[str]) -> str:
+    """Fill in what a follow-up question leaves out, from the last complete question."""
+    before = next((t for t in reversed(earlier) if _ASKED.match(t)), "")
+    asked = _ASKED.match(before)
+    if asked is None:
+        return text
+    if follow_up := _FOLLOW_UP.match(text):
+        words = follow_up["wh"].strip().capitalize()
+        return f"{words} {before[asked.start('verb') :]}"
+    other = _OTHER_SUBJECT.match(text)
+    rest = asked["rest"].strip()
+    old = _NAME.search(rest)
+    if other is None or old is None or _ASKED.match(text):
+        return text
+    name = re.sub(r"['’]s?\Z", "", old.group())
+    return before.replace(name, other["name"], 1)
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def question_hint(prompt: str, *, templated: bool) -> str:
@@ -55,21 +339,11 @@ def _asks(prompt: str) -> bool:
     return len(prompt) <= _LONGEST and _UNMARKED.match(prompt.strip()) is not None
 
 
-def sentence_start(question: str) -> str:
-    """Return the start of a sentence that answers the question, or "" if none can be formed.
-
-    "When was Ada Lovelace born?" becomes "Ada Lovelace was born". If the verb would have to change,
-    as in "Where did Ada study?", only the name is returned.
-    """
-    last = question.strip().rpartition("\n")[2][-_LONGEST:]
+def sentence_start(prompt: str) -> str:
+    """Return the start of a sentence about the question that a prompt ends with, or ""."""
+    last = prompt.strip().rpartition("\n")[2][-_LONGEST:]
     last = re.sub(r"(?i)\A(?:q|question):\s*", "", last)
-    question_parts = _ASKED.match(last)
-    if question_parts is None:
+    asked = _ASKED.match(last)
+    if asked is None or not _NAME.match(asked["rest"].strip()):
         return ""
-    name = _NAME.match(question_parts["rest"])
-    if name is None:
-        return ""
-    if question_parts["verb"].lower() in ("did", "does", "do"):
-        return name.group()
-    rest = question_parts["rest"][name.end() :].strip()
-    return " ".join(part for part in (name.group(), question_parts["verb"].lower(), rest) if part)
+    return statement_start(last)

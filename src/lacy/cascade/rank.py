@@ -21,7 +21,8 @@ from collections.abc import Mapping, Sequence
 
 from lacy.cascade.backend import Backend
 from lacy.cascade.calibration import KindFit
-from lacy.cascade.policy import nan_as_lowest
+from lacy.cascade.choice import ValueChoice
+from lacy.cascade.pruning import CandidateSearch
 from lacy.cascade.reference import ReferenceLikelihoods, ValueKey
 from lacy.cascade.sequence import TextSequence, TokenizedCandidate
 from lacy.cascade.settings import DEFAULT_ABSTAIN, Abstain
@@ -57,23 +58,58 @@ async def rank(
     sequences: Sequence[TextSequence],
     options: Sequence[Sequence[TokenizedCandidate]],
     reference: ReferenceLikelihoods | None = None,
-) -> list[list[float]]:
-    """Return the score in nats of each sequence's options (see the module's docstring)."""
+    limits: Sequence[Sequence[float]] | None = None,
+) -> list[list[float | None]]:
+    """Return the score in nats of each sequence's options (see the module's docstring).
+
+    Args:
+        backend: scores the tokens.
+        sequences: the sequences that called.
+        options: the candidates of each sequence.
+        reference: reference log-likelihoods, if the model is calibrated.
+        limits: the minimum score for each option to be used (``min_score``). If given, options that
+            cannot be chosen may have None instead of a score.
+    """
     if not sequences:
         return []
     candidates = [option.candidate for group in options for option in group]
     reference_logps = reference.look_up(map(value_key, candidates)) if reference else {}
     ends = reference.ends if reference else None
-    # Candidates that share their tokens are scored once.
-    unique = [list(dict.fromkeys(option.tokens for option in group)) for group in options]
-    logps = await backend.score(sequences, unique, ends)
-    scores = []
-    for group, tokens, logp in zip(options, unique, logps, strict=True):
-        by_tokens = dict(zip(tokens, logp, strict=True))
-        scores.append(
-            [by_tokens[o.tokens] - reference_score(o.candidate, reference_logps) for o in group]
-        )
-    return scores
+    known = [[reference_score(o.candidate, reference_logps) for o in group] for group in options]
+    tokens = [[option.tokens for option in group] for group in options]
+    firsts = backend.first_logps(sequences, tokens) if limits is not None else None
+    searches = []
+    for n, group in enumerate(tokens):
+        bounds = None
+        if firsts is not None:
+            bounds = [first - r for first, r in zip(firsts[n], known[n], strict=True)]
+        searches.append(CandidateSearch(group, bounds, limits[n] if limits else ()))
+    while chosen := {n: found for n, s in enumerate(searches) if (found := s.next())}:
+        # Candidates that share their tokens are scored once.
+        unique = [list(dict.fromkeys(tokens[n][i] for i in found)) for n, found in chosen.items()]
+        logps = await backend.score([sequences[n] for n in chosen], unique, ends)
+        for (n, found), group, logp in zip(chosen.items(), unique, logps, strict=True):
+            by_tokens = dict(zip(group, logp, strict=True))
+            searches[n].add({i: by_tokens[tokens[n][i]] - known[n][i] for i in found})
+    return [search.scores for search in searches]
+
+
+def rank_by_reading(
+    sequence: TextSequence, sentences: str, options: Sequence[TokenizedCandidate]
+) -> list[float]:
+    """Return the log-probability that each option is right, after reading the source's sentences.
+
+    Args:
+        sequence: a text of an engine with a reader.
+        sentences: what the source says (``reader.sentences_of``).
+        options: the candidates.
+    """
+    reader, choice = sequence.engine.reader, sequence.engine.choice
+    assert reader is not None
+    read = reader.score(sequence, sentences, [option.tokens for option in options])
+    gains = reader.relation_gains(sequence, [option.candidate for option in options])
+    tokens = [float(len(option.tokens)) for option in options]
+    return choice.log_probabilities(list(zip(read, gains, tokens, strict=True)))
 
 
 def value_key(candidate: Candidate) -> ValueKey:
@@ -88,17 +124,25 @@ def reference_score(candidate: Candidate, reference_logps: Mapping[ValueKey, flo
 
 
 def min_score(
-    candidate: Candidate, abstain: Abstain, kinds: Mapping[str, KindFit] | None = None
+    candidate: Candidate,
+    abstain: Abstain,
+    kinds: Mapping[str, KindFit] | None = None,
+    choice: ValueChoice | None = None,
 ) -> float:
-    """Return the minimum score for a candidate to be used; -inf if there is none."""
+    """Return the minimum score for a candidate to be used; -inf if there is none.
+
+    Args:
+        candidate: the best candidate.
+        abstain: the engine's setting.
+        kinds: the calibration of kinds, if any.
+        choice: what has computed the score after reading, if anything.
+    """
     if abstain is None:
         return -math.inf
+    if choice is not None:
+        default = abstain in (DEFAULT_ABSTAIN, "reference")
+        return math.log(choice.limit) if default else float(abstain)
     fit = kinds.get(candidate.kind) if kinds else None
     if abstain == "reference":
         return max(CALIBRATED_ABSTAIN, fit.low - SLACK) if fit else DEFAULT_ABSTAIN
     return min(abstain, CALIBRATED_ABSTAIN, fit.low - SLACK) if fit else abstain
-
-
-def best_index(scores: Sequence[float]) -> int:
-    """Return the index of the highest score (the first of equals; NaN counts as lowest)."""
-    return max(range(len(scores)), key=lambda n: (nan_as_lowest(scores[n]), -n))

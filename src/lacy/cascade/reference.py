@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from lacy.corpus import TokenText, begin_end
-from lacy.model import Decoder, context_of
+from lacy.model import Decoder, context_of, new_decoder
 from lacy.sources import continuation
 
 MAX_POSITIONS = 4096
@@ -24,6 +24,16 @@ MAX_POSITIONS = 4096
 
 MAX_CACHED = 100_000
 """Maximum number of cached log-likelihoods."""
+
+MAX_KEPT = 2048
+"""Maximum number of tokens of texts whose keys and values are kept for the next values (94 MB for
+SmolLM2-135M in float32)."""
+
+MAX_CHARACTERS = 600
+"""Maximum length of a reference text; the beginning of a longer one is cut. Reading a text costs a
+large model more than scoring values after it, and the last sentences tell which kind is due."""
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 class ValueKey(NamedTuple):
@@ -39,6 +49,19 @@ class ReferenceText(NamedTuple):
 
     text: str
     subject: str
+
+    def shortened(self) -> ReferenceText:
+        """Return its last sentences of at most ``MAX_CHARACTERS`` characters.
+
+        The subject is dropped if they do not name it. Most do not; so they are the same for all
+        subjects, and read only once.
+        """
+        if len(self.text) <= MAX_CHARACTERS:
+            return self
+        text = self.text[-MAX_CHARACTERS:]
+        begins = [match.end() for match in _SENTENCE.finditer(text) if match.end() < len(text)]
+        text = text[begins[0] :] if begins else text.partition(" ")[2] or text
+        return ReferenceText(text, self.subject if self.subject in text else "")
 
     def about(self, subject: str) -> str:
         """Return the text with its subject replaced, if both subjects are known.
@@ -79,6 +102,8 @@ class ReferenceLikelihoods:
         self._call_id = call_id
         self._token_text = TokenText(tokenizer)
         self._known: dict[ValueKey, float] = {}
+        self._logps: dict[tuple[str, str], float] = {}
+        self._read: dict[tuple[int, ...], Decoder] = {}
         self.ends = list(ends) or None
 
     def look_up(self, keys: Iterable[ValueKey]) -> dict[ValueKey, float]:
@@ -103,12 +128,23 @@ class ReferenceLikelihoods:
         self._known |= logps  # a single update, as another thread may look up the same keys
         return {key: logps[key] if key in logps else cached[key] for key in known_keys}
 
-    @torch.inference_mode()
     def after(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Return log p(value and its end | text, no CALL) for each pair (text, value).
 
-        Every text is read once, several of similar length together, before all its values.
+        Every text is read once, several of similar length together, before all its values. Results
+        are cached, and so are the keys and values of the last texts.
         """
+        new = list(dict.fromkeys(pair for pair in pairs if pair not in self._logps))
+        found = dict(zip(new, self._compute(new), strict=True))
+        known = self._logps
+        logps = [found[pair] if pair in found else known[pair] for pair in pairs]
+        if len(known) + len(found) > MAX_CACHED:
+            known = {}
+        self._logps = known | found if found else known
+        return logps
+
+    @torch.inference_mode()
+    def _compute(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         texts = {text: self._token_text.encode(text) for text in {text for text, _ in pairs}}
         values: list[list[int]] = []
         by_text: dict[tuple[int, ...], list[int]] = {}
@@ -121,14 +157,33 @@ class ReferenceLikelihoods:
         while order:
             count = max(1, MAX_POSITIONS // len(order[-1]))
             order, batch = order[:-count], order[-count:]
-            decoder = Decoder(self._model, call_id=self._call_id)
-            decoder.read(batch)
+            batch.sort(key=lambda ids: ids not in self._read)
+            decoder = self._decoder(batch)
             groups = [[values[n] for n in by_text[ids]] for ids in batch]
             scores = decoder.score(range(len(batch)), groups, whole=True, ends=self.ends)
             for ids, found in zip(batch, scores, strict=True):
                 for n, logp in zip(by_text[ids], found, strict=True):
                     logps[n] = logp
         return logps
+
+    def _decoder(self, texts: Sequence[tuple[int, ...]]) -> Decoder:
+        """Return a decoder that has read ``texts``; those read before must be the first."""
+        new = [ids for ids in texts if ids not in self._read]
+        parts = [self._read[ids] for ids in texts[: len(texts) - len(new)]]
+        if new:
+            reader = new_decoder(self._model, call_id=self._call_id)
+            reader.read(new)
+            parts.append(reader)
+            kept = dict(self._read)
+            for row, ids in enumerate(new):
+                if len(ids) <= MAX_KEPT:
+                    kept[ids] = reader.part([row])
+            while sum(map(len, kept)) > MAX_KEPT:
+                del kept[next(iter(kept))]  # the oldest
+            self._read = kept  # a single update, as another thread may score values
+        decoder = new_decoder(self._model, call_id=self._call_id)
+        decoder.join(parts)
+        return decoder
 
     def _encoded(self, before: Sequence[int], text: str, value: str) -> tuple[list[int], list[int]]:
         """Return the tokens of a text (those of ``before`` that have room) and of a value."""

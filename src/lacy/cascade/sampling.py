@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lacy.cascade.sequence import TextSequence
+from lacy.cascade.whole_values import forbid_continuation
 
 
 def begins_word(text: str, new: bytes) -> bool:
@@ -46,6 +47,9 @@ def choose_own_tokens(
         own_RV = own_RV.clone()
         own_RV[torch.tensor(early)[:, None], torch.tensor(ends)] = -torch.inf
         greedy = own_RV.argmax(dim=-1).tolist()
+    allowed_RV = forbid_continuation(sequences, own_RV, sequences[0].engine.token_text)
+    if allowed_RV is not None:
+        own_RV, greedy = allowed_RV, allowed_RV.argmax(dim=-1).tolist()
     groups: dict[tuple[float, float], list[int]] = {}
     for n, sequence in enumerate(sequences):
         sequence.next_token = greedy[n]

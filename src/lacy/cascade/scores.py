@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
-from lacy.cascade.signals import without_call
 from lacy.corpus import TokenText
+from lacy.model import without_call
 from lacy.types import Span
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lacy.cascade.policy import Controller, Decision
+from lacy.cascade.questions import Question
 from lacy.cascade.scores import Scorer
 from lacy.cascade.settings import EngineSettings
 from lacy.corpus import TextStream
@@ -42,8 +43,13 @@ class CallOutcome:
     """True if the text must end here, because the answer does not fit any more."""
     offered: tuple[TokenizedCandidate, ...] = ()
     """All candidates that could have been appended."""
-    scores: tuple[float, ...] | None = None
-    """The score of each candidate in ``offered``, if they were ranked."""
+    opening: TokenizedCandidate | None = None
+    """The model's words before the candidate: the beginning of a statement that it completes."""
+    closing: TokenizedCandidate | None = None
+    """The model's words after the candidate, which end the text."""
+    scores: tuple[float | None, ...] | None = None
+    """The score of each candidate in ``offered``, if they were ranked; None for a candidate that
+    certainly was not the best one (``pruning``)."""
     limit: float | None = None
     """The minimum score for the best candidate."""
 
@@ -91,6 +97,8 @@ class TextSequence:
     generator: torch.Generator | None = None
     implied: int = 0
     """Number of tokens at the beginning of ``ids`` that the engine added (the begin token)."""
+    stated_from: int = 0
+    """Values in the text from this character on are not borrowed again."""
     forced: deque[int] | None = None
     """Tokens of a given text; they are appended instead of own tokens and answers."""
     on_text: Callable[[Span], object] | None = None
@@ -99,6 +107,10 @@ class TextSequence:
     """True to end the text at the next step; may be set by any thread."""
     scorer: Scorer | None = None
     """Scores the tokens, if set; ``on_text`` then receives parts as ``ScoredSpan``."""
+    question: Question | None = None
+    """The user's message that the text answers, if the text is an answer in a chat."""
+    prompt_length: int = field(default=0, init=False)
+    """Number of characters of the prompt."""
     generated: int = field(default=0, init=False)
     """Number of tokens generated so far, by the model and by sources."""
     answers_in_row: int = field(default=0, init=False)
@@ -120,9 +132,11 @@ class TextSequence:
     """True if the text does not end in the middle of a character."""
     _own: list[str] = field(default_factory=list, init=False)
     _own_tokens: int = field(default=0, init=False)
+    _question_unanswered: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.complete = self.limit < 1  # a prompt that is only scored
+        self.prompt_length = len(self.text)
         self.controller = self.engine.policy.start()
         self.spans = [Span(self.text, "prompt", len(self.ids))]
 
@@ -132,10 +146,30 @@ class TextSequence:
         return self.cancelled or (self.complete and not (self.scorer and self.scorer.pending))
 
     @property
+    def asks(self) -> bool:
+        """True if the text is still empty and a source should answer the user's question."""
+        if self.question is None or not self.question.asks or self.generated:
+            return False
+        engine = self.engine
+        return engine.source is not None and engine.unit == "value" and not engine.never_calls
+
+    @property
     def may_call(self) -> bool:
-        """True unless the text ends inside a character or has had too many answers in a row."""
+        """True unless the text ends inside a character or has had too many answers in a row.
+
+        If no source could answer the user's question, other facts about its subject would only
+        take the place of the answer, so the text calls no more.
+        """
         most = self.engine.calls_in_row
-        return self.whole and (most is None or self.answers_in_row < most)
+        if self._question_unanswered or not self.whole:
+            return False
+        return most is None or self.answers_in_row < most
+
+    @property
+    def own_since_answer(self) -> str | None:
+        """The model's own text since the last answer of a source; None if there was none."""
+        last = self.spans[-1]
+        return "".join(self._own) if last.asked and last.speaker != "slm" else None
 
     def apply(self, outcome: CallOutcome | None, context: int) -> None:
         """Append the result of a step: an answer, or the model's own token.
@@ -152,9 +186,10 @@ class TextSequence:
         elif outcome is None:
             self._append_own_or_end(ends)
         elif outcome.option is None:
+            self._question_unanswered = self._question_unanswered or self.asks
             self._append_after_call(outcome, ends)
         else:
-            self._append_answer(outcome.option.tokens, outcome.span)
+            self._append_answer(outcome)
         if self.forced is None and len(self.ids) >= context:
             self.complete = True
         if engine.observer is not None:
@@ -223,7 +258,14 @@ class TextSequence:
         self._close_own_span()
         stop = outcome.stop and self.generated >= self.engine.min_new_tokens
         span = outcome.span
-        if ends or stop:
+        if outcome.closing is not None:  # the answer says that it is not known
+            self.ids.extend(outcome.closing.tokens)
+            self.text += outcome.closing.candidate.text
+            self.generated += len(outcome.closing.tokens)
+            self.complete = self.finished = True
+            text, tokens = outcome.closing.candidate.text, len(outcome.closing.tokens)
+            span = replace(span, text=text, tokens=tokens)
+        elif ends or stop:
             self.complete, self.finished = True, ends and not stop
         else:
             self._append_own(self.next_token, self.next_text)
@@ -231,16 +273,24 @@ class TextSequence:
             span = replace(span, text=text, tokens=1)
         self.spans.append(replace(span, asked=True, speaker="slm"))
 
-    def _append_answer(self, tokens: Sequence[int], span: Span) -> None:
-        """Append the answer of a source."""
+    def _append_answer(self, outcome: CallOutcome) -> None:
+        """Append the answer of a source, with the words before and after it."""
+        assert outcome.option is not None
         self._close_own_span()
-        self.ids.extend(tokens)
-        self.text += span.text
-        self.generated += len(tokens)
+        for part in (outcome.opening, outcome.option, outcome.closing):
+            if part is None:
+                continue
+            self.ids.extend(part.tokens)
+            span = Span(part.candidate.text, "slm", len(part.tokens))
+            if part is outcome.option:
+                span = replace(outcome.span, tokens=len(part.tokens), asked=True)
+            self.text += span.text
+            self.generated += len(part.tokens)
+            self.spans.append(span)
         self.answers_in_row += 1
         self.whole = True
-        self.spans.append(replace(span, tokens=len(tokens), asked=True))
-        self.complete = self.generated >= self.limit
+        self.finished = outcome.closing is not None
+        self.complete = self.finished or self.generated >= self.limit
 
     def _close_own_span(self) -> None:
         if self._own_tokens or any(self._own):
@@ -249,15 +299,18 @@ class TextSequence:
 
     def _report(self, length: int, spans: int, tokens: int) -> None:
         """Report the text that a step has added, or hold it back until it is scored."""
-        span = Span(self.text[length:], "slm", tokens)
-        if len(self.spans) > spans and self.spans[-1].asked:
-            span = self.spans[-1]
-        if not (span.text or span.asked or span.tokens):
-            return
-        if self.scorer is not None:
-            self.scorer.enqueue(span)
-        else:
-            self._emit(span)
+        new = [Span(self.text[length:], "slm", tokens)]
+        if len(self.spans) > spans and length == self.prompt_length:
+            new = self.spans[spans:]  # with the words before and after a value
+        elif len(self.spans) > spans and self.spans[-1].asked:
+            new = [self.spans[-1]]
+        for span in new:
+            if not (span.text or span.asked or span.tokens):
+                continue
+            if self.scorer is not None:
+                self.scorer.enqueue(span)
+            else:
+                self._emit(span)
 
     def _emit(self, span: Span) -> None:
         if self.on_text is not None and self.on_text(span):

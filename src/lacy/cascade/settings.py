@@ -9,13 +9,23 @@ from typing import Any, Literal, Self, get_args
 
 from lacy._require import require_at_least, require_one_of
 from lacy.cascade.calibration import Calibration
+from lacy.cascade.choice import ValueChoice
+from lacy.cascade.gate_entropy import GateEntropy
 from lacy.cascade.hosted_model import Hosted
-from lacy.cascade.policy import Controller, Never, Policy, parse_policy, with_calibration
+from lacy.cascade.policy import (
+    Controller,
+    Never,
+    Policy,
+    with_calibration,
+    with_fitted_limit,
+)
+from lacy.cascade.policy_text import parse_policy
+from lacy.cascade.reader import DEFAULT_READ, Reader, can_read
 from lacy.cascade.reference import ReferenceLikelihoods
 from lacy.cascade.signals import call_id_of
 from lacy.corpus import TokenText, begin_end
 from lacy.errors import LacyError
-from lacy.model import context_of, end_ids, gate_of
+from lacy.model import context_of, end_ids, gate_of, taught_to_call
 from lacy.sources import DEFAULT_TIMEOUT, Source
 from lacy.types import Unit
 
@@ -24,6 +34,9 @@ DEFAULT_BATCH = 32
 
 At = Literal["any", "word"]
 """Where a text may call: at any token, or only where a word or number begins."""
+
+RAW_ENTROPY = 4.0
+"""Entropy (nats) above which a model that was not taught to call does so by default."""
 
 DEFAULT_ABSTAIN = math.log(0.05)
 """Score below which no candidate is used: the kind fits with a probability of less than 5%."""
@@ -62,6 +75,9 @@ class EngineSettings:
         batch_size: int = DEFAULT_BATCH,
         remember: bool = False,
         calibration: Calibration | None = None,
+        read: int | None = None,
+        choice: ValueChoice | None = None,
+        unknown: str = "",
     ) -> None:
         self.loaded, self.tokenizer = loaded, loaded.tokenizer
         self.notes: tuple[str, ...] = ()
@@ -81,10 +97,15 @@ class EngineSettings:
         self.token_text = TokenText(self.tokenizer)
         self.begin_id = begin_end(self.tokenizer)[0]
         self.abstain: Abstain = abstain
+        self.unknown = unknown
+        self.known_logps: dict[tuple[str, str], float] = {}
         self.timeout = timeout
         self._read_model(loaded)
         self.kinds = calibration.kinds if calibration else None
         self.reference = self._reference_likelihoods(calibration) if calibration else None
+        self.choice = choice or ValueChoice()
+        self.read = self._read_tokens(read)
+        self.reader = self._make_reader()
         self._calibration_signals = calibration.signals if calibration else {}
         self._set_policy(self.policy)
         self._controller: Controller | None = None
@@ -93,15 +114,18 @@ class EngineSettings:
 
     def _read_model(self, loaded: Any) -> None:
         """Set the attributes that decoding needs to know about the model."""
+        self.gate_entropy = GateEntropy.from_meta(getattr(loaded, "meta", None))
         if self.hosted is None:
             self.model = loaded.model.eval()
             self._rows = int(self.model.config.vocab_size)
             self.call_id, self.gate = call_id_of(loaded), gate_of(self.model)
+            self.reads_call = self.call_id is not None and taught_to_call(self.model)
             self.end_ids = end_ids(self.tokenizer, self.model)
             self.context = context_of(self.model)
             return
         self.model, self._rows = None, len(self.tokenizer)
         self.call_id, self.gate = self.hosted.call_id, self.hosted.gate
+        self.reads_call = self.call_id is not None
         self.end_ids, self.context = self.hosted.end_ids, self.hosted.context
 
     def _reference_likelihoods(self, calibration: Calibration) -> ReferenceLikelihoods:
@@ -110,6 +134,24 @@ class EngineSettings:
         from lacy.cascade.hosted_scores import HostedReferenceLikelihoods
 
         return HostedReferenceLikelihoods(self.hosted, calibration)
+
+    def _make_reader(self) -> Reader | None:
+        if not self.read:
+            return None
+        return Reader(self.model, self.token_text, self.call_id, self.begin_id)
+
+    def _read_tokens(self, read: int | None) -> int:
+        """Return how many tokens of a source's sentences are read before ranking; 0 for none."""
+        if self.hosted is not None:
+            return 0
+        if read is None:
+            return DEFAULT_READ if can_read(self.loaded) else 0
+        return int(require_at_least("read", read, 0, finite=True))
+
+    @property
+    def never_calls(self) -> bool:
+        """True if the policy never calls."""
+        return isinstance(self.policy, Never)
 
     @property
     def calls_in_row(self) -> int | None:
@@ -151,9 +193,17 @@ class EngineSettings:
 
     def _set_policy(self, policy: Policy) -> None:
         """Use a policy, started from the calibration's signals, if the model supports it."""
+        policy = with_fitted_limit(policy, self.gate_entropy)
         self.policy = with_calibration(policy, self._calibration_signals)
-        if self.call_id is None and self.policy.signal in ("margin", "p_call"):
+        needs_call = self.policy.signal in ("margin", "p_call")
+        if needs_call and self.call_id is not None and not self.reads_call:
+            name = getattr(self.loaded, "name", "") or "MODEL"
+            raise LacyError("E152", policy=policy, name=name, entropy=RAW_ENTROPY)
+        if needs_call and self.call_id is None:
             where = f" in {path}" if (path := getattr(self.loaded, "path", None)) else ""
             raise LacyError("E62", rows=self._rows, tokens=len(self.tokenizer), where=where)
         if self.hosted is not None:
             self.hosted.check_policy(policy)
+        if self.policy.signal == "gate+entropy" and self.gate_entropy is None:
+            name = getattr(self.loaded, "name", "") or "MODEL"
+            raise LacyError("E166", policy=policy, name=name)

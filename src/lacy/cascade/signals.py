@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lacy.cascade.gate_entropy import GateEntropy
 from lacy.cascade.policy import SignalBatch
-from lacy.model import Gate, context_of, gate_of
+from lacy.model import Gate, context_of, gate_of, without_call
 from lacy.types import Document
 
 _MAX_LOGITS = 33_554_432
@@ -32,6 +33,7 @@ def step_signals(
     position: Sequence[int],
     text: Callable[[int], str],
     gate: Gate = "softmax",
+    gate_entropy: GateEntropy | None = None,
 ) -> SignalBatch:
     """Return the signals of one decoding step.
 
@@ -41,13 +43,16 @@ def step_signals(
         position: number of tokens generated so far, for each row.
         text: returns the text so far of a row.
         gate: how the model interprets its CALL logit (``gate_of``).
+        gate_entropy: the model's weights for the signal ``gate+entropy``, if it has any.
     """
-    return SignalBatch(
-        margin=read_signal(logits_BV, call_id, "margin", gate),
-        position=position,
-        text=text,
-        compute=lambda by: read_signal(logits_BV, call_id, by, gate),
-    )
+    margin = read_signal(logits_BV, call_id, "margin", gate)
+
+    def compute(by: str) -> Floats:
+        if by == "gate+entropy" and gate_entropy is not None:
+            return gate_entropy(margin, read_signal(logits_BV, call_id, "entropy"))
+        return read_signal(logits_BV, call_id, by, gate)
+
+    return SignalBatch(margin=margin, position=position, text=text, compute=compute)
 
 
 def read_signal(logits_BV: Tensor, call_id: int | None, by: str, gate: Gate = "softmax") -> Floats:
@@ -77,17 +82,6 @@ def read_signal(logits_BV: Tensor, call_id: int | None, by: str, gate: Gate = "s
         # exp(-inf) * -inf is NaN, but a token without probability must add 0.
         return _numpy(-(logp_BV.exp() * logp_BV.clamp(min=-1e30)).sum(dim=-1))
     raise ValueError(f"there is no signal {by!r}")
-
-
-def without_call(logits: Tensor, call_id: int | None) -> Tensor:
-    """Return the logits without CALL, which is never text; a view if possible."""
-    if call_id is None:
-        return logits
-    if call_id == logits.shape[-1] - 1:
-        return logits[..., :-1]
-    own = logits.clone()
-    own[..., call_id] = -torch.inf
-    return own
 
 
 @dataclass(frozen=True, slots=True)

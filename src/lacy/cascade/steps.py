@@ -17,11 +17,12 @@ from torch import Tensor
 
 from lacy._text import json_safe
 from lacy.cascade.engine import Engine
-from lacy.cascade.policy import Decision
-from lacy.cascade.rank import best_index, nan_as_lowest
+from lacy.cascade.policy import Decision, nan_as_lowest
+from lacy.cascade.pruning import best_index
 from lacy.cascade.sequence import CallOutcome, TextSequence
-from lacy.cascade.signals import read_signal, without_call
+from lacy.cascade.signals import read_signal
 from lacy.errors import LacyError
+from lacy.model import without_call
 from lacy.types import Answer, Span
 
 LIKELY_WORDS = 5
@@ -157,7 +158,7 @@ class Watch:
         span = outcome.span if outcome else Span("", "slm")
         sign = -1.0 if engine.policy.signal == "top2" else 1.0
         value, limit = before.decision.value, before.decision.limit
-        has_call, given = engine.call_id is not None, sequence.forced is not None
+        has_call, given = engine.reads_call, sequence.forced is not None
         return DecodeStep(
             start=before.start,
             text=sequence.text[before.start :],
@@ -197,11 +198,16 @@ def _offers(outcome: CallOutcome) -> tuple[Offer, ...]:
     offers = []
     for n, option in enumerate(outcome.offered):
         taken = outcome.option is not None and n == first
-        score = None if scores is None else nan_as_lowest(scores[n])
+        score = _score(scores, n)
         candidate = option.candidate
-        why = _why(outcome, None if scores is None else nan_as_lowest(scores[first]), score, taken)
+        why = _why(outcome, _score(scores, first), score, taken)
         offers.append(Offer(candidate.text, candidate.kind, candidate.evidence, score, taken, why))
     return tuple(sorted(offers, key=lambda offer: -(offer.score or 0.0)))
+
+
+def _score(scores: Sequence[float | None] | None, place: int) -> float | None:
+    score = None if scores is None else scores[place]
+    return None if score is None else nan_as_lowest(score)
 
 
 def _why(outcome: CallOutcome, top: float | None, score: float | None, taken: bool) -> str:

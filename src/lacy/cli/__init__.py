@@ -35,6 +35,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "data check": "check texts, marks or a model before spending time on them",
     },
     "Make a model": {
+        "tune": "teach a pretrained model to call, in minutes",
         "train": "train a small model that knows when to call",
         "export": "write a model in the format of another engine",
     },

@@ -151,8 +151,8 @@ class Conversation:
 
     def _answer(self, line: str) -> None:
         """Print an answer while it is generated, then its receipt."""
-        prompt, given = self._prompt(line)
-        answer, seconds = self._generate(prompt, given)
+        prompt, given, question = self._prompt(line)
+        answer, seconds = self._generate(prompt, given, question)
         if self._templated:
             reply = {"role": "assistant", "content": answer.continuation}
             self._messages += [{"role": "user", "content": line}, reply]
@@ -170,7 +170,9 @@ class Conversation:
             self._messages[-1]["content"] += answer.continuation
         self._print_end(answer, seconds)
 
-    def _generate(self, prompt: str, prompt_ids: Sequence[int]) -> tuple[Answer, float]:
+    def _generate(
+        self, prompt: str, prompt_ids: Sequence[int], question: cascade.Question | None = None
+    ) -> tuple[Answer, float]:
         """Continue a text and print it while it is written; return the answer and the seconds."""
         engine = self.engine.variant()
         watch = cascade.Watch(engine)
@@ -180,7 +182,9 @@ class Conversation:
             writer.write(Span(prompt, "prompt"))
         begin, number = time.perf_counter(), len(self.answers)
         try:
-            sequence = engine.sequence(number, prompt, None, engine.max_new_tokens, prompt_ids)
+            sequence = engine.sequence(
+                number, prompt, None, engine.max_new_tokens, prompt_ids, question
+            )
             answer = streaming.generate_live(
                 engine, self._loop_thread, sequence, writer.write, stoppable=True
             )
@@ -201,14 +205,17 @@ class Conversation:
         console.print(streaming.short_receipt(bill, console), soft_wrap=True)
         self.console.print()
 
-    def _prompt(self, line: str) -> tuple[str, Sequence[int]]:
-        """Return the text to continue and its tokens, rendered by the chat template if any."""
+    def _prompt(self, line: str) -> tuple[str, Sequence[int], cascade.Question | None]:
+        """Return the text to continue, its tokens and the question that it answers.
+
+        They come from the chat template; without one, the line itself is continued.
+        """
         if not self._templated:
-            return line, ()
+            return line, (), None
         messages = [*self._messages, {"role": "user", "content": line}]
         try:
             chat = cascade.render_chat(messages, self.engine.tokenizer)
-            return chat.text, chat.tokens()
+            return chat.text, chat.tokens(), cascade.question_in(messages)
         except cascade.ChatRefused as error:
             raise LacyError("E112", why=str(error)) from error
 

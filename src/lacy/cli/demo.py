@@ -32,15 +32,29 @@ if TYPE_CHECKING:
 
 @dataclass
 class DemoConfig:
-    """Train and evaluate a plain and a lacy model in a made-up world.
+    """Train and evaluate a plain and a lacy model in a made-up world, or tune a real model.
 
-    Takes about two minutes on two cores and needs no network and no account. OUT then holds
-    report.html (open it in a browser), results.json, the world with its database, the packed
-    texts, and both models.
+    The made-up world takes about two minutes on two cores and needs no network and no account. OUT
+    then holds report.html (open it in a browser), results.json, the world with its database, the
+    packed texts, and both models.
+
+    With --real, a pretrained model of 135 million parameters learns to call, and completes
+    sentences about people, countries and elements, alone and with a database of facts.
     """
 
-    out: Path = Path("demo")
-    """Folder to write; an earlier demo in it is replaced."""
+    out: Path | None = None
+    """Folder to write, by default demo or, with --real, demo-real; an earlier demo in it is
+    replaced."""
+    # [A real model]
+    real: bool = False
+    """Tune a pretrained model instead of training two small ones."""
+    model: str = "smollm2"
+    """The pretrained model of --real: smollm2, a .gguf file, a folder, or a Hub name."""
+    texts: Path | None = None
+    """Articles that --real fits the row on, instead of those that ship with lacy."""
+    subjects: Rare[int] = 60
+    """Number of people, countries and elements that --real asks about and does not fit on."""
+    # [The made-up world]
     people: int = 200
     """Number of people in the world; more than a model this small can learn in a minute."""
     steps: int = 450
@@ -59,6 +73,7 @@ class DemoConfig:
 FLAGS = DemoConfig
 EXAMPLES = """
 lacy demo
+lacy demo --real
 lacy demo --out /tmp/look --people 60 --steps 300
 """
 
@@ -78,7 +93,10 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 CALIBRATION = 100
 """Number of training texts on which each model is calibrated."""
-CONTENTS = ("world", "data", "plain", "lacy", "results.json", "report.html")
+CONTENTS = (
+    "world", "data", "plain", "lacy", "results.json", "report.html", "model", "states",
+    "facts.sqlite",
+)  # fmt: skip
 """Files and folders that a demo writes, and that the next one replaces."""
 
 
@@ -88,7 +106,14 @@ def run(config: DemoConfig) -> int:
     from rich.console import Console
 
     console = Console()
-    with _locked(config.out) as out:
+    folder = config.out or Path("demo-real" if config.real else "demo")
+    if config.real:
+        from lacy.cli.demo_real import run_real
+
+        with _locked(folder) as out:
+            run_real(config.model, config.texts, config.subjects, out, config.seed, begin)
+        return 0
+    with _locked(folder) as out:
         with _step(console, "Make a world of people whose every fact is known"):
             made = _make_world(config, out)
         title = (

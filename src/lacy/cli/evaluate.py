@@ -20,6 +20,7 @@ from lacy.errors import LacyError
 if TYPE_CHECKING:
     from lacy.cascade import Calibration
     from lacy.evaluate import Extract, Result, Task
+    from lacy.model import Loaded
     from lacy.types import Document
 
 
@@ -33,8 +34,11 @@ class EvaluateConfig(SourceOptions):
     against exact truth; by default its own database is the source."""
     articles: Path | None = None
     """Held-out texts: the share of generated names, numbers and dates that the article contains."""
+    questions: Path | None = None
+    """Questions with accepted answers (.json or .jsonl; files of PopQA and EntityQuestions too):
+    the share of right answers, alone and with --source."""
     people: int = 100
-    """Number of people or articles."""
+    """Number of people, articles or questions."""
     split: Literal["train", "valid", "fresh", "unseen"] = "valid"
     """Split of the world: valid is known people in new wording, fresh uses unknown phrasings,
     unseen has unknown people."""
@@ -48,7 +52,8 @@ class EvaluateConfig(SourceOptions):
     # [Delegation]
     policies: list[str] = field(default_factory=list)
     """Policies to evaluate, one row of the table each; by default never, random and budget at
-    --call-rate, and threshold=0 if the model also learned where not to call."""
+    --call-rate, and threshold=0 if the model also learned where not to call. A model that was not
+    taught to call gets a budget by entropy."""
     call_rate: float = 0.22
     """Share of tokens from sources for the default policies (0.22 as in the paper)."""
 
@@ -67,6 +72,7 @@ FLAGS = EvaluateConfig
 EXAMPLES = """
 lacy evaluate runs/mine --world world --out runs/mine/world.json
 lacy evaluate runs/mine --articles held-out.jsonl.gz --call-rate 0.15
+lacy evaluate smollm2 --questions questions.jsonl --source facts.sqlite
 """
 
 ANSWERS = ("facts_right", "recall", "calls_per_answer", "call_rate")
@@ -74,27 +80,35 @@ ENTITIES = (
     "entities_right", "own_entities_right", "borrowed_entities_right", "entities_per_text",
     "call_rate",
 )  # fmt: skip
-"""Metrics that are printed for each condition, in a world and on articles."""
+QUESTIONS = ("answers_right", "answers_exact", "answers_sourced", "sourced_right")
+"""Metrics that are printed for each condition: in a world, on articles, and of questions."""
 
 
 def run(config: EvaluateConfig) -> int:
     """Evaluate the model and print the results."""
-    if (config.world is None) == (config.articles is None):
-        why = "one of --world and --articles is needed"
+    if [config.world, config.articles, config.questions].count(None) != 2:
+        why = "one of --world, --articles and --questions is needed"
         do = "lacy evaluate MODEL --world DIR, or lacy evaluate MODEL --articles FILE"
         raise LacyError("E12", key="world", value=config.world, why=why, do=do)
     from lacy.model import load_model
 
     loaded = load_model(config.model)
-    policies = config.policies or _default_policies(config.call_rate, loaded.meta)
+    policies = config.policies or (
+        _policies_for_questions(config, loaded)
+        if config.questions is not None
+        else _default_policies(config.call_rate, loaded)
+    )
     common = {
         "policies": policies, "unit": config.unit, "max_new_tokens": config.max_new_tokens,
         "seed": config.seed,
     }  # fmt: skip
-    make_task = _in_world if config.world is not None else _on_articles
+    make_task = _on_articles if config.articles is not None else _in_world
+    make_task = _on_questions if config.questions is not None else make_task
     measured = make_task(config, loaded, common)(loaded)
     if config.world is not None:
         _print(measured.results(), ANSWERS, "Facts", "people")
+    elif config.questions is not None:
+        _print(measured.results(), QUESTIONS, "Answers to questions", "questions")
     else:
         title = "Names, numbers and dates that the article contains"
         _print(measured.results(), ENTITIES, title, "articles")
@@ -107,12 +121,41 @@ def run(config: EvaluateConfig) -> int:
     return 0
 
 
-def _default_policies(rate: float, meta: Mapping[str, Any]) -> list[str]:
+def _default_policies(rate: float, loaded: Loaded) -> list[str]:
     """Return the default policies: no calls, random calls, a budget, and perhaps threshold 0."""
-    policies = ["never", f"random={rate:g}", f"budget={rate:g}"]
-    policies += ["threshold=0"] if cascade.trained_not_to_call(meta) else []
+    from lacy.model import gate_of
+
+    policies = ["never", f"random={rate:g}"]
+    if loaded.calls:
+        policies.append(f"budget={rate:g}")
+        gated = gate_of(loaded.model) == "sigmoid" or cascade.trained_not_to_call(loaded.meta)
+        policies += ["threshold=0"] * gated
+    else:
+        policies.append(f"budget={rate:g},by=entropy")
     print(f"Policies: {', '.join(policies)} (change them by --policies)", file=sys.stderr)
     return policies
+
+
+def _policies_for_questions(config: EvaluateConfig, loaded: Loaded) -> list[str]:
+    """Return the model alone and, with a source, its default policy."""
+    if not config.source:
+        return ["never"]
+    return ["never", "threshold=0" if loaded.calls else "entropy=4"]
+
+
+def _on_questions(config: EvaluateConfig, loaded: Any, common: Mapping[str, Any]) -> Task:
+    from lacy.sources import open_sources
+
+    assert config.questions is not None
+    questions = evaluate.read_questions(config.questions)[: config.people]
+    settings = {key: value for key, value in common.items() if key != "max_new_tokens"}
+    return partial(
+        evaluate.evaluate_questions,
+        questions=questions,
+        source=open_sources(config.source, cache=config.cache, prices=config.price),
+        max_new_tokens=min(config.max_new_tokens, evaluate.MAX_ANSWER_TOKENS),
+        **settings,
+    )
 
 
 def _in_world(config: EvaluateConfig, loaded: Any, common: Mapping[str, Any]) -> Task:
@@ -152,7 +195,7 @@ def _print(results: Sequence[Result], columns: Sequence[str], title: str, unit: 
     from lacy.report import format_score
 
     rows: dict[str, dict[str, Result]] = {}
-    for result in results:
+    for result in (r for r in results if "group" not in r.conditions):
         rows.setdefault(result.conditions.get("condition", ""), {})[result.metric] = result
     model = rows.pop("", {})
     labels = {name: metric.label for name, metric in evaluate.METRICS.items()}

@@ -58,6 +58,11 @@ def run(config: GenerateConfig) -> int:
     hints = (cascade.question_hint(prompt, templated=templated) for prompt in prompts)
     for hint in dict.fromkeys(filter(None, hints)):
         note(hint)
+    if templated and any(cascade.question_hint(prompt, templated=False) for prompt in prompts):
+        note(
+            f"This model answers questions in a chat: lacy chat {config.model}. Here it continues "
+            "the question as a text."
+        )
     answers = _generate(engine, prompts, config.show)
     if config.out is not None:
         cascade.write_answers(config.out, answers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lacy.cli.terminal import note
 from lacy.config import Positional, Rare, Repeated
@@ -24,7 +24,8 @@ class SourceOptions:
 
     # [Model]
     model: Positional[str]
-    """Folder of a model or a run; a policy may follow a colon (runs/mine:budget=0.22)."""
+    """Folder of a model or a run, a .gguf file, smollm2, or a Hub name; a policy may follow a colon
+    (runs/mine:budget=0.22)."""
 
     # [Delegation]
     source: Repeated = field(default_factory=list)
@@ -52,11 +53,22 @@ class EngineOptions(SourceOptions):
     # [Model]
     tokenizer: Rare[Path | None] = None
     """Local folder of the tokenizer, for a model on a server (http://host:port/v1#name)."""
+    begin_token: Rare[str | None] = None
+    """Token that begins every text (not a chat), if not the one that lacy chooses; `lacy data check
+    MODEL` shows it."""
+    dtype: Rare[Literal["fp32", "bf16", "auto"]] = "fp32"
+    """Precision of the weights. bf16 halves memory and is faster where the CPU or GPU supports it,
+    but rounding changes some words; auto uses it there."""
 
     # [Delegation]
     policy: str | None = None
-    """When to call: never, always, budget=0.22, threshold=0, entropy=2, top2=0.7 or random=0.22;
-    by default budget=0.22, or threshold=0 if that suits the model and its source."""
+    """When to call: never, always, budget=0.22, threshold=0, entropy=2, top2=0.7, random=0.22 or,
+    for a tuned model, gate+entropy; by default budget=0.22, threshold=0 if that suits the model and
+    its source, or entropy=4 for a model that was not taught to call."""
+    unknown: Rare[str] = ""
+    """What an answer in a chat says where no source has the fact that the question asks for, such
+    as "I don't know."; by default the model answers in its own words, which are marked as
+    guesses."""
 
     def open(
         self,
@@ -85,10 +97,13 @@ class EngineOptions(SourceOptions):
             "policy": self.policy,
             "calibration": 0 if fixed_policy and self.policy == "never" else self.calibrate,
             "tokenizer": self.tokenizer,
+            "begin": self.begin_token,
+            "dtype": self.dtype,
             "cache": self.cache,
             "prices": self.price,
             "unit": self.unit,
             "max_new_tokens": self.max_new_tokens,
+            "unknown": self.unknown,
         }
         engine = open_engine(loaded or self.model, **options | settings)
         for sentence in engine.notes:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lacy import report, study
 from lacy._require import require_one_of
@@ -15,7 +15,7 @@ from lacy._text import format_duration
 from lacy.cli.terminal import facts, say, table
 from lacy.config import Positional, Rare
 from lacy.errors import LacyError
-from lacy.study import StudyPlan
+from lacy.study import ArticleStudyPlan, StudyPlan
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -52,6 +52,8 @@ class StudyFlags:
     """Do not train; only write tables and report of the finished runs."""
 
 
+AnyPlan: TypeAlias = StudyPlan | ArticleStudyPlan
+
 FILE = False
 FLAGS, SETTINGS = StudyFlags, StudyPlan
 EXAMPLES = """
@@ -64,6 +66,11 @@ MAX_LISTED = 10
 FINISHED = ("done", "old", "failed", "skipped")
 SYMBOLS = {"waiting": "·", "running": "…", "done": "✓", "old": "✓", "failed": "✗", "skipped": "-"}
 COLUMNS = ("facts_right", "f1", "recovered", "call_rate", "calls_per_fact")
+ARTICLE_COLUMNS = (
+    "entities_right", "own_entities_right", "borrowed_entities_right", "right_per_text",
+    "entity_recall", "births_right", "call_rate", "calls_per_answer",
+)  # fmt: skip
+"""Metrics of the short table, in made-up worlds and on articles."""
 
 
 def run(flags: StudyFlags) -> int:
@@ -88,7 +95,7 @@ def run(flags: StudyFlags) -> int:
     return 0
 
 
-def _plan(flags: StudyFlags) -> StudyPlan:
+def _plan(flags: StudyFlags) -> AnyPlan:
     """Read the recipe and apply the flags."""
     plan = study.read_plan(flags.recipe)
     if flags.seeds:
@@ -107,11 +114,13 @@ def _plan(flags: StudyFlags) -> StudyPlan:
     return plan
 
 
-def _selected(plan: StudyPlan, only: Sequence[str]) -> StudyPlan:
+def _selected(plan: AnyPlan, only: Sequence[str]) -> AnyPlan:
     """Return the plan with only these methods and the methods whose models they need."""
     for name in only:
         require_one_of("--only", name, plan.methods)
-    selected = study.required_methods(plan, only)
+    selected = set(only)
+    if isinstance(plan, StudyPlan):
+        selected = study.required_methods(plan, only)
     comparisons = tuple(
         text
         for text in plan.compare
@@ -121,13 +130,24 @@ def _selected(plan: StudyPlan, only: Sequence[str]) -> StudyPlan:
     return replace(plan, methods=methods, compare=comparisons)
 
 
-def _print_plan(plan: StudyPlan) -> None:
+def _print_plan(plan: AnyPlan) -> None:
     """Print what would be done."""
     jobs = study.jobs_of(plan)
+    if isinstance(plan, ArticleStudyPlan):
+        asked = [job for job in jobs if job.startswith("ask ")]
+        values = {
+            "articles": f"{plan.people} of {plan.articles}",
+            "methods": ", ".join(plan.methods),
+            "conditions": ", ".join(plan.conditions),
+            "texts to generate": f"{len(asked) * plan.people:,}",
+            "jobs done before": f"{sum(job.done() for job in jobs.values())} of {len(jobs)}",
+        }
+        facts(f"Study in {plan.out}", values)
+        return
     runs = study.planned_runs(plan)
     values = {
-        "training runs": len(runs),
-        "steps in all": sum(int(run.settings.get("steps") or 0) for run in runs),
+        "training runs": f"{len(runs)}",
+        "steps in all": f"{sum(int(run.settings.get('steps') or 0) for run in runs)}",
         "methods": ", ".join(plan.methods),
         "sizes": ", ".join(plan.sizes),
         "seeds": ", ".join(map(str, plan.seeds)),
@@ -137,23 +157,27 @@ def _print_plan(plan: StudyPlan) -> None:
     facts(f"Study in {plan.out}", values)
 
 
-def _run_jobs(plan: StudyPlan, jobs: int) -> list[Job]:
+def _run_jobs(plan: AnyPlan, jobs: int) -> list[Job]:
     """Run the jobs, with a live table in a terminal, else with a line per finished job."""
     from rich.console import Console
     from rich.live import Live
 
-    workers = jobs or study.default_workers()
+    workers, all_jobs = jobs or study.default_workers(), study.jobs_of(plan)
     console = Console()
     console.print(
-        f"{len(study.planned_runs(plan))} training runs in {plan.out}, {workers} side by side. "
+        f"{len(all_jobs)} jobs in {plan.out}, {workers} side by side. "
         "Stop with Ctrl-C; the same command continues."
     )
     if not console.is_terminal:
         printed: set[str] = set()
-        board = study.run_study(plan, jobs=workers, show=lambda b: _print_finished(b, printed))
+        board = study.run_jobs(
+            all_jobs, plan.out, parallel=workers, show=lambda b: _print_finished(b, printed)
+        )
         return board.failed()
     with Live(console=console, refresh_per_second=2) as live:
-        board = study.run_study(plan, jobs=workers, show=lambda b: live.update(_table(b, workers)))
+        board = study.run_jobs(
+            all_jobs, plan.out, parallel=workers, show=lambda b: live.update(_table(b, workers))
+        )
     return board.failed()
 
 
@@ -169,7 +193,7 @@ def _print_finished(board: Board, printed: set[str]) -> None:
 
 
 def _table(board: Board, workers: int) -> Group:
-    """Return the progress as a table with a row per method and a column per seed."""
+    """Return the progress as a table, with a row per method and a column per seed."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -178,20 +202,19 @@ def _table(board: Board, workers: int) -> Group:
     title = f"{board.count(*FINISHED)} of {len(board.jobs)} jobs, "
     title += format_duration(time.perf_counter() - board.begin)
     title += f", about {format_duration(left)} to go" if left else ""
-    rows: dict[str, dict[int, list[str]]] = {}
+    rows: dict[str, dict[str, list[str]]] = {}
     for job in board.jobs.values():
-        if job.run is not None:
-            progress = study.progress_of(board.plan, job)
-            row = rows.setdefault(job.run.name.rpartition(".")[0], {})
-            row.setdefault(job.run.seed, []).append(SYMBOLS.get(progress, progress))
-    seeds = sorted({seed for row in rows.values() for seed in row})
-    shown = Table("method", *(f"seed {seed}" for seed in seeds), box=None)
-    for name, row in rows.items():
-        shown.add_row(name, *(" ".join(row.get(seed, ())) for seed in seeds))
+        if job.row:
+            cells = rows.setdefault(job.row, {})
+            cells.setdefault(job.column, []).append(SYMBOLS.get(job.status, job.status))
+    columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
+    shown = Table("method", *columns, box=None)
+    for name, cells in rows.items():
+        shown.add_row(name, *(" ".join(cells.get(column, ())) for column in columns))
     return Group(Text(title, style="italic"), shown)
 
 
-def _write_results(plan: StudyPlan) -> None:
+def _write_results(plan: AnyPlan) -> None:
     """Write tables and report, and print a short table."""
     results = study.write_tables(plan)["results"]
     try:
@@ -209,10 +232,11 @@ def _print_results(pooled: Any) -> None:
     from lacy.evaluate import METRICS
 
     rows = []
+    columns = COLUMNS if "facts_right" in set(pooled.metric) else ARTICLE_COLUMNS
     keys = ["size", "method", "equal", "condition"]
     for (size, method, equal, condition), part in pooled.groupby(keys, sort=False):
         values = {row.metric: row for row in part.itertuples()}
         name = f"{size} {method}/{condition}" + (f" ({equal})" if equal != "steps" else "")
-        rows.append([name, *(report.format_score(values.get(metric)) for metric in COLUMNS)])
-    labels = ("", *(METRICS[metric].label for metric in COLUMNS))
+        rows.append([name, *(report.format_score(values.get(metric)) for metric in columns)])
+    labels = ("", *(METRICS[metric].label for metric in columns))
     table("All seeds together, 95% intervals", rows, labels)

@@ -45,6 +45,11 @@ def begin_end(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
     return (end if begin is None else begin), (begin if end is None else end)
 
 
+def has_begin_end(tokenizer: Any) -> bool:
+    """True if the tokenizer's settings name the tokens around a text."""
+    return _stored(tokenizer) is not None
+
+
 def choose_begin_end(tokenizer: Any, name: str, wanted: str | None = None) -> str:
     """Choose the tokens around a text and store them in the tokenizer's settings.
 
@@ -93,7 +98,7 @@ def choose_begin_end(tokenizer: Any, name: str, wanted: str | None = None) -> st
     if end in marks and end != begin:
         end = separator or end
     tokenizer.init_kwargs[KEY] = {"begin": str(begin), "end": str(end)}
-    return f"{why} (--begin-token chooses another)" if why else ""
+    return why
 
 
 def chat_marks(tokenizer: Any) -> set[str]:

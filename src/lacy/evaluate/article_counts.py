@@ -55,7 +55,7 @@ def article_counts(
     extract = extract or default_extract()
     own, own_right, borrowed, borrowed_right = entity_counts(answers, references, extract).T
     values, stated = _recalled(answers, references, extract)
-    births = [_births(a.text, r) for a, r in zip(answers, references, strict=True)]
+    births = [_births(a, r) for a, r in zip(answers, references, strict=True)]
     born, born_right = np.asarray(births, float).reshape(-1, 2).T
     return {
         "answers": np.ones(len(answers)),
@@ -87,10 +87,10 @@ def birth_date(text: str) -> DateParts | None:
     return next(iter(dates)) if len(dates) == 1 else None
 
 
-def _births(text: str, reference: str) -> tuple[bool, bool]:
-    """Return two flags: a date of birth is stated, and it is the article's."""
-    stated, true = birth_date(text), birth_date(reference)
-    if stated is None or true is None:
+def _births(answer: Answer, reference: str) -> tuple[bool, bool]:
+    """Return two flags: the generated text states a date of birth, and it is the article's."""
+    stated, true = birth_date(answer.text), birth_date(reference)
+    if stated is None or true is None or birth_date(answer.prompt) is not None:
         return False, False
     return True, parts_agree(stated, true)
 

@@ -1,7 +1,7 @@
 """Evaluation on held-out articles: the article itself is both the source and the judge.
 
-The model continues the beginning of each held-out article. Calls are answered from a database of
-the values that an annotator found in the article, so the source is known to have the facts. A
+The model continues the beginning of each held-out article. Calls are answered from the article
+itself (``article_sources``), so the source is known to have the facts. A
 generated name, number or date counts as right if the article contains it. The model alone, random
 calls and calls chosen by the model are compared at the same call rate.
 
@@ -12,13 +12,8 @@ calling where a value is due; it does not measure whether the right value is in 
 from __future__ import annotations
 
 import math
-import re
-import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,18 +21,25 @@ from numpy.typing import NDArray
 
 from lacy.errors import LacyError
 from lacy.evaluate.article_counts import article_counts
-from lacy.evaluate.entities import ArticleText, Extract, normalized_words
+from lacy.evaluate.article_sources import (
+    VALUES,
+    article_prompts,
+    mark_values,
+    open_article_source,
+)
+from lacy.evaluate.entities import Extract
 from lacy.evaluate.lookahead import look_ahead
 from lacy.evaluate.results import Result, ratio_scores, results_of
 from lacy.evaluate.statistics import NO_DATA, Score
-from lacy.types import Answer, Document, Mark, Reply, Request, Unit
+from lacy.types import Answer, Document, Unit
 
 if TYPE_CHECKING:
     from lacy.cascade import Calibration, Policy
     from lacy.sources import Source
 
-PROMPT_WORDS = 4
-"""Number of words in the prompt if an article's text does not begin with its title."""
+
+CALIBRATION_TOKENS = 512
+"""Number of tokens of each article that a model is calibrated on; articles can be very long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,15 @@ class ArticlesResult:
     """The answers by condition name."""
     articles: int
     """Number of articles."""
+    source: str = VALUES
+    """What answered the calls."""
     seed: int = 0
 
     def results(self) -> list[Result]:
         """Return the metrics of each condition."""
         results = []
         for name, answers in self.conditions.items():
-            conditions = {"condition": name, "policy": answers.policy, "source": "article"}
+            conditions = {"condition": name, "policy": answers.policy, "source": self.source}
             results += results_of(answers.scores, seed=self.seed, conditions=conditions)
         return results
 
@@ -82,8 +86,8 @@ def evaluate_articles(
     extract: Extract,
     policies: Mapping[str, Policy | str] | Sequence[str] = ("never",),
     *,
-    unit: Unit = "value",
-    max_new_tokens: int = 128,
+    source: str = VALUES,
+    prompt_words: int | None = None,
     seed: int = 0,
     **engine_options: Any,
 ) -> ArticlesResult:
@@ -97,51 +101,69 @@ def evaluate_articles(
         policies: a policy per condition name, or policy texts that serve as their own names.
             ``"oracle"`` calls wherever the model itself would begin a name, number or date;
             ``"oracle=0.22"`` does so until 22% of the tokens come from calls (``lookahead``).
+        source: what answers calls, as in ``open_article_source``.
+        prompt_words: words of each article that are given, as in ``article_prompts``.
+        seed: seed of the bootstrap.
+        engine_options: as in ``answer_articles``.
+    """
+    by_name = policies if isinstance(policies, Mapping) else {text: text for text in policies}
+    prompts = article_prompts(articles, extract, prompt_words)
+    conditions = {}
+    with open_article_source(source, articles, extract, prompts) as (opened, subjects):
+        for name, policy in by_name.items():
+            conditions[name] = answer_articles(
+                loaded, articles, extract, policy, opened, prompts, subjects, seed=seed,
+                **engine_options,
+            )  # fmt: skip
+    return ArticlesResult(conditions, len(articles), source, seed)
+
+
+def answer_articles(
+    loaded: Any,
+    articles: Sequence[Document],
+    extract: Extract,
+    policy: Policy | str,
+    source: Source | None,
+    prompts: Sequence[str],
+    subjects: Sequence[str | None],
+    *,
+    unit: Unit = "value",
+    max_new_tokens: int = 128,
+    seed: int = 0,
+    **engine_options: Any,
+) -> ArticleAnswers:
+    """Let a model continue articles under one policy, and score its texts.
+
+    Args:
+        loaded: the model.
+        articles: the articles.
+        extract: finds the entities of the texts.
+        policy: when to call, as in ``evaluate_articles``.
+        source: what answers calls; None for nothing.
+        prompts: the beginning of each article.
+        subjects: the subject of each article as the source knows it.
         unit: how much text one call returns.
-        max_new_tokens: maximum length of an answer.
+        max_new_tokens: maximum length of a text.
         seed: seed of the bootstrap.
         engine_options: further arguments of ``cascade.Engine`` (``calibration=calibrate_on(...)``).
     """
     from lacy.cascade import Engine
-    from lacy.sources.db import Database
 
-    texts = [article.text for article in articles]
-    subjects = [article_subject(article) for article in articles]
-    prompts = [article_prompt(article) for article in articles]
-    policy_by_name = (
-        policies if isinstance(policies, Mapping) else {text: text for text in policies}
-    )
-    conditions = {}
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "articles.sqlite"
-        marked = mark_values(articles, extract)
-        write_values(path, ((article_subject(a), a.text, a.marks) for a in marked))
-        with Database(path, name="article") as database:
-            source = UnstatedOnly(database)
+    def make_engine(policy: Policy | str) -> Engine:
+        return Engine(
+            loaded, source, policy, unit=unit, max_new_tokens=max_new_tokens, **engine_options
+        )
 
-            def make_engine(policy: Policy | str) -> Engine:
-                return Engine(
-                    loaded,
-                    source,
-                    policy,
-                    unit=unit,
-                    max_new_tokens=max_new_tokens,
-                    **engine_options,
-                )
-
-            for name, policy in policy_by_name.items():
-                rate = oracle_rate(policy)
-                if rate is not None:
-                    answers = look_ahead(make_engine, prompts, subjects, extract, rate=rate)
-                    policy_text = str(policy)
-                else:
-                    engine = make_engine(policy)
-                    policy_text = str(engine.policy)
-                    answers = engine.generate(prompts, subjects)
-                counts = article_counts(answers, texts, extract)
-                scores = ratio_scores(counts, seed=seed)
-                conditions[name] = ArticleAnswers(policy_text, scores, counts, tuple(answers))
-    return ArticlesResult(conditions, len(articles), seed)
+    rate = oracle_rate(policy)
+    if rate is not None:
+        answers = look_ahead(make_engine, prompts, subjects, extract, rate=rate)
+        policy_text = str(policy)
+    else:
+        engine = make_engine(policy)
+        policy_text = str(engine.policy)
+        answers = engine.generate(prompts, subjects)
+    counts = article_counts(answers, [article.text for article in articles], extract)
+    return ArticleAnswers(policy_text, ratio_scores(counts, seed=seed), counts, tuple(answers))
 
 
 def oracle_rate(policy: Policy | str) -> float | None:
@@ -162,102 +184,18 @@ def oracle_rate(policy: Policy | str) -> float | None:
     return rate
 
 
-def mark_values(articles: Sequence[Document], extract: Extract) -> list[Document]:
-    """Return the articles with marks on the values that a call can return.
-
-    Only the first mention of a value is marked. What the prompt already gives, such as the
-    subject's name or a part of it, is not marked.
-    """
-    marked_articles = []
-    marks = extract([article.text for article in articles])
-    for article, article_marks in zip(articles, marks, strict=True):
-        prompt_text, seen, values = ArticleText(article_prompt(article)), set[tuple[str, ...]](), []
-        for mark in article_marks:
-            value = article.text[mark.start : mark.end]
-            key = tuple(normalized_words(value))
-            if mark.reason == "CONTENT" or not key or key in seen or prompt_text.contains(value):
-                continue
-            seen.add(key)
-            values.append(mark)
-        marked_articles.append(replace(article, marks=tuple(values)))
-    return marked_articles
-
-
 def calibrate_on(loaded: Any, articles: Sequence[Document], extract: Extract) -> Calibration:
     """Calibrate a model on the values of other articles (see ``cascade.calibrate``).
 
     Args:
         loaded: the model.
-        articles: about a hundred articles that are not used for scoring.
+        articles: about a hundred articles that are not used for scoring; of each, at most
+            ``CALIBRATION_TOKENS`` tokens are read.
         extract: finds their values (see ``evaluate_articles``).
     """
     from lacy.cascade import calibrate, truncate_document
     from lacy.model import context_of
 
-    length = context_of(loaded.model)
+    length = min(context_of(loaded.model), CALIBRATION_TOKENS)
     marked = mark_values(articles, extract)
     return calibrate(loaded, (truncate_document(a, loaded.tokenizer, length) for a in marked))
-
-
-class UnstatedOnly:
-    """A wrapper around a source that drops candidates which the text already contains.
-
-    Args:
-        source: the wrapped source.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.name = source.name
-
-    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Return the source's replies without values that the text already states."""
-        replies = await self.source.ask(requests)
-        return [self._unstated(q.text, reply) for q, reply in zip(requests, replies, strict=True)]
-
-    def _unstated(self, text: str, reply: Reply) -> Reply:
-        # Spaces on both sides make sure that only whole words match.
-        stated = f" {' '.join(normalized_words(text))} "
-        new = tuple(
-            c for c in reply.candidates if f" {' '.join(normalized_words(c.text))} " not in stated
-        )
-        if reply.candidates and not new:
-            return replace(
-                reply, candidates=(), error=f"{self.name}: all of it is already in the text"
-            )
-        return replace(reply, candidates=new)
-
-
-def write_values(path: Path, annotated: Iterable[tuple[str, str, Sequence[Mark]]]) -> None:
-    """Write a database ``fact(subject, relation, value)`` of marked values.
-
-    Args:
-        path: a file that does not exist yet.
-        annotated: subject, text and marks of each article. The relation of a mark that has none is
-            its reason.
-    """
-    with closing(sqlite3.connect(path)) as db, db:
-        db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
-        db.execute("CREATE INDEX fact_subject ON fact (subject)")
-        for subject, text, marks in annotated:
-            rows = [
-                (subject, mark.relation or mark.reason, text[mark.start : mark.end])
-                for mark in marks
-                if mark.reason != "CONTENT"
-            ]
-            db.executemany("INSERT INTO fact VALUES (?, ?, ?)", dict.fromkeys(rows))
-
-
-def article_subject(article: Document) -> str:
-    """Return the subject of an article as a name that no other article has."""
-    title = article.meta.get("title")
-    return f"{title} ({article.id})" if isinstance(title, str) and title else article.id
-
-
-def article_prompt(article: Document) -> str:
-    """Return the prompt: the title if the text begins with it, otherwise a few words."""
-    title = article.meta.get("title")
-    if isinstance(title, str) and title and article.text.startswith(title):
-        return title
-    beginning = re.match(rf"\s*(?:\S+\s+){{0,{PROMPT_WORDS - 1}}}\S+", article.text)
-    return beginning.group() if beginning else article.text

@@ -153,7 +153,7 @@ def call_calibration(
 ) -> CallCalibration:
     """Return the expected calibration error of p(CALL) against fact tokens, over all tokens."""
     p = [document.p_call for document in documents]
-    return _calibration(p, [document.is_fact for document in documents], bins, seed)
+    return calibration_of(p, [document.is_fact for document in documents], bins, seed)
 
 
 def decision_calibration(
@@ -167,14 +167,14 @@ def decision_calibration(
     decision_positions = [start | ~d.is_fact for start, d in zip(starts, documents, strict=True)]
     p = [d.p_call[mask] for d, mask in zip(documents, decision_positions, strict=True)]
     due = [start[mask] for start, mask in zip(starts, decision_positions, strict=True)]
-    return _calibration(p, due, bins, seed)
+    return calibration_of(p, due, bins, seed)
 
 
-def _calibration(
+def calibration_of(
     p_call: Sequence[NDArray[np.float64]],
     due: Sequence[NDArray[np.bool_]],
-    bins: int,
-    seed: int,
+    bins: int = BINS,
+    seed: int = 0,
 ) -> CallCalibration:
     """Return the expected calibration error over equal-width bins (Naeini et al. 2015).
 

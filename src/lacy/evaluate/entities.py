@@ -10,14 +10,13 @@ entities of the prompt do not count, so repeating and echoing do not improve the
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lacy._text import MONTHS
+from lacy._text import MONTHS, normalized_words
 from lacy.evaluate.provenance import SpanLookup, is_borrowed
 from lacy.types import Answer, Mark
 
@@ -56,21 +55,9 @@ _DATES = [
 ]
 _DIGITS = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\w)|\d+(?:\.\d+)?"
 _NUMBER = re.compile(rf"(?<![\w.,-])[-−]?(?:{_DIGITS})")
-_WORD = re.compile(rf"(?:{_DIGITS})(?!\w)|\w+")
 
 DateParts = tuple[int | None, int | None, int | None]
 """Day, month and year; None for a part that the text does not give."""
-
-
-def normalized_words(text: str) -> list[str]:
-    """Split a text into words without case, accents, punctuation and possessive endings.
-
-    Numbers such as 1,234.5 stay whole.
-    """
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
-    plain = re.sub(r"['’]s\b", "", plain)
-    return [word.replace(",", "") for word in _WORD.findall(plain)]
 
 
 def find_numbers(text: str) -> set[float]:

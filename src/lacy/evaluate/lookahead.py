@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from lacy.evaluate.entities import ArticleText, Extract, normalized_words
+from lacy._text import normalized_words
+from lacy.evaluate.entities import ArticleText, Extract
 from lacy.evaluate.provenance import SpanLookup, is_borrowed
 from lacy.types import Answer, Mark
 

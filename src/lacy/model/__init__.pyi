@@ -1,46 +1,64 @@
-from .building import build_model, from_checkpoint
+from .building import add_call, build_model, from_checkpoint
 from .cache import keeps_keys_and_values
-from .decode import Decoder, RecomputingDecoder, context_of
+from .decode import Decoder, context_of
 from .ends import end_ids
-from .files import INDEX, WEIGHTS, check_complete, damaged_model, newest_complete, resolve
+from .files import INDEX, WEIGHTS, check_complete, damaged_model, newest_complete
+from .fingerprint import FINGERPRINT, model_fingerprint
 from .forward import (
     Gate,
     freeze_biases,
     gate_of,
+    head_inputs,
     head_weight,
     hidden_states,
     positions,
+    set_call_row,
     set_gate,
+    set_taught,
+    taught_to_call,
 )
 from .gguf import write_gguf
 from .io import META, Loaded, load_model, require_context, save_model, write_beside, write_model
+from .likelihood import without_call
+from .naming import SHORT_NAMES, resolve
+from .precision import Precision, bf16_is_fast, set_precision
 from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training_memory
+from .recompute import RecomputingDecoder, decodes_from_cache, new_decoder
 from .weights import read_model
 
 __all__ = [
+    "FINGERPRINT",
     "INDEX",
     "META",
     "PRESETS",
+    "SHORT_NAMES",
     "WEIGHTS",
     "Decoder",
     "Gate",
     "Loaded",
     "Memory",
+    "Precision",
     "Preset",
     "RecomputingDecoder",
+    "add_call",
+    "bf16_is_fast",
     "build_model",
     "check_complete",
     "context_of",
     "damaged_model",
+    "decodes_from_cache",
     "end_ids",
     "freeze_biases",
     "from_checkpoint",
     "gate_of",
     "get_preset",
+    "head_inputs",
     "head_weight",
     "hidden_states",
     "keeps_keys_and_values",
     "load_model",
+    "model_fingerprint",
+    "new_decoder",
     "newest_complete",
     "positions",
     "preset_names",
@@ -48,8 +66,13 @@ __all__ = [
     "require_context",
     "resolve",
     "save_model",
+    "set_call_row",
     "set_gate",
+    "set_precision",
+    "set_taught",
+    "taught_to_call",
     "training_memory",
+    "without_call",
     "write_beside",
     "write_gguf",
     "write_model",

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.model.ends import end_ids
-from lacy.model.files import resolve
-from lacy.model.forward import freeze_biases, require_call_last, require_trainable
+from lacy.model.forward import freeze_biases, require_call_last, require_trainable, set_taught
+from lacy.model.naming import resolve
 from lacy.model.presets import Preset, get_preset
 from lacy.model.weights import download, read_model
 from lacy.types import CALL_TOKEN
@@ -108,7 +109,7 @@ def from_checkpoint(
     require_call_last(chosen, str(place))
     rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
     had_call = rows == len(chosen) and _has_call(place)
-    _resize(model, len(chosen), had_call=had_call)
+    resize_rows(model, len(chosen), had_call=had_call)
     _unset_padding(model, chosen)
     fix_generation_settings(model, chosen)
     return model, chosen
@@ -192,16 +193,49 @@ def _config(shape: Preset, tokenizer: PreTrainedTokenizerBase, context: int) -> 
     )
 
 
+def add_call(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make ``<CALL>`` the last row of a model that was not taught to call, and record this.
+
+    The rows of all other tokens stay as they are, so the text distribution does not change. Rows
+    without a token (padding of the vocabulary) are dropped.
+
+    Args:
+        model: changed in place.
+        tokenizer: its tokenizer, with ``<CALL>`` as last token.
+
+    Raises:
+        LacyError: E58, the vocabulary of this architecture cannot be resized.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):
+            resize_rows(model, len(tokenizer), had_call=False)
+    except Exception as error:  # models of several modalities raise exceptions of any class
+        why = f"its vocabulary cannot be resized ({first_line(error)})"
+        raise LacyError("E58", architecture=type(model).__name__, why=why) from error
+    _unset_padding(model, tokenizer)
+    fix_generation_settings(model, tokenizer)
+    set_taught(model, taught=False)
+
+
 @torch.no_grad()
-def _resize(model: PreTrainedModel, size: int, *, had_call: bool) -> None:
-    """Resize embedding and head to ``size`` rows; a new last row is the mean of the other rows."""
+def resize_rows(model: PreTrainedModel, size: int, *, had_call: bool) -> None:
+    """Resize embedding and head to ``size`` rows; new rows are the mean of the old rows.
+
+    Args:
+        model: changed in place.
+        size: number of rows; the last one is ``<CALL>``.
+        had_call: True if ``<CALL>`` already had a row, which is kept.
+    """
+    old = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
     model.resize_token_embeddings(size, mean_resizing=False)
     if had_call:
         return
-    input_VD: Any = model.get_input_embeddings().weight
-    output_VD: Any = model.get_output_embeddings().weight
-    for weight_VD in (input_VD, output_VD):
-        weight_VD[-1] = weight_VD[:-1].mean(dim=0)
+    head: Any = model.get_output_embeddings()
+    kept = min(old, size - 1)
+    tables = [model.get_input_embeddings().weight, head.weight, getattr(head, "bias", None)]
+    for table in tables:
+        if table is not None:
+            table[kept:] = table[:kept].mean(dim=0)  # type: ignore[index, operator]
 
 
 def _unset_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

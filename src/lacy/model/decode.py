@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lacy.errors import LacyError
+from lacy.model.likelihood import ending_logps, log_norms
 from lacy.model.trees import Tree, build_trees, takes_trees, tree_inputs
 
 DEFAULT_SCORE_CELLS = 65_536
@@ -224,23 +225,40 @@ class Decoder:
                 self._check_room(len(self.tokens_BT[row]) + len(tokens))
                 jobs.append((row, which, place, [int(token) for token in tokens]))
         # The first token of each candidate needs no forward pass: its logits are known.
-        last_BV = self._last_BV
-        if last_BV is not None and jobs:
-            first_BV = self._log_softmax(last_BV)
-            for row, which, place, tokens in jobs:
-                scores[which][place] = float(first_BV[row, tokens[0]])
+        known = self._last_BV is not None
+        if known and jobs:
+            scores = self.first_logps(rows, candidates)
             jobs = [job for job in jobs if len(job[3]) > 1 or whole]
-        cut = 0 if last_BV is not None else 1
-        endings = self._endings(ends) if whole else None
-        self._score_trees(jobs, cut, scores, endings)
+        self._score_trees(jobs, 0 if known else 1, scores, whole, ends)
         return scores
+
+    @torch.inference_mode()
+    def first_logps(
+        self, rows: Sequence[int], candidates: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[float]]:
+        """Return the log-probability of each candidate's first token, without a forward pass.
+
+        It is an upper bound of the candidate's ``score``.
+
+        Args:
+            rows: rows of the decoder, none of them rewound since it was fed.
+            candidates: for each of ``rows``, its candidates, each a non-empty list of tokens.
+        """
+        logits_RV = self.last_BV[list(rows)]
+        norms = log_norms(logits_RV, self.call_id).tolist()
+        firsts = [[tokens[0] for tokens in group] for group in candidates]
+        return [
+            [logit - norm for logit in logits_V[tokens].tolist()] if tokens else []
+            for logits_V, norm, tokens in zip(logits_RV, norms, firsts, strict=True)
+        ]
 
     def _score_trees(
         self,
         jobs: list[tuple[int, int, int, list[int]]],
         cut: int,
         scores: list[list[float]],
-        endings: Tensor | None,
+        whole: bool,
+        ends: Sequence[int] | None,
     ) -> None:
         """Score ``jobs`` as trees and add the log-likelihoods to ``scores``."""
         device = self.model.device
@@ -248,23 +266,21 @@ class Decoder:
         nodes = DEFAULT_SCORE_LOGITS // int(self.model.config.vocab_size)
         total_J = torch.zeros(len(jobs), device=device)
         for trees in build_trees(
-            [(row, tokens) for row, _, _, tokens in jobs], firsts, whole=endings is not None,
+            [(row, tokens) for row, _, _, tokens in jobs], firsts, whole=whole,
             length=self.length, cells=self.score_cells, nodes=nodes, shared=takes_trees(self.model),
         ):  # fmt: skip
-            logits_RNV = self._forward_trees(trees, cut).float()
+            logits_RNV = self._forward_trees(trees, cut)
+            norm_RN = log_norms(logits_RNV, self.call_id)
             steps = [(n, *step) for n, tree in enumerate(trees) for step in tree.steps]
-            lasts = [(n, *last) for n, tree in enumerate(trees) for last in tree.ends]
-            if endings is not None:
+            if whole:
+                lasts = [(n, *last) for n, tree in enumerate(trees) for last in tree.ends]
                 tree_E, node_E, job_E = torch.tensor(lasts, device=device).T
-                last_EV = logits_RNV[tree_E, node_E]
-                logp_E = torch.logsumexp(last_EV[:, endings], -1) - torch.logsumexp(last_EV, -1)
+                places, norm_E = (tree_E, node_E), norm_RN[tree_E, node_E]
+                logp_E = ending_logps(logits_RNV, places, norm_E, self.call_id, ends)
                 total_J.index_add_(0, job_E, logp_E)
             if steps:
                 tree_S, node_S, token_S, job_S = torch.tensor(steps, device=device).T
-                if self.call_id is not None:
-                    logits_RNV[..., self.call_id] = -torch.inf
-                norm_RN = torch.logsumexp(logits_RNV, -1)
-                logp_S = logits_RNV[tree_S, node_S, token_S] - norm_RN[tree_S, node_S]
+                logp_S = logits_RNV[tree_S, node_S, token_S].float() - norm_RN[tree_S, node_S]
                 total_J.index_add_(0, job_S, logp_S)
         for (_, which, place, _), logp in zip(jobs, total_J.tolist(), strict=True):
             scores[which][place] += logp
@@ -284,12 +300,6 @@ class Decoder:
             attention_mask=mask_R1NM.to(device), past_key_values=cache, use_cache=True,
         ).logits  # fmt: skip
         return logits
-
-    def _endings(self, ends: Sequence[int] | None) -> Tensor:
-        """Return the ids of the tokens that may follow a complete value."""
-        size = int(self.model.config.vocab_size)
-        allowed = range(size) if ends is None else ends
-        return torch.tensor([n for n in allowed if n != self.call_id], device=self.model.device)
 
     def _copy(self, index_K: Tensor, length: int) -> Any:
         """Return a cache with the first ``length`` tokens of the given rows."""
@@ -317,31 +327,9 @@ class Decoder:
         ).logits
         return logits
 
-    def _log_softmax(self, logits: Tensor) -> Tensor:
-        if self.call_id is not None:
-            logits = logits.clone()
-            logits[..., self.call_id] = -torch.inf
-        return torch.log_softmax(logits, dim=-1)
-
     def _check_room(self, length: int) -> None:
         if length > self.context:
             raise LacyError("E60", tokens=length, context=self.context)
-
-
-class RecomputingDecoder(Decoder):
-    """A decoder of one row without a cache, for models with a state that cannot be rewound."""
-
-    def rewind(self, count: int) -> None:
-        """Remove the last ``count`` tokens; at least one token must remain."""
-        if count:
-            self.tokens_BT = [row[:-count] for row in self.tokens_BT]
-            self._last_BV = None
-
-    def _forward(self, rows: Sequence[int], input_KT: Tensor, cache: Any, keep: int) -> Tensor:
-        before_BT = torch.tensor(self.tokens_BT, device=input_KT.device, dtype=input_KT.dtype)
-        all_BT = torch.cat([before_BT, input_KT], dim=1)
-        logits: Tensor = self.model(input_ids=all_BT, use_cache=False).logits[:, -keep:]
-        return logits
 
 
 def context_of(model: Any) -> int:

@@ -6,20 +6,24 @@ or truncated downloads. The errors raised here name the problem and what to do.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lacy._parse import parse_json
 from lacy._text import first_line
 from lacy.errors import LacyError
 
+if TYPE_CHECKING:
+    import torch
+
 META = "lacy.json"
 """File that lacy writes beside the weights."""
 
-WEIGHTS, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 GENERATION = "generation_config.json"
 """Settings of ``generate``, including the tokens at which a model stops."""
@@ -33,34 +37,6 @@ OTHERS = ("*.safetensors", "*.h5", "*.msgpack", "*.onnx", "*.bin", "*.pt", "*.pt
 _LFS = b"version https://git-lfs"
 
 _LOG = logging.getLogger(__name__)
-
-
-def resolve(path: str | Path) -> Path | str:
-    """Return the folder with the weights: ``path``, its ``model``, or its newest checkpoint.
-
-    If the newest checkpoint of a run is damaged, an older one is used with a warning. A string that
-    is not a local folder is returned unchanged as a Hub name.
-
-    Raises:
-        LacyError: E55, the folder contains no model; E13, the path does not exist and cannot be a
-            Hub name; E131, an adapter; E134, GGUF; E56, all checkpoints of the run are damaged.
-    """
-    folder = Path(path)
-    if not folder.exists():
-        text = str(path)
-        if isinstance(path, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
-            raise LacyError("E13", path=path, do="check the spelling")
-        return text
-    for place in (folder, folder / "model"):
-        if (place / "config.json").is_file():
-            return place
-    checkpoints = sorted((folder / "checkpoints").glob("step-*/config.json"), reverse=True)
-    if checkpoints:
-        return newest_complete([config.parent for config in checkpoints])
-    reject_other_formats(folder)
-    why = "it is a file" if folder.is_file() else "no config.json in it"
-    do = "give the folder of a model or of a training run"
-    raise LacyError("E55", path=path, why=why, do=do)
 
 
 def newest_complete(checkpoints: list[Path]) -> Path:
@@ -86,7 +62,7 @@ def check_complete(place: Path) -> None:
     """Raise an error unless config and all weight files are present, complete and not quantised.
 
     Raises:
-        LacyError: E55, no model; E56, damaged; E130, quantised; E131, an adapter; E134, GGUF.
+        LacyError: E55, no model; E56, damaged; E130, quantised; E131, an adapter.
     """
     reject_other_formats(place)
     config = read_model_json(place / "config.json")
@@ -116,13 +92,32 @@ def stored_tensors(place: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     return found
 
 
+def stored_rows(
+    place: Path, choose: Callable[[str, Sequence[int]], list[int]]
+) -> Iterator[tuple[str, tuple[int, ...], torch.Tensor]]:
+    """Yield name, shape and some rows of all weights, without reading the others.
+
+    Args:
+        place: a complete model folder.
+        choose: returns the indices of the rows to read, given the name and the shape.
+    """
+    import torch
+    from safetensors import safe_open
+
+    for file in sorted(_weight_files(place)):
+        with safe_open(place / file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 (no mapping)
+                part = opened.get_slice(name)
+                shape = tuple(part.get_shape())
+                rows = choose(name, shape)
+                if rows == list(range(len(rows))):
+                    yield name, shape, part[: len(rows)] if shape else opened.get_tensor(name)
+                else:
+                    yield name, shape, torch.cat([part[row : row + 1] for row in rows])
+
+
 def reject_other_formats(place: Path) -> None:
-    """Raise an error for a folder or file in a known format that lacy does not read."""
-    if place.is_file():
-        with contextlib.suppress(OSError), place.open("rb") as file:
-            if place.suffix == ".gguf" or file.read(4) == b"GGUF":
-                raise LacyError("E134", path=place)
-        return
+    """Raise an error for a folder in a known format that lacy does not read."""
     if (place / ADAPTER).is_file():
         try:
             base = read_model_json(place / ADAPTER).get("base_model_name_or_path")
@@ -132,8 +127,6 @@ def reject_other_formats(place: Path) -> None:
         raise LacyError("E131", path=place, base=named)
     if any(place.glob("*.safetensors")):
         return
-    if any(place.glob("*.gguf")):
-        raise LacyError("E134", path=place)
     pickled = [p for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in place.glob(kind)]
     if pickled and not (place / INDEX).is_file():
         do = (

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.types import CALL_TOKEN
 
@@ -64,6 +65,61 @@ def hidden_states(
     )
     hidden_BTD: torch.Tensor = output.last_hidden_state
     return hidden_BTD
+
+
+def head_inputs(model: Any, input_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what the model's head multiplies, and the model's own logits.
+
+    This holds for every architecture: the logit of a row is its product with these states, changed
+    at most by the model's bias, scale or cap, which keep the order.
+
+    Args:
+        model: a causal language model.
+        input_ids_BT: token ids; padding on the right is not seen by earlier tokens.
+
+    Returns:
+        hidden_BTD and logits_BTV.
+    """
+    inputs: list[torch.Tensor] = []
+    head: Any = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    try:
+        logits_BTV: torch.Tensor = model(input_ids=input_ids_BT, use_cache=False).logits
+    finally:
+        hook.remove()
+    return inputs[-1], logits_BTV
+
+
+@torch.no_grad()
+def set_call_row(model: PreTrainedModel, row_D: torch.Tensor) -> None:
+    """Write the ``<CALL>`` row so that its logit is the product of ``row_D`` and the head's input.
+
+    A bias of the head is 0 for this row, and a scale of the logits (Cohere, Granite) is divided
+    out. A cap (Gemma 2) flattens large logits but keeps their order and sign.
+
+    Args:
+        model: changed in place; a tied embedding changes as well, but ``<CALL>`` is never an input.
+        row_D: the row, for states as ``head_inputs`` returns them.
+    """
+    head: Any = model.get_output_embeddings()
+    if getattr(head, "bias", None) is not None:
+        head.bias[-1] = 0
+    head.weight[-1] = row_D.to(head.weight) / _logit_scale(model)
+
+
+def _logit_scale(model: PreTrainedModel) -> float:
+    """Return the factor between the head's output and the logits; exactly 1 for most models.
+
+    It is measured on small logits, on which a cap has no effect.
+    """
+    head: Any = model.get_output_embeddings()
+    with _probe(model) as ids_BT:
+        hidden_BTD, logits_BTV = head_inputs(model, ids_BT)
+        plain_BTV = torch.nn.functional.linear(hidden_BTD, head.weight, head.bias)
+    sizes = plain_BTV.abs()
+    small = (sizes > sizes.max() * 1e-3) & (sizes <= sizes.median())
+    scale = float((logits_BTV[small] / plain_BTV[small]).median())
+    return 1.0 if abs(scale - 1) < 0.01 else scale
 
 
 def head_weight(model: PreTrainedModel) -> torch.Tensor:
@@ -144,6 +200,33 @@ def looks_ahead(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
         return not _relative_error(first_BTD, hidden_states(model, other_BT)[:, :-1]) < tolerance
 
 
+def require_decoder(model: PreTrainedModel) -> None:
+    """Raise E58 unless a model can continue texts; its head may have a bias, a cap or a scale."""
+    kind = type(model).__name__
+    if getattr(model.config, "vocab_size", None) is None or model.get_output_embeddings() is None:
+        why = "it has parts for images or sounds; save its language model as a model of its own"
+        raise LacyError("E58", architecture=kind, why=why)
+    try:
+        encoder = sees_later_tokens(model)
+    except Exception as error:  # models with other inputs may raise exceptions of any class
+        why = f"a forward pass fails ({first_line(error)})"
+        raise LacyError("E58", architecture=kind, why=why) from error
+    if encoder:
+        why = "it is an encoder (its attention sees later tokens), which cannot continue a text"
+        raise LacyError("E58", architecture=kind, why=why)
+
+
+def sees_later_tokens(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
+    """True if later tokens change earlier logits, as in BERT; works for any head."""
+    with _probe(model) as ids_BT:
+        size = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+        other_BT = ids_BT.clone()
+        other_BT[0, -1] = (other_BT[0, -1] + size // 2) % size
+        first_BTV: Any = model(input_ids=ids_BT, use_cache=False).logits[:, :-1]
+        other_BTV: Any = model(input_ids=other_BT, use_cache=False).logits[:, :-1]
+        return not _relative_error(first_BTV, other_BTV) < tolerance
+
+
 def continues_from_cache(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
     """True if reading a text in two parts with our cache equals reading it at once."""
     from lacy.model.cache import keeps_keys_and_values, new_cache
@@ -171,10 +254,10 @@ def _probe(model: PreTrainedModel) -> Iterator[torch.Tensor]:
     """Yield ids_BT of one short text; the model is in evaluation mode and gradients are off."""
     was_training = model.training
     model.eval()
-    head_VD = head_weight(model)
+    size = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
     try:
         with torch.no_grad():
-            yield (torch.arange(1, 13, device=head_VD.device) * 7 % len(head_VD)).view(1, 12)
+            yield (torch.arange(1, 13, device=model.device) * 7 % size).view(1, 12)
     finally:
         model.train(was_training)
 
@@ -210,5 +293,19 @@ def gate_of(model: Any) -> Gate:
 
 
 def set_gate(model: PreTrainedModel, call_negative: str) -> None:
-    """Record in the model's config how its ``<CALL>`` logit is trained."""
+    """Record in the model's config how its ``<CALL>`` logit is trained, and that it is."""
     model.config.lacy_gate = "sigmoid" if call_negative == "sigmoid" else "softmax"
+    set_taught(model, taught=True)
+
+
+def taught_to_call(model: Any) -> bool:
+    """False if the model's ``<CALL>`` row was only added (``add_call``) and never trained."""
+    return getattr(model.config, "lacy_taught", None) is not False
+
+
+def set_taught(model: PreTrainedModel, *, taught: bool) -> None:
+    """Record in the model's config whether its ``<CALL>`` row was trained."""
+    if not taught:
+        model.config.lacy_taught = False
+    elif hasattr(model.config, "lacy_taught"):
+        del model.config.lacy_taught

@@ -17,9 +17,19 @@ from typing import TYPE_CHECKING, Any
 from lacy import __version__
 from lacy._text import first_line
 from lacy.errors import LacyError
-from lacy.model.files import META, check_complete, damaged_model, read_model_json, resolve
-from lacy.model.forward import freeze_biases, require_call_last
-from lacy.model.weights import quiet, read_model, require_causal_lm
+from lacy.model.adapters import base_of, merge_adapter
+from lacy.model.building import add_call
+from lacy.model.files import ADAPTER, META, check_complete, damaged_model, read_model_json
+from lacy.model.fingerprint import FINGERPRINT, model_fingerprint
+from lacy.model.forward import (
+    freeze_biases,
+    require_call_last,
+    require_decoder,
+    set_gate,
+    taught_to_call,
+)
+from lacy.model.naming import resolve
+from lacy.model.weights import download, quiet, read_model, require_causal_lm
 from lacy.run import replace_folder
 from lacy.types import CALL_TOKEN
 
@@ -38,6 +48,15 @@ class Loaded:
     tokenizer: PreTrainedTokenizerFast
     meta: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    name: str = ""
+    """The model's name as the user gave it, for messages."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the user about choices that loading made."""
+
+    @property
+    def calls(self) -> bool:
+        """True if the model was taught to call; False if ``<CALL>`` was only added to it."""
+        return taught_to_call(self.model)
 
     @property
     def call_id(self) -> int:
@@ -127,36 +146,101 @@ def write_beside(
     (folder / "README.md").write_text(card or _short_card(full), encoding="utf-8")
 
 
-def load_model(path: str | Path, *, context: int | None = None) -> Loaded:
-    """Load a model trained by lacy from its folder, its run's folder, or a checkpoint.
+def load_model(
+    path: str | Path,
+    *,
+    context: int | None = None,
+    begin: str | None = None,
+    verify: bool = True,
+) -> Loaded:
+    """Load a model by any name: one taught by lacy, or a raw model from elsewhere.
+
+    A model without ``<CALL>`` gets this token in memory, as its last row: token ids and the
+    distribution of texts stay the same, and ``Loaded.calls`` is False.
 
     Args:
-        path: the folder.
+        path: a folder of a model or a run, a checkpoint, a GGUF file, a short name (``smollm2``),
+            or a name on the Hub; see ``resolve``. A ``peft`` adapter is merged into its base.
         context: number of tokens of the longest text that the caller needs.
+        begin: the token that begins every text, if not the one that lacy chooses (or chose when
+            the model was trained).
+        verify: refuse a tuned ``<CALL>`` row if other weights have changed since it was fitted;
+            False for a caller that fits the row again.
 
     Raises:
         LacyError: E13, no such folder; E55, it contains no model; E56, damaged or incomplete; E57,
-            no ``<CALL>``; E59, the tokenizer has changed, or ``context`` exceeds the model's.
+            ``<CALL>`` is not its last token; E58, an encoder or an unknown architecture; E59, the
+            tokenizer has changed, or ``context`` exceeds the model's; E98, the tokenizer has no
+            token ``begin``; E154, no tokenizer; E155, the weights have changed since ``<CALL>`` was
+            tuned; E156, an adapter without its base; and the errors of ``resolve`` and
+            ``read_model``.
     """
-    place = resolve(path)
-    if not isinstance(place, Path):
-        raise LacyError("E13", path=path, do="give the folder of a model or of a training run")
-    check_complete(place)
-    require_causal_lm(place)
+    from lacy.corpus import choose_begin_end
+
+    found = resolve(path)
+    place = found if isinstance(found, Path) else download(found, None)
+    weights = base_of(place) if (place / ADAPTER).is_file() else place
+    check_complete(weights)
+    require_causal_lm(weights)
     meta = _read_meta(place)
-    tokenizer = _read_tokenizer(place)
-    config = read_model_json(place / "config.json")
-    size = config.get("vocab_size")
+    files = place if weights == place or _has_tokenizer(place) else weights
+    tokenizer = _read_tokenizer(files)
+    size = read_model_json(weights / "config.json").get("vocab_size")
     call_id = tokenizer.get_vocab().get(CALL_TOKEN)
-    if call_id is None or call_id != len(tokenizer) - 1 or (not meta and size != call_id + 1):
-        raise LacyError("E57", path=path)
-    _check_tokenizer(place, tokenizer, meta, size)
-    model = read_model(place)
-    freeze_biases(model)
-    loaded = Loaded(model, tokenizer, meta, place)
+    if call_id is None and not meta:
+        loaded = _load_raw(place, weights, files, path, begin)
+    elif weights != place:
+        loaded = _load_adapter(place, weights, tokenizer, meta)
+    else:
+        if call_id is None or call_id != len(tokenizer) - 1 or (not meta and size != call_id + 1):
+            raise LacyError("E57", path=path)
+        _check_tokenizer(place, tokenizer, meta, size)
+        loaded = Loaded(read_model(place), tokenizer, meta, place)
+        freeze_biases(loaded.model)
+        known = meta.get(FINGERPRINT)
+        if verify and known is not None and known != model_fingerprint(loaded.model):
+            raise LacyError("E155", path=path)
+    if begin is not None:
+        choose_begin_end(loaded.tokenizer, str(path), begin)
+    loaded.name = str(path)
     if context is not None:
-        require_context(model, context, path)
+        require_context(loaded.model, context, path)
     return loaded
+
+
+def _load_adapter(
+    place: Path, base: Path, tokenizer: PreTrainedTokenizerFast, meta: dict[str, Any]
+) -> Loaded:
+    """Load an adapter that was trained on a model with ``<CALL>``, merged into its base."""
+    model = merge_adapter(load_model(base, verify=False).model, place, base)
+    _check_tokenizer(place, tokenizer, meta, model.config.vocab_size)
+    if meta.get("gate") is not None:
+        set_gate(model, meta["gate"])
+    return Loaded(model, tokenizer, meta, place)
+
+
+def _load_raw(
+    place: Path, weights: Path, files: Path, name: str | Path, begin: str | None
+) -> Loaded:
+    """Load a model without ``<CALL>``, and add this token to model and tokenizer.
+
+    Args:
+        place: the model's folder, or that of an adapter.
+        weights: the folder with the complete weights; the adapter's base.
+        files: the folder with the tokenizer.
+        name: the model's name for messages.
+        begin: the begin token, if the user chose one.
+    """
+    from lacy.corpus import load_tokenizer
+
+    notes: list[str] = []
+    tokenizer = load_tokenizer(files, begin=begin, notify=notes.append)
+    model = read_model(weights)
+    if weights != place:
+        model = merge_adapter(model, place, weights)
+    require_decoder(model)
+    add_call(model, tokenizer)
+    return Loaded(model, tokenizer, {}, place, notes=tuple(f"{name}: {note}" for note in notes))
 
 
 def require_context(model: PreTrainedModel, context: int, path: str | Path, do: str = "") -> None:
@@ -202,6 +286,8 @@ def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
     """Load the stored tokenizer unchanged."""
     from lacy.corpus import load_tokenizer_files
 
+    if not _has_tokenizer(place):
+        raise LacyError("E154", path=place)
     try:
         with quiet():
             return load_tokenizer_files(place)
@@ -209,6 +295,11 @@ def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
         raise
     except Exception as error:  # tokenizers raises plain Exception for a broken file
         raise damaged_model(place, f"tokenizer: {first_line(error)}") from error
+
+
+def _has_tokenizer(place: Path) -> bool:
+    """True if a folder contains files of a tokenizer."""
+    return any(place.glob("tokenizer*")) or (place / "vocab.json").is_file()
 
 
 def _short_card(meta: Mapping[str, Any]) -> str:

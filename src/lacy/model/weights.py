@@ -44,7 +44,7 @@ def read_model(
         LacyError: E55, no model; E56, damaged, incomplete, or shapes differ from its config; E58,
             the architecture is unknown to ``transformers`` or not a causal language model; E130,
             quantised; E131, an adapter; E132, it needs its own code; E133, weights contain NaN or
-            infinity; E134, GGUF.
+            infinity.
     """
     folder = place if isinstance(place, Path) else download(place, revision)
     check_complete(folder)

@@ -43,6 +43,7 @@ def select_and_loss(
     reference_loss_BT: Tensor | None = None,
     generator: torch.Generator | None = None,
     quantile: RunningQuantile | None = None,
+    row_D: Tensor | None = None,
     impl: Impl = "auto",
 ) -> BatchLoss:
     """Choose the targets to delegate and compute the loss in one pass over the head.
@@ -57,6 +58,7 @@ def select_and_loss(
         generator: random generator for random methods.
         quantile: a running threshold instead of the exact count of this batch, for gradient
             accumulation and several processes.
+        row_D: the ``<CALL>`` row, if it is trained without the rest of the head (``loss``).
         impl: as in ``loss``; ``reference`` computes the head twice.
 
     Returns:
@@ -83,7 +85,7 @@ def select_and_loss(
 
     if impl == "fused":
         batch_loss, call_BT, ignore_BT, loss_BT = _in_one_pass(
-            hidden_BTD, head_VD, targets_BT, target_marks_BT, objective, decide
+            hidden_BTD, head_VD, row_D, targets_BT, target_marks_BT, objective, decide
         )
     else:
         loss_BT = token_losses(hidden_BTD, head_VD, targets_BT)
@@ -96,6 +98,7 @@ def select_and_loss(
             call_negative=objective.call_negative,
             text_weight=objective.text_weight,
             ignore_BT=ignore_BT,
+            row_D=row_D,
             impl=impl,
         )
     return BatchLoss(batch_loss, call_BT, ignore_BT, loss_BT)
@@ -104,6 +107,7 @@ def select_and_loss(
 def _in_one_pass(
     hidden_BTD: Tensor,
     head_VD: Tensor,
+    row_D: Tensor | None,
     targets_BT: Tensor,
     target_marks_BT: Tensor,
     objective: Objective,
@@ -130,6 +134,7 @@ def _in_one_pass(
         ignore_BT.reshape(-1),
         objective.call_negative,
         objective.text_weight,
+        row_D=row_D,
         undecided_N=undecided_N,
         decide=None if undecided_N is None else decide_flat,
     )

@@ -101,6 +101,7 @@ def fused_loss(
     call_negative: CallNegative = "none",
     text_weight: float = 0.0,
     *,
+    row_D: Tensor | None = None,
     undecided_N: Tensor | None = None,
     decide: Decide | None = None,
 ) -> FusedLoss:
@@ -114,12 +115,14 @@ def fused_loss(
         ignore_N: mask of rows without gradient, as far as known.
         call_negative: see ``losses``.
         text_weight: see ``losses``.
+        row_D: the ``<CALL>`` row, if it is trained without the rest of the head; it replaces the
+            last row of ``head_VD``.
         undecided_N: mask of rows with a role that depends on the losses; None if all are known.
         decide: called once with all losses; returns the final ``call_N`` and ``ignore_N``, which
             must equal the given masks outside ``undecided_N``.
     """
     plan = _Plan(targets_N, call_N, ignore_N, undecided_N, decide, call_negative, text_weight)
-    return FusedLoss(*_Fused.apply(hidden_ND, head_VD, plan))
+    return FusedLoss(*_Fused.apply(hidden_ND, head_VD, row_D, plan))
 
 
 @dataclass(slots=True)
@@ -138,10 +141,10 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: Tensor, head_VD: Tensor, plan: _Plan
+        ctx: Any, hidden_ND: Tensor, head_VD: Tensor, row_D: Tensor | None, plan: _Plan
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        engine = _Engine(hidden_ND, head_VD, plan.targets_N, plan.call_negative)
-        engine.want_gradients(*ctx.needs_input_grad[:2])
+        engine = _Engine(hidden_ND, head_VD, plan.targets_N, plan.call_negative, row_D)
+        engine.want_gradients(*ctx.needs_input_grad[:3])
         valid_N = plan.targets_N >= 0
         engine.text_weight = plan.text_weight
         parts = torch.zeros(3, dtype=engine.accumulate_dtype, device=hidden_ND.device)
@@ -169,8 +172,8 @@ class _Fused(torch.autograd.Function):
             parts += engine.finish(rows_n, probs_nV, seen, call_N, ignore_N)
 
         scale = 1.0 / valid_N.sum().clamp(min=1).to(engine.accumulate_dtype)
-        ctx.save_for_backward(engine.grad_hidden_ND, engine.grad_head_VD, scale)
-        ctx.types = hidden_ND.dtype, head_VD.dtype
+        ctx.save_for_backward(engine.grad_hidden_ND, engine.grad_head_VD, engine.grad_row_D, scale)
+        ctx.types = hidden_ND.dtype, head_VD.dtype, None if row_D is None else row_D.dtype
         parts *= scale
         # Copy, so that no output is the same tensor as one of the inputs.
         call_N, ignore_N = call_N & valid_N, ignore_N & valid_N & ~call_N
@@ -178,23 +181,28 @@ class _Fused(torch.autograd.Function):
         return parts.sum(), parts, loss_N, call_N, ignore_N
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # create_graph=True: the result would silently lack a gradient
             raise RuntimeError("second-order gradients need impl='reference'")
-        hidden_ND, head_VD, scale = ctx.saved_tensors
+        *gradients, scale = ctx.saved_tensors
         factor = grad * scale  # last, so that 1/N does not underflow in a 16-bit dtype
-        return (
-            None if hidden_ND is None else (hidden_ND * factor).to(ctx.types[0]),
-            None if head_VD is None else (head_VD * factor).to(ctx.types[1]),
-            None,
+        scaled = (
+            None if gradient is None else (gradient * factor).to(dtype)
+            for gradient, dtype in zip(gradients, ctx.types, strict=True)
         )
+        return (*scaled, None)
 
 
 class _Engine:
     """Runs chunks of rows through the head and accumulates their gradients."""
 
     def __init__(
-        self, hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, call_negative: CallNegative
+        self,
+        hidden_ND: Tensor,
+        head_VD: Tensor,
+        targets_N: Tensor,
+        call_negative: CallNegative,
+        row_D: Tensor | None = None,
     ) -> None:
         device = hidden_ND.device.type
         compute_dtype = hidden_ND.dtype
@@ -202,6 +210,7 @@ class _Engine:
             compute_dtype = torch.get_autocast_dtype(device)
         self.hidden_ND, self.targets_N = hidden_ND, targets_N
         self.head_VD = head_VD.to(compute_dtype)
+        self.row_D = None if row_D is None else row_D.to(compute_dtype)
         self.compute_dtype = compute_dtype
         """Dtype of the matrix products; everything else uses ``accumulate_dtype``."""
         self.accumulate_dtype = torch.promote_types(compute_dtype, torch.float32)
@@ -211,16 +220,19 @@ class _Engine:
         self.free_bytes = _budget(KEEP_BYTES, head_VD)
         self.grad_hidden_ND: Tensor | None = None
         self.grad_head_VD: Tensor | None = None
+        self.grad_row_D: Tensor | None = None
         full = (self.rows, head_VD.shape[0])
         self._logits_nV = torch.empty(full, dtype=self.accumulate_dtype, device=hidden_ND.device)
         self._probs_nV = torch.empty_like(self._logits_nV)
 
-    def want_gradients(self, hidden: bool, head: bool) -> None:
+    def want_gradients(self, hidden: bool, head: bool, row: bool) -> None:
         """Allocate the gradients that are needed."""
         if hidden:
             self.grad_hidden_ND = torch.zeros_like(self.hidden_ND, dtype=self.accumulate_dtype)
         if head:
             self.grad_head_VD = torch.zeros_like(self.head_VD, dtype=self.accumulate_dtype)
+        if row:
+            self.grad_row_D = torch.zeros_like(self.head_VD[-1], dtype=self.accumulate_dtype)
 
     def chunks(self, which_N: Tensor) -> list[Tensor]:
         """Return the indices of the rows in a mask, in chunks; synchronizes with the device."""
@@ -248,6 +260,8 @@ class _Engine:
         else:
             logits_nV.copy_(hidden_nD @ self.head_VD.T)
         call_n = logits_nV[:, -1].clone()
+        if self.row_D is not None:
+            call_n = (hidden_nD @ self.row_D).to(self.accumulate_dtype)
         logits_nV[:, -1] = -torch.inf
         at_target_n = logits_nV.gather(1, self.targets_N[rows_n][:, None])[:, 0]
         highest_n = logits_nV.amax(1)
@@ -264,14 +278,19 @@ class _Engine:
         """Add the gradients of a chunk and return its summed losses; overwrites ``probs_nV``."""
         call_n, ignore_n = call_N[rows_n], ignore_N[rows_n]
         terms = row_terms(seen, call_n, ignore_n, self.call_negative, self.text_weight)
-        if self.grad_hidden_ND is None and self.grad_head_VD is None:
+        if self.grad_hidden_ND is None and self.grad_head_VD is None and self.grad_row_D is None:
             return terms.sums
         grad_nV = probs_nV.mul_(terms.spread_n[:, None])
         grad_nV.scatter_add_(1, self.targets_N[rows_n][:, None], -terms.weight_n[:, None])
-        grad_nV[:, -1] = terms.call_n
+        grad_nV[:, -1] = 0.0 if self.row_D is not None else terms.call_n
         grad_nV = grad_nV.to(self.compute_dtype)
         if self.grad_hidden_ND is not None:
-            self.grad_hidden_ND[rows_n] = (grad_nV @ self.head_VD).to(self.accumulate_dtype)
+            grad_nD = (grad_nV @ self.head_VD).to(self.accumulate_dtype)
+            if self.row_D is not None:
+                grad_nD += terms.call_n[:, None] * self.row_D
+            self.grad_hidden_ND[rows_n] = grad_nD
+        if self.grad_row_D is not None:
+            self.grad_row_D += terms.call_n @ self.hidden_ND[rows_n].to(self.accumulate_dtype)
         if self.grad_head_VD is not None:
             hidden_nD = self.hidden_ND[rows_n].to(self.compute_dtype)
             if self.compute_dtype == self.accumulate_dtype:

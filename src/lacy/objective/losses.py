@@ -117,6 +117,7 @@ def loss(
     call_negative: CallNegative = "none",
     text_weight: float = 0.0,
     ignore_BT: Tensor | None = None,
+    row_D: Tensor | None = None,
     impl: Impl = "auto",
 ) -> Loss:
     r"""Return the loss for given delegated targets (see the module docstring; paper §4).
@@ -129,6 +130,8 @@ def loss(
         call_negative: ``none`` (paper), ``softmax`` or ``sigmoid``.
         text_weight: weight of the text loss (p_\CALL) *at delegated positions*; 0 in the paper.
         ignore_BT: bool mask of positions without gradient; delegated positions are never ignored.
+        row_D: the ``<CALL>`` row, if it is trained without the rest of the head; it replaces the
+            last row of ``head_VD``.
         impl: ``auto`` (see ``choose_impl``), ``reference`` or ``fused``.
 
     Returns:
@@ -154,9 +157,12 @@ def loss(
         ignore_N = ignore_BT.reshape(-1) & valid_N & ~call_N
     if impl == "fused":
         result = fused.fused_loss(
-            hidden_ND, head_VD, targets_N, call_N, ignore_N, call_negative, text_weight
-        )
+            hidden_ND, head_VD, targets_N, call_N, ignore_N, call_negative, text_weight,
+            row_D=row_D,
+        )  # fmt: skip
         return make_loss(result.total, result.parts, valid_N, call_N, ignore_N)
+    if row_D is not None:
+        head_VD = torch.cat((head_VD[:-1], row_D[None]))
     sums = _reference(
         hidden_ND, head_VD, targets_N, call_N, ignore_N, valid_N, call_negative, text_weight
     )

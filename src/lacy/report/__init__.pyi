@@ -2,11 +2,14 @@ from .demo import demo_figures, show_demo, write_demo
 from .figures import STUDY_FIGURES
 from .html import HtmlPage, NextStep, format_figure, format_score, write_html
 from .markdown import STUDY_TABLES
+from .real_demo import EXAMPLES, LABELS, show_real_demo, write_real_demo
 from .study_page import write_study_page
 from .svg import SERIES_COLOURS, SeriesStyle, figure_panels
 from .world_page import ShownCondition, world_page
 
 __all__ = [
+    "EXAMPLES",
+    "LABELS",
     "SERIES_COLOURS",
     "STUDY_FIGURES",
     "STUDY_TABLES",
@@ -19,8 +22,10 @@ __all__ = [
     "format_figure",
     "format_score",
     "show_demo",
+    "show_real_demo",
     "world_page",
     "write_demo",
     "write_html",
+    "write_real_demo",
     "write_study_page",
 ]

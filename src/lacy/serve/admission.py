@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from lacy.cascade import Engine, TextSequence
+from lacy.cascade import Engine, Question, TextSequence
 from lacy.types import Answer, Span
 
 SECONDS_PER_TOKEN = 0.05
@@ -49,6 +49,8 @@ class GenerationJob:
     """The prompt as the client wrote it, to be sent as the first span; None to send no prompt."""
     implied: int = 0
     """Number of ``tokens`` that the server added (a begin token)."""
+    question: Question | None = None
+    """The user's message that the texts answer, in a chat."""
     owner: str | None = None
     """The key that owns the texts, if several keys share the server."""
     sequences: list[TextSequence] = field(default_factory=list, init=False)

@@ -188,4 +188,5 @@ class Generation:
             echo=written if request.echo else None,
             implied=prompt.implied,
             owner=request.owner,
+            question=prompt.question,
         )

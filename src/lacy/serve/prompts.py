@@ -7,7 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lacy.cascade import ChatRefused, Engine, control_tokens, render_chat
+from lacy.cascade import (
+    ChatRefused,
+    Engine,
+    Question,
+    control_tokens,
+    question_in,
+    render_chat,
+)
 from lacy.serve.errors import ApiError
 from lacy.serve.messages import Message
 from lacy.types import CALL_TOKEN
@@ -23,6 +30,8 @@ class Prompt:
     """Returns the token ids; empty if encoding the text gives the right ones."""
     implied: int = 0
     """Number of tokens that the server added (a begin token)."""
+    question: Question | None = None
+    """The user's message that the text answers, in a chat."""
     written: str | None = None
     """The prompt as the client wrote it, with the names of control tokens."""
 
@@ -61,7 +70,7 @@ def _from_text(text: str, engine: Engine) -> Prompt:
         return begin_ids + control.encode(text, plain=CALL_TOKEN)
 
     visible_text = re.sub("|".join(map(re.escape, sorted(names, key=len, reverse=True))), "", text)
-    return Prompt(visible_text, tokens, len(begin_ids), text)
+    return Prompt(visible_text, tokens, len(begin_ids), written=text)
 
 
 def _from_tokens(ids: Sequence[int], engine: Engine) -> Prompt:
@@ -102,7 +111,7 @@ def chat_prompt(messages: Sequence[Message], tokenizer: Any, param: str = "messa
         except ChatRefused as error:
             raise _as_api_error(error, param) from error
 
-    return Prompt(chat.text, tokens)
+    return Prompt(chat.text, tokens, question=question_in(chat.messages))
 
 
 def _as_api_error(error: ChatRefused, param: str) -> ApiError:

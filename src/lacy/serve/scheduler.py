@@ -158,7 +158,9 @@ class Scheduler:
 
     def _sequence(self, job: GenerationJob, number: int, prompt_ids: Sequence[int]) -> TextSequence:
         """Return the sequence of one of a job's texts."""
-        sequence = job.engine.sequence(number, job.prompt, job.subject, job.limit, prompt_ids)
+        sequence = job.engine.sequence(
+            number, job.prompt, job.subject, job.limit, prompt_ids, job.question
+        )
 
         def on_end(answer: Answer | Exception) -> None:
             with self._changed:  # another thread may be cancelling them

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from lacy.errors import LacyError
+from lacy.sources.units import plain_value
 from lacy.types import Candidate, Reply, Request
 
 DEFAULT_TIMEOUT = 30.0
@@ -128,8 +129,12 @@ def _problem(replies: object, count: int) -> str:
 
 
 def _clean(reply: Reply, seconds: float) -> Reply:
-    """Drop candidates that are empty or not valid Unicode (lone surrogates)."""
-    usable = () if reply.error else tuple(c for c in reply.candidates if _is_usable(c.text))
+    """Remove HTML from candidates; drop those that are empty or not valid Unicode."""
+    plain = [
+        c if (text := plain_value(c.text)) == c.text else replace(c, text=text)
+        for c in reply.candidates
+    ]
+    usable = () if reply.error else tuple(c for c in plain if _is_usable(c.text))
     error = reply.error
     if not error and reply.candidates and not usable:
         error = "the answer contains no text"

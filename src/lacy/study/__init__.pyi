@@ -1,11 +1,15 @@
+from .article_plan import ArticleStudyPlan
+from .article_tables import write_tables
 from .checks import check_plan, read_plan
+from .jobs import jobs_of
 from .plan import StudyPlan, planned_runs, required_methods
 from .processes import default_workers, workers
-from .runner import Board, Job, jobs_of, progress_of, run_study
-from .tables import POOLED, write_tables
+from .runner import Board, Job, run_jobs
+from .tables import POOLED
 
 __all__ = [
     "POOLED",
+    "ArticleStudyPlan",
     "Board",
     "Job",
     "StudyPlan",
@@ -13,10 +17,9 @@ __all__ = [
     "default_workers",
     "jobs_of",
     "planned_runs",
-    "progress_of",
     "read_plan",
     "required_methods",
-    "run_study",
+    "run_jobs",
     "workers",
     "write_tables",
 ]

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lacy._convert import Nested, Problem, read_fields
-from lacy.config import load
+from lacy.config import load, read_yaml
 from lacy.errors import LacyError
 from lacy.evaluate import RATIOS
+from lacy.study.article_plan import ArticleStudyPlan, article_problems
 from lacy.study.plan import (
     SET_BY_STUDY,
     STUDY_SETTINGS,
@@ -27,24 +28,28 @@ from lacy.study.sources import parse_source
 from lacy.train import TrainConfig
 
 
-def read_plan(path: str | Path) -> StudyPlan:
-    """Read and check a recipe.
+def read_plan(path: str | Path) -> StudyPlan | ArticleStudyPlan:
+    """Read and check a recipe; one with the setting ``articles`` is a study on articles.
 
     Raises:
         LacyError: for the same reasons as ``config.load``; E85 for a plan that contradicts itself.
     """
-    plan = load(StudyPlan, path, command="study")
+    plan: StudyPlan | ArticleStudyPlan
+    if "articles" in read_yaml(path)[0]:
+        plan = load(ArticleStudyPlan, path, command="study")
+    else:
+        plan = load(StudyPlan, path, command="study")
     check_plan(plan)
     return plan
 
 
-def check_plan(plan: StudyPlan) -> None:
+def check_plan(plan: StudyPlan | ArticleStudyPlan) -> None:
     """Raise one error that lists all problems of a plan.
 
     Raises:
         LacyError: E85 if there are any.
     """
-    problems = problems_of(plan)
+    problems = problems_of(plan) if isinstance(plan, StudyPlan) else article_problems(plan)
     if problems:
         listed = "".join(f"\n  - {sentence}" for sentence in problems)
         raise LacyError("E85", count=len(problems), problems=listed)

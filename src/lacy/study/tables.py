@@ -52,7 +52,7 @@ class Counts:
         return self.table[top].to_numpy(float), self.table[bottom].to_numpy(float)
 
 
-def write_tables(plan: StudyPlan) -> dict[str, pd.DataFrame]:
+def write_world_tables(plan: StudyPlan) -> dict[str, pd.DataFrame]:
     """Write the tables of all finished runs into the study's folder.
 
     Returns:
@@ -143,17 +143,18 @@ def _results(
                 baselines = [_baselines(plan, run, counts) for run in asked]
                 asked_counts = [counts[run.name, condition] for run in asked]
                 scores = condition_scores(asked_counts, baselines, seed=seed)
-                rows += _score_rows(columns, condition, scores)
-        rows += _score_rows(
-            columns, "", _mean_model_metrics([_model_metrics(plan, run) for run in runs])
+                rows += score_rows(columns, condition, scores)
+        rows += score_rows(
+            columns, "", mean_model_scores([_model_metrics(plan, run) for run in runs])
         )
     names = (*RUN_COLUMNS, "condition", "metric", "value", "low", "high", "n", "unit")
     return pd.DataFrame(rows, columns=names)
 
 
-def _score_rows(
+def score_rows(
     columns: Mapping[str, Any], condition: str, scores: Mapping[str, Score]
 ) -> list[dict[str, Any]]:
+    """Return a row per score that is defined."""
     return [
         {**columns, "condition": condition, "metric": name, **asdict(score)}
         for name, score in scores.items()
@@ -228,7 +229,7 @@ def _model_metrics(plan: StudyPlan, run: PlannedRun) -> dict[str, Score]:
     return model_scores(work.read_object(file))
 
 
-def _mean_model_metrics(seeds_scores: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
+def mean_model_scores(seeds_scores: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
     """Return means over seeds with t intervals; the scores of a single seed are returned as is."""
     names = [name for name in MODEL_METRICS if all(name in scores for scores in seeds_scores)]
     if len(seeds_scores) == 1:

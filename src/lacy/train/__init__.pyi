@@ -1,4 +1,5 @@
 from .config import TrainConfig
+from .depth import DEPTHS, parse_depth
 from .dry import dry_run
 from .fitting import FitState, MicroBatch, StepResult, fit
 from .loop import TrainResult, train
@@ -8,6 +9,7 @@ from .trainer_adapter import CallTrainer
 
 __all__ = [
     "CLOSED_OUTPUT",
+    "DEPTHS",
     "WSD",
     "CallTrainer",
     "FitState",
@@ -17,5 +19,6 @@ __all__ = [
     "TrainResult",
     "dry_run",
     "fit",
+    "parse_depth",
     "train",
 ]

@@ -1,6 +1,7 @@
-"""Write and read checkpoints: model folders that also contain the trainer's state.
+"""Write and read checkpoints: what has been trained, and the trainer's state.
 
-``checkpoints/step-00000100/`` opens like any model (``load_model``, plain ``transformers``).
+``checkpoints/step-00000100/`` of a full training opens like any model (``load_model``, plain
+``transformers``); if only a part of a model is trained, it contains this part (``Trained``).
 ``trainer.safetensors`` and ``trainer.json`` contain everything needed to resume bit for bit:
 optimizers, running quantile, torch's random state, and the open window of metrics. The position in
 the data and the learning rate are functions of the step. A folder gets its name only when all of it
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,15 @@ from torch import Tensor
 
 from lacy._parse import parse_json
 from lacy.errors import LacyError
-from lacy.model import newest_complete, write_model
+from lacy.model import META, newest_complete
 from lacy.run import replace_folder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     from lacy.corpus import PackedData
     from lacy.train.config import TrainConfig
+    from lacy.train.trained import Trained
 
 STABLE = "stable"
 """Name of the folder of the checkpoint before the decay; forks start from it."""
@@ -56,10 +58,18 @@ class Saved:
         prefix = f"{name}|"
         return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
 
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the run that wrote the checkpoint; empty if they are unknown."""
+        try:
+            meta = parse_json((self.path / META).read_text(encoding="utf-8"))
+            return dict(meta["training"]["settings"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
 
 def write_checkpoint(
     path: Path,
-    model: PreTrainedModel,
+    trained: Trained,
     tokenizer: PreTrainedTokenizerFast,
     *,
     meta: dict[str, Any],
@@ -70,7 +80,7 @@ def write_checkpoint(
 
     Args:
         path: folder of the checkpoint.
-        model: the model.
+        trained: the model, and what of it is trained.
         tokenizer: its tokenizer.
         meta: entries of ``lacy.json``.
         info: numbers, including ``step``.
@@ -83,15 +93,18 @@ def write_checkpoint(
         for group, members in groups.items()
         for name, tensor in members.items()
     }
+    about: dict[str, Any] = {"format": FORMAT, "depth": trained.depth}
+    if trained.base is not None:
+        about["base"] = asdict(trained.base)
     with replace_folder(path) as folder:
-        write_model(folder, model, tokenizer, meta)
+        trained.write(folder, tokenizer, meta)
         save_file(tensors, folder / TENSORS)
-        content = json.dumps({"format": FORMAT, **info}, indent=2) + "\n"
+        content = json.dumps({**about, **info}, indent=2) + "\n"
         (folder / INFO).write_text(content, encoding="utf-8")
 
 
 def read_checkpoint(path: Path) -> Saved:
-    """Read the trainer's state of a checkpoint (``read_model`` reads the weights).
+    """Read the trainer's state of a checkpoint (``setup`` reads the weights).
 
     Raises:
         LacyError: E49, it is missing, damaged or has another format.
@@ -112,7 +125,7 @@ def read_checkpoint(path: Path) -> Saved:
     return Saved(path, info, tensors)
 
 
-_INSTEAD = "use another checkpoint; the weights of this one can be used with --init-from"
+_INSTEAD = "use another checkpoint; the weights of this one can be used with --model"
 
 
 def checkpoint_path(out: Path, step: int) -> Path:
@@ -165,7 +178,8 @@ def fork_source(path: Path) -> Path:
             return place
     found = checkpoints(path)
     if found:
-        return newest_complete(found[::-1])
+        complete = [place for place in found if (place / "config.json").is_file()]
+        return newest_complete(complete[::-1]) if complete else found[-1]
     why = "there is no checkpoint in it" if path.exists() else "there is no such folder"
     do = "give a run's folder, or one of its checkpoints/step-*"
     raise LacyError("E49", path=path, why=why, do=do)
@@ -177,7 +191,7 @@ class StartingPoint:
 
     saved: Saved | None = None
     forked: Saved | None = None
-    model: PreTrainedModel | None = None
+    trained: Trained | None = None
     """The model of ``saved``."""
     unreadable: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -185,8 +199,8 @@ class StartingPoint:
 
 def find_start(
     config: TrainConfig,
-    data: PackedData,
-    open_model: Callable[[Saved], PreTrainedModel],
+    data: dict[str, Any],
+    open_model: Callable[[Saved], Trained],
     *,
     resume: bool,
 ) -> StartingPoint:
@@ -194,7 +208,7 @@ def find_start(
 
     Args:
         config: the settings of the run.
-        data: its training data.
+        data: ``data_fingerprint`` of its training data.
         open_model: loads the model of a checkpoint; if this fails, the checkpoint is unreadable.
         resume: True looks for checkpoints of this run.
 
@@ -206,9 +220,11 @@ def find_start(
     for path in resume_candidates(config.out) if resume else ():
         try:
             saved = read_checkpoint(path)
-            same_data = saved.info.get("data") == data_fingerprint(data)
-            start.model = open_model(saved) if same_data else None
+            same_data = saved.info.get("data") == data
+            start.trained = open_model(saved) if same_data else None
         except LacyError as error:
+            if error.code == "E172":  # the checkpoint is intact, but its base is not
+                raise
             first = first or error
             start.unreadable.append(path)
             start.notes.append(f"{path} cannot be read and was renamed: {error.what}")
@@ -226,10 +242,11 @@ def find_start(
     return start
 
 
-def data_fingerprint(data: PackedData) -> dict[str, Any]:
+def data_fingerprint(data: PackedData, replay: PackedData | None = None) -> dict[str, Any]:
     """Return values that identify the data; they must be equal when a run is resumed."""
     info = data.info
-    return {"tokenizer": info.tokenizer, "context": info.context, "rows": info.rows,
+    more = {} if replay is None else {"replay": data_fingerprint(replay)}
+    return {**more, "tokenizer": info.tokenizer, "context": info.context, "rows": info.rows,
             "tokens": info.tokens, "flags": info.flags,
             **({"digests": info.digests} if info.digests else {})}  # fmt: skip
 

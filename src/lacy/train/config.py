@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from lacy._text import did_you_mean
 from lacy.config import Rare
 from lacy.errors import LacyError
-from lacy.model import preset_names
+from lacy.model import SHORT_NAMES, preset_names
 from lacy.objective import (
     METHODS,
     CallNegative,
@@ -19,6 +20,7 @@ from lacy.objective import (
     Objective,
     RankWithin,
 )
+from lacy.train.depth import parse_depth
 
 RateControl = Literal["auto", "exact", "two_pass", "running"]
 RatePasses = Literal["exact", "gathered", "two_pass", "running"]
@@ -31,12 +33,17 @@ MAY_DIFFER = (
 )  # fmt: skip
 """Settings that a resumed run may change; changing others would make it a different run."""
 
+AUTOMATIC = ("lr", "call_negative", "eval_rows")
+"""Settings that are chosen for the model if they are not given (``setup.settle``)."""
+
 
 _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("batch_rows", "grad_accum", "keep", "log_every", "eval_rows", "lr", "half_life", "steps",
-      "tokens", "epochs"), "it must be more than 0", lambda value: value > 0),
+      "tokens", "epochs", "lora_rank", "lora_alpha"), "it must be more than 0",
+     lambda value: value > 0),
     (("call_rate", "hold_out", "text_weight", "ignore_rate", "call_warmup", "warmup", "decay",
       "min_lr"), "it is a share between 0 and 1", lambda value: 0 <= value <= 1),
+    (("replay_share",), "it is a share above 0 and below 1", lambda value: 0 < value < 1),
     (("weight_decay", "clip", "save_minutes", "save_every", "eval_every", "threads"),
      "it must not be negative", lambda value: value >= 0),
     (("betas",), "both lie between 0 and 1, below 1",
@@ -62,14 +69,29 @@ class TrainConfig:
     """Packed data for validation; by default the last --hold-out share of the rows."""
     hold_out: float = 0.0
     """Share of the rows that is held out for validation if --valid is not given."""
+    replay: Path | None = None
+    """Packed general texts to mix in, so that a trained model forgets less."""
+    replay_share: Rare[float] = 0.1
+    """Share of the rows that come from --replay."""
+    valid_general: Rare[Path | None] = None
+    """Packed texts of other kinds; the loss on them (general_loss) shows what is forgotten."""
 
     # [Model]
     model: str = "1m"
-    """Preset: tiny, demo, 1m, 3m, 15m, 135m, 334m (the paper's GPT-2), 360m, 1b."""
-    init_from: str | None = None
-    """Start from a model's folder or Hub name instead of a preset; adds <CALL> if it is missing."""
+    """A preset for a new model (tiny, demo, 1m, 3m, 15m, 135m, 334m, 360m, 1b; 334m is the paper's
+    GPT-2), or a model to start from: a folder, a GGUF file, smollm2 or a Hub name. <CALL> is added
+    if it is missing."""
     fork: Rare[Path | None] = None
     """Start from a checkpoint with its optimizer; a run's folder means the one before the decay."""
+    depth: str = "full"
+    """How much of the model is trained: full, last=N (layers), lora (adapters), or row (<CALL>)."""
+    lora_rank: Rare[int] = 16
+    """Rank of the adapters."""
+    lora_alpha: Rare[float | None] = None
+    """Scale of the adapters; twice the rank by default."""
+    lora_targets: Rare[tuple[str, ...]] = ("all-linear",)
+    """Names of the matrices that get adapters, such as q_proj; all-linear means all but the
+    head."""
 
     # [Delegation]
     method: MethodName = "lacy"
@@ -80,8 +102,9 @@ class TrainConfig:
     """What of a value to delegate: single hard tokens, the whole value, or its first token."""
     rank_within: Rare[RankWithin] = "batch"
     """Where --call-rate holds: over the whole batch (the paper), or in each packed row."""
-    call_negative: Rare[CallNegative] = "softmax"
-    """What lowers the <CALL> logit elsewhere: nothing (the paper), the softmax, or a gate."""
+    call_negative: Rare[CallNegative | None] = None
+    """What lowers the <CALL> logit elsewhere: nothing (none, the paper), the softmax, or a separate
+    gate (sigmoid). By default sigmoid for a model that has a gate (lacy tune), else softmax."""
     text_weight: float = 0.5
     """Weight of the true token where the target is <CALL>; 0 in the paper, more helps ranking."""
     ignore: Rare[Ignore] = "none"
@@ -108,8 +131,9 @@ class TrainConfig:
     """Number of micro-batches that a batch is split into, to save memory."""
 
     # [Optimizer]
-    lr: float = 3e-3
-    """Peak learning rate (models below 1M parameters like 6e-3, above 300M 5e-4)."""
+    lr: float | None = None
+    """Peak learning rate; by default 3e-3 for a new model (5e-4 above 300M parameters), and for a
+    trained one by its size and --depth (135M: 9e-5 full, 9e-4 lora)."""
     warmup: Rare[float] = 0.03
     """Share of the steps in which the learning rate rises."""
     decay: float | None = None
@@ -146,8 +170,8 @@ class TrainConfig:
     """Steps per row of metrics.jsonl."""
     eval_every: Rare[int] = 0
     """Steps between validations; 0 validates only at the end."""
-    eval_rows: Rare[int] = 256
-    """Largest number of rows of a validation."""
+    eval_rows: Rare[int | None] = None
+    """Largest number of rows of a validation; 256 by default, fewer for a large model on a CPU."""
     save_every: int = 0
     """Steps between checkpoints; 0 saves by time only."""
     save_minutes: Rare[float] = 10.0
@@ -180,7 +204,7 @@ class TrainConfig:
             for name in names
             if getattr(self, name) is not None and not good(getattr(self, name))
         ]
-        choices = {"model": tuple(preset_names())} | {
+        choices = {
             name: get_args(kind)
             for name, kind in get_type_hints(type(self)).items()
             if get_origin(kind) is Literal
@@ -190,6 +214,7 @@ class TrainConfig:
             for name, known in choices.items()
             if getattr(self, name) not in known
         ]
+        found += self._model_problems()
         if self.data is None:
             found.append("data is not given (lacy data mark makes it)")
         given = [name for name in ("steps", "tokens", "epochs") if getattr(self, name) is not None]
@@ -209,12 +234,10 @@ class TrainConfig:
                 "rate_control running ranks tokens of all batches together: with delegate"
                 f" {self.delegate}, rank_within {self.rank_within} choose auto, exact or two_pass"
             )
-        for name in ("data", "valid", "init_from", "reference"):
+        for name in ("data", "valid", "reference", "replay", "valid_general"):
             given_path = getattr(self, name)
             if given_path is not None and Path(given_path).resolve() == Path(self.out).resolve():
                 found.append(f"out is the folder of {name}, give one of its own")
-        if self.init_from is not None and self.fork is not None:
-            found.append("init_from and fork are both given, choose one")
         if self.warmup + (self.decay or 0.0) > 1 and self.fork is None:
             found.append(f"warmup {self.warmup} and decay {self.decay} are more than the whole run")
         if (
@@ -225,11 +248,48 @@ class TrainConfig:
             found.append(
                 f"method {self.method} ranks by a reference model's losses, give reference"
             )
+        if self.replay is not None and self.reference is not None:
+            found.append("reference has no losses for the rows of replay, give one of the two")
+        return found
+
+    @property
+    def new_model(self) -> bool:
+        """True if the run starts from new weights of a preset."""
+        return self.fork is None and self.model in preset_names()
+
+    def _model_problems(self) -> list[str]:
+        """Return the problems of ``model``, ``fork`` and ``depth``."""
+        found = []
+        try:
+            kind, _ = parse_depth(self.depth)
+        except ValueError as error:
+            found.append(str(error))
+            kind = "full"
+        preset = self.model in preset_names()
+        if not preset and self.fork is not None:
+            found.append("model and fork both name a model to start from, choose one")
+        if preset and self.fork is None and kind != "full":
+            found.append(
+                f"depth {self.depth} trains a part of a trained model, but {self.model} is a new"
+                " one: give --model FOLDER"
+            )
+        place = Path(self.model)
+        if not preset and place.exists() and place.resolve() == Path(self.out).resolve():
+            found.append("out is the folder of model, give one of its own")
+        if not (preset or place.exists() or "/" in self.model or self.model in SHORT_NAMES):
+            names = [*preset_names(), *SHORT_NAMES]
+            hint = did_you_mean(self.model, names)
+            found.append(
+                f"model is {self.model!r}{hint}, which is neither a preset nor a model: choose one"
+                f" of {', '.join(preset_names())}; or give the folder of a model, a .gguf file,"
+                f" {' or '.join(SHORT_NAMES)}, or a Hub name (owner/name)"
+            )
         return found
 
     def objective(self, *, delegate: bool = True) -> Objective:
         """Return the objective; plain cross-entropy if ``delegate`` is False."""
-        found = Objective(**{entry.name: getattr(self, entry.name) for entry in fields(Objective)})
+        given = {entry.name: getattr(self, entry.name) for entry in fields(Objective)}
+        found = Objective(**{name: value for name, value in given.items() if value is not None})
         if not delegate:
             return found.plain()
         return found if found.delegates else replace(found, call_negative="none")

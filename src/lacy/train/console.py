@@ -180,9 +180,18 @@ should forbid it. Settings: `lacy.json`. Generate with `lacy generate`; load wit
 def card_facts(session: Session, last: dict[str, Any]) -> dict[str, Any]:
     """Return the table of the model card as values by name."""
     config = session.config
-    names = ("loss", "text_loss", "call_rate", "valid_loss", "valid_fact_loss", "valid_other_loss")
+    names = (
+        "loss",
+        "text_loss",
+        "call_rate",
+        "valid_loss",
+        "valid_fact_loss",
+        "valid_other_loss",
+        "general_loss",
+    )
     return {
-        "model": config.init_from or config.model,
+        "model": config.model,
+        **({} if config.depth == "full" else {"depth": config.depth}),
         "parameters": f"{sum(p.numel() for p in session.state.parameters()):,}",
         "steps": f"{session.state.step:,}",
         "tokens": f"{session.state.step * session.tokens_per_step:,}",

@@ -7,6 +7,7 @@ an assumed vocabulary and context that the report names.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,12 +15,16 @@ from pathlib import Path
 import torch
 
 from lacy._text import format_bytes, format_duration
-from lacy.model import Memory, get_preset, training_memory
-from lacy.train.config import TrainConfig
-from lacy.train.fitting import fit
+from lacy.corpus import DataInfo, PackedData
+from lacy.model import Memory, get_preset, resolve, training_memory
+from lacy.train.checkpoint import fork_source, read_checkpoint
+from lacy.train.choices import choose_bf16, choose_passes
+from lacy.train.config import RatePasses, TrainConfig
+from lacy.train.fitting import MicroBatch, fit
 from lacy.train.flops import SMALL, Work, gpu_lines
+from lacy.train.memory import Traced, trace, trained_share
 from lacy.train.schedule import make_schedule
-from lacy.train.setup import Session, choose_passes, prepare_session, process_count
+from lacy.train.setup import Session, prepare_session, process_count
 
 MEASURED = 3
 """Number of timed steps; one untimed warm-up step precedes them."""
@@ -27,6 +32,12 @@ MEASURED = 3
 CPU_SPEED, PATIENCE = 4e10, 30.0
 """Operations per second of a CPU thread (AVX2 at half of its peak), and maximum seconds of compute
 of a dry run. Steps that would take longer are not timed."""
+
+MANY_ROWS = 256
+"""Steps of more rows are not estimated from single rows."""
+
+PYTHON = 550_000_000
+"""Memory of the process itself, with all libraries, in bytes (measured on Linux)."""
 
 PAPER = {"334m": (32_001, 1_024)}
 """Vocabulary size (with ``<CALL>``) and context of the paper (§5.1), by preset."""
@@ -44,11 +55,13 @@ class DryRun:
     steps: int
     tokens: int
     memory: Memory | None
-    """Estimated memory; None if the architecture is not a preset's."""
+    """Estimated memory; None if the model is not on this machine yet."""
     available: int | None
     """Free bytes on the device."""
     flops_per_token: float
     """Training FLOP per token, including the choice of targets (``train.flops``)."""
+    trained: int | None = None
+    """Number of trained parameters, if a part of the model is frozen."""
     untimed: str = ""
     """Why no steps were timed, or ""."""
     seconds_per_step: float | None = None
@@ -78,7 +91,7 @@ class DryRun:
         epochs = "" if self.epochs is None else f", {self.epochs:.2f} epochs"
         parts = [
             ("data", [self.data, *self._rows()]),
-            ("model", [f"{self.parameters:,} parameters"]),
+            ("model", [self._model()]),
             ("run", [f"{self.steps:,} steps, {self.tokens:,} tokens{epochs}"]),
             ("memory", [self._memory()]),
             ("compute", [f"{self.flops_per_token:.3g} FLOP per token, {self.flops:.3g} in all"]),
@@ -90,6 +103,11 @@ class DryRun:
             for name, lines in parts
             for number, line in enumerate(lines)
         )
+
+    def _model(self) -> str:
+        if self.trained is None:
+            return f"{self.parameters:,} parameters"
+        return f"{self.parameters:,} parameters, {self.trained:,} of them trained"
 
     def _rows(self) -> list[str]:
         if self.trained_rows is None:
@@ -110,10 +128,10 @@ class DryRun:
             return f"not estimated for this architecture{free}"
         m = self.memory
         return (
-            f"about {format_bytes(m.total)} (weights {format_bytes(m.weights)}, "
+            f"about {format_bytes(m.total + PYTHON)} (weights {format_bytes(m.weights)}, "
             f"gradients {format_bytes(m.gradients)}, "
             f"optimizer {format_bytes(m.optimizer)}, activations {format_bytes(m.activations)}, "
-            f"head {format_bytes(m.head)}){free}"
+            f"head {format_bytes(m.head)}, Python {format_bytes(PYTHON)}){free}"
         )
 
     def _time(self) -> str:
@@ -141,40 +159,46 @@ def dry_run(config: TrainConfig) -> DryRun:
     config.check()
     assert config.data is not None
     counted = config.steps is not None or config.tokens is not None
-    if counted and _preset(config) and not config.data.exists():
+    if counted and config.new_model and not config.data.exists():
         return _without_data(config)
     available = _available(config)
-    memory = _packed_memory(config)
+    info = PackedData.load(config.data).info
+    traced = None if config.new_model else _trace(config, info)
+    memory = traced.memory if traced else None
+    if config.new_model:
+        memory = _memory(config, info.vocab_size, info.context)
+    passes, _ = choose_passes(config, process_count())
+    if traced and available and traced.memory.weights > available:
+        return _without_loading(config, info, traced, available, passes)
     session = prepare_session(config, resume=False)
     schedule = session.schedule
     steps = schedule.total - schedule.start
-    work = Work.of_model(session.state.model, session.data.context)
-    passes, _ = choose_passes(config, process_count())
-    flops = work.training(passes, 1 - config.call_warmup)
-    untimed = "the steps would not fit into memory"
+    model = session.state.model
+    work = traced.work if traced else Work.of_model(model, session.data.context)
+    share = (1.0, 1.0) if config.depth == "full" else trained_share(model)
+    flops = work.training(passes, 1 - config.call_warmup, share)
+    seconds, untimed = None, "the steps would not fit into memory"
     if memory is None or available is None or memory.total < available:
-        untimed = _too_slow(session, flops * session.tokens_per_step)
+        seconds, untimed = _seconds(session, flops)
     return DryRun(
         data=session.data.info.summary(),
-        trained_rows=session.order.n_rows,
+        trained_rows=session.mixture.order.n_rows,
         valid_rows=len(session.valid_rows),
-        parameters=sum(p.numel() for p in session.state.parameters()),
+        parameters=sum(p.numel() for p in model.parameters()),
+        trained=None
+        if config.depth == "full"
+        else sum(p.numel() for p in session.state.parameters()),
         steps=steps,
         tokens=steps * session.tokens_per_step,
-        epochs=session.order.epoch(steps),
+        epochs=session.mixture.epoch(steps),
         memory=memory,
         available=available,
         flops_per_token=flops,
-        seconds_per_step=None if untimed else _measure(session),
+        seconds_per_step=seconds,
         untimed=untimed,
         fp32=config.dtype == "fp32",
         reasons=tuple(session.reasons),
     )
-
-
-def _preset(config: TrainConfig) -> bool:
-    """True if the run starts from new weights of a preset."""
-    return config.init_from is None and config.fork is None
 
 
 def _without_data(config: TrainConfig) -> DryRun:
@@ -204,14 +228,39 @@ def _without_data(config: TrainConfig) -> DryRun:
     )
 
 
-def _packed_memory(config: TrainConfig) -> Memory | None:
-    if not _preset(config):
+def _trace(config: TrainConfig, info: DataInfo) -> Traced | None:
+    """Return the sizes of training a model that exists; None for one that is not here yet."""
+    place: str | Path = config.model
+    if config.fork is not None:
+        place = fork_source(config.fork)
+        place = read_checkpoint(place).info.get("base", {}).get("place", place)
+    found = resolve(place)
+    if not isinstance(found, Path):
         return None
-    from lacy.corpus import PackedData
+    bf16, _ = choose_bf16(config, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return trace(found, config, vocabulary=info.vocab_size, context=info.context, bf16=bf16)
 
-    assert config.data is not None
-    info = PackedData.load(config.data).info
-    return _memory(config, info.vocab_size, info.context)
+
+def _without_loading(
+    config: TrainConfig, info: DataInfo, traced: Traced, available: int, passes: RatePasses
+) -> DryRun:
+    """Return a report on a model whose weights do not even fit into memory."""
+    schedule = make_schedule(config, rows=info.rows, context=info.context)
+    return DryRun(
+        data=info.summary(),
+        trained_rows=info.rows,
+        valid_rows=0,
+        parameters=traced.parameters,
+        trained=traced.trained,
+        steps=schedule.total,
+        tokens=schedule.total * config.batch_rows * info.context,
+        epochs=schedule.total * config.batch_rows / info.rows,
+        memory=traced.memory,
+        available=available,
+        flops_per_token=traced.work.training(passes, 1 - config.call_warmup),
+        untimed="the weights do not fit into memory",
+        fp32=config.dtype == "fp32",
+    )
 
 
 def _memory(config: TrainConfig, vocabulary: int, context: int) -> Memory:
@@ -225,20 +274,32 @@ def _memory(config: TrainConfig, vocabulary: int, context: int) -> Memory:
     )
 
 
-def _too_slow(session: Session, flops: float) -> str:
-    """Return why steps with this many FLOP are not timed on this device, or ""."""
+def _seconds(session: Session, flops_per_token: float) -> tuple[float | None, str]:
+    """Return the measured duration of a step, and "" or why it was not measured.
+
+    If whole steps would take a CPU too long, one row is timed instead, and the result is multiplied
+    by the number of rows.
+    """
     if session.device.type != "cpu":
-        return ""
-    seconds = (MEASURED + 1) * flops / (CPU_SPEED * torch.get_num_threads())
-    if seconds <= PATIENCE:
-        return ""
-    return f"{MEASURED + 1} steps would take this CPU about {format_duration(seconds)}"
+        return _measure(session, session.batch), ""
+    speed = CPU_SPEED * torch.get_num_threads()
+    rows, per_row = session.config.batch_rows, flops_per_token * session.data.context / speed
+    if (MEASURED + 1) * rows * per_row <= PATIENCE:
+        return _measure(session, session.batch), ""
+    if (MEASURED + 1) * per_row > PATIENCE or rows > MANY_ROWS:
+        seconds = format_duration((MEASURED + 1) * rows * per_row)
+        return None, f"{MEASURED + 1} steps would take this CPU about {seconds}"
+
+    def one_row(step: int) -> list[MicroBatch]:
+        return [MicroBatch.of(session.data.batch([step]), session.device)]
+
+    return rows * _measure(session, one_row), ""
 
 
-def _measure(session: Session) -> float:
+def _measure(session: Session, batch: Callable[[int], list[MicroBatch]]) -> float:
     """Return the median duration of a step in seconds."""
     config = session.config
-    batches = (session.batch(step) for step in range(MEASURED + 1))
+    batches = (batch(step) for step in range(MEASURED + 1))
     times = [time.perf_counter()]
     for done in fit(session.state, batches, config.objective(), lr=0.0, clip=config.clip):
         done.sums.tolist()  # wait for the device

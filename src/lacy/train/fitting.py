@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from lacy.model import head_weight, hidden_states, positions
+from lacy.model import hidden_states, positions
 from lacy.objective import (
     IGNORE_INDEX,
     Loss,
@@ -41,6 +41,7 @@ from lacy.objective import (
     token_losses,
 )
 from lacy.objective import loss as objective_loss
+from lacy.train.head import frozen_head, trained_row
 from lacy.train.optim import make_optimizers, set_lr
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ SUMS = ("total", "call", "text", "token", "positions", "delegated", "ignored")
 the text loss of targets neither delegated nor ignored, and of all targets; and three counts."""
 
 SEED_STRIDE = 1_000_003
-"""Steps use the seed ``seed * SEED_STRIDE + step``, so runs never share random numbers."""
+"""A step's seed is ``seed * SEED_STRIDE + step``, so runs never share random numbers."""
 
 
 @dataclass(slots=True)
@@ -242,14 +243,12 @@ class FitState:
         for number, micro in enumerate(micros):
             with self._no_sync(number, len(micros)):
                 found = select_and_loss(
-                    *self._forward(micro),
-                    micro.targets_BT,
-                    micro.marks_BT,
-                    objective,
+                    *self._forward(micro), micro.targets_BT, micro.marks_BT, objective,
+                    row_D=trained_row(self.model),
                     reference_loss_BT=micro.reference_BT,
                     generator=_generator(seed, micro.ids_BT.device),
                     quantile=self.quantile if objective.delegates else None,
-                )
+                )  # fmt: skip
                 self._backward(found.loss.total, found.loss.positions, batch_positions)
             sums.append(_sums(found.loss, found.loss_BT, found.call_BT, found.ignore_BT))
         return torch.stack(sums).sum(0)
@@ -281,6 +280,7 @@ class FitState:
                     call_negative=objective.call_negative,
                     text_weight=objective.text_weight,
                     ignore_BT=ignore_BT[mine],
+                    row_D=trained_row(self.model),
                 )
                 self._backward(found.total, found.positions, batch_positions)
             sums.append(_sums(found, loss_BT[mine], call_BT[mine], ignore_BT[mine]))
@@ -305,7 +305,7 @@ class FitState:
 
     def _forward(self, micro: MicroBatch) -> tuple[Tensor, Tensor]:
         """Return hidden states and head in the same dtype: bfloat16 if the body uses it."""
-        head_VD = head_weight(self.model)
+        head_VD = frozen_head(self.model)
         if not self.bf16:
             return self.body(micro.ids_BT, micro.positions_BT), head_VD
         with torch.autocast(micro.ids_BT.device.type, dtype=torch.bfloat16):

@@ -93,15 +93,19 @@ class Work:
         """Operations per token of a forward pass."""
         return 2 * (self.matrices + self.head) + 4 * self.attention * self.context
 
-    def training(self, passes: RatePasses, delegating: float = 1.0) -> float:
+    def training(
+        self, passes: RatePasses, delegating: float = 1.0, share: tuple[float, float] = (1.0, 1.0)
+    ) -> float:
         """Return the operations per token of training.
 
         Args:
             passes: how the call rate is enforced over the batch.
             delegating: share of steps that delegate, i.e. all after ``call_warmup``.
+            share: shares of the weights through which gradients flow back, and of the weights that
+                get one themselves (LoRA: all and almost none; see ``memory.trained_share``).
         """
         more = {"two_pass": self.forward, "gathered": 2 * self.head}.get(passes, 0)
-        return 3 * self.forward + delegating * more
+        return self.forward * (1 + sum(share)) + delegating * more
 
 
 def gpu_hours(flops: float, gpu: GPU) -> float:

@@ -22,11 +22,11 @@ from torch import Tensor
 
 from lacy._parse import parse_json
 from lacy._text import format_duration
-from lacy.config import to_dict
+from lacy.config import read_yaml, to_dict
 from lacy.disk import lock
 from lacy.errors import LacyError
 from lacy.model import META, save_model
-from lacy.run import Run
+from lacy.run import Run, replace_folder
 from lacy.train.checkpoint import (
     STABLE,
     checkpoint_path,
@@ -36,6 +36,7 @@ from lacy.train.checkpoint import (
     put_aside,
     write_checkpoint,
 )
+from lacy.train.choices import with_choices
 from lacy.train.config import MAY_DIFFER, TrainConfig
 from lacy.train.console import CARD, Console, TrackerLog, card_facts, trackers
 from lacy.train.fitting import fit
@@ -82,6 +83,7 @@ def train(config: TrainConfig) -> TrainResult:
 
         print(dry_run(config))
         return TrainResult(config.out, 0, finished=False, stopped="dry run")
+    config = _keep_choices(config)
     with contextlib.ExitStack() as stack:
         if first_process():
             stack.enter_context(lock(config.out))
@@ -97,6 +99,14 @@ def train(config: TrainConfig) -> TrainResult:
         console = stack.enter_context(Console(total, session.state.step, silent=silent))
         received = stack.enter_context(signals())
         return _Loop(session, run, log, console, received).go()
+
+
+def _keep_choices(config: TrainConfig) -> TrainConfig:
+    """Return the settings with the automatic choices of the run in this folder, if there is one."""
+    if not (config.out / "config.yaml").is_file():
+        return config
+    stored, _ = read_yaml(config.out / "config.yaml")
+    return with_choices(config, stored)
 
 
 def _open_run(session: Session) -> Run:
@@ -157,7 +167,7 @@ class _Loop:
         session = self.session
         saved = session.saved
         seconds = float(saved.info["seconds"]) if saved is not None else 0.0
-        rows = session.order.n_rows * session.data.context
+        rows = round(session.mixture.rows_per_epoch * session.data.context)
         self.meter = Meter(session.config.log_every, session.tokens_per_step, rows, seconds)
         self.saved_at = time.perf_counter()
         self.finite = session.state.step
@@ -170,6 +180,8 @@ class _Loop:
         session, state, config = self.session, self.session.state, self.session.config
         schedule = session.schedule
         self._print_start(sum(p.numel() for p in state.parameters()))
+        if state.step == 0 and not config.new_model:  # to show what training changes
+            self._validate()
         steps = fit(
             state, session.batches(), session.objective,
             lr=session.lr, clip=config.clip, seed=config.seed,
@@ -238,7 +250,7 @@ class _Loop:
 
     def _validate(self) -> None:
         """Measure the model on the validation rows, if there are any."""
-        if not len(self.session.valid_rows):
+        if not len(self.session.valid_rows) and self.session.general is None:
             return
         self._write_row()
         found, self.choice_BT = validate(self.session, self.choice_BT)
@@ -255,9 +267,11 @@ class _Loop:
         session = self.session
         if session.state.step == 0:
             total = session.schedule.total
+            of = sum(p.numel() for p in session.state.model.parameters())
+            part = "" if session.trained.depth == "full" else f"of {of:,} "
             self.console.line(
-                f"{parameters:,} parameters, {total:,} steps of {session.tokens_per_step:,} tokens,"
-                f" {session.order.epoch(total):.2f} epochs"
+                f"{parameters:,} {part}parameters, {total:,} steps of {session.tokens_per_step:,}"
+                f" tokens, {session.mixture.epoch(total):.2f} epochs"
             )
         for reason in session.reasons:
             self.console.line(f"  {reason}")
@@ -288,14 +302,14 @@ class _Loop:
         if session.main:
             write_checkpoint(
                 path,
-                session.state.model,
+                session.trained,
                 session.data.tokenizer,
                 meta=session.meta(),
                 info={
                     "step": session.state.step,
                     "start": session.schedule.start,
                     "seconds": self.meter.seconds,
-                    "data": data_fingerprint(session.data),
+                    "data": data_fingerprint(session.data, session.mixture.replay),
                 },
                 groups={
                     **session.saved_groups(),
@@ -327,6 +341,10 @@ class _Loop:
         if not (config.eval_every and step % config.eval_every == 0):
             self._validate()
         if self.run is not None:
+            if session.trained.depth in ("lora", "row"):
+                with replace_folder(config.out / "adapter") as folder:
+                    session.trained.write(folder, session.data.tokenizer, session.meta())
+            session.trained.merge()
             facts = card_facts(session, self.last)
             title = f"{config.out.name}: a small language model that knows when to call"
             self.run.card(title, facts, CARD)

@@ -7,14 +7,16 @@ Each window of ``log_every`` steps is summed on the device and read while the ne
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from lacy.model import head_weight, hidden_states
+from lacy.model import hidden_states
 from lacy.objective import METHODS, choose_targets, token_losses
-from lacy.train.fitting import SUMS, StepResult, means_of
+from lacy.train.fitting import SUMS, MicroBatch, StepResult, means_of
+from lacy.train.head import frozen_head
 from lacy.types import MarkFlag
 
 if TYPE_CHECKING:
@@ -117,25 +119,24 @@ def validate(session: Session, last_BT: Tensor | None) -> tuple[dict[str, Any], 
 
     Returns:
         The metrics, and the mask of this validation for the next call. Metrics are ``valid_loss``,
-        ``valid_fact_loss`` and ``valid_other_loss`` in nats per token (``-log p_\CALL``), and
+        ``valid_fact_loss`` and ``valid_other_loss`` in nats per token (``-log p_\CALL``),
+        ``general_loss`` (the same on the texts of other kinds, if there are any), and
         ``turnover``: the share of targets to delegate now that the last validation would not have
         delegated.
     """
-    model = session.state.model
-    model.eval()
-    losses, marks, valid = [], [], []
-    for micro in session.valid_micros():
-        hidden_BTD = hidden_states(model, micro.ids_BT, positions_BT=micro.positions_BT)
-        losses.append(token_losses(hidden_BTD, head_weight(model), micro.targets_BT))
-        marks.append(micro.marks_BT)
-        valid.append(micro.valid_BT)
-    model.train()
-    loss_BT, marks_BT, valid_BT = torch.cat(losses), torch.cat(marks), torch.cat(valid)
+    general = {}
+    if session.general is not None:
+        loss_BT, _, valid_BT = _losses(session, session.valid_micros(general=True))
+        general["general_loss"] = _mean(loss_BT, valid_BT)
+    if not len(session.valid_rows):
+        return general, None
+    loss_BT, marks_BT, valid_BT = _losses(session, session.valid_micros())
     fact_BT = ((marks_BT & int(MarkFlag.FACT)) != 0) & valid_BT
     row = {
         "valid_loss": _mean(loss_BT, valid_BT),
         "valid_fact_loss": _mean(loss_BT, fact_BT),
         "valid_other_loss": _mean(loss_BT, valid_BT & ~fact_BT),
+        **general,
     }
     objective = session.config.objective()
     if METHODS[objective.method].by != "loss" or not objective.delegates:
@@ -145,6 +146,25 @@ def validate(session: Session, last_BT: Tensor | None) -> tuple[dict[str, Any], 
         moved = (call_BT & ~last_BT.to(call_BT.device)).sum() / call_BT.sum().clamp_min(1)
         row["turnover"] = float(moved)
     return row, call_BT
+
+
+def _losses(session: Session, micros: Iterable[MicroBatch]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return loss_BT, marks_BT and valid_BT of rows.
+
+    Trained models, which are large, use bfloat16 as in training; new ones are measured in fp32.
+    """
+    model, bf16 = session.state.model, session.state.bf16 and not session.config.new_model
+    model.eval()
+    losses, marks, valid = [], [], []
+    for micro in micros:
+        with torch.autocast(session.device.type, dtype=torch.bfloat16, enabled=bf16):
+            hidden_BTD = hidden_states(model, micro.ids_BT, positions_BT=micro.positions_BT)
+        head_VD = frozen_head(model)
+        losses.append(token_losses(hidden_BTD, head_VD.to(hidden_BTD.dtype), micro.targets_BT))
+        marks.append(micro.marks_BT)
+        valid.append(micro.valid_BT)
+    model.train()
+    return torch.cat(losses), torch.cat(marks), torch.cat(valid)
 
 
 def _mean(loss_BT: Tensor, among_BT: Tensor) -> float | None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lacy.errors import LacyError
+from lacy.train.head import ROW
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,6 +36,7 @@ def make_optimizers(
     rows of rare tokens between their updates. Norms and biases do not decay either.
     """
     tables = {id(module.weight) for module in _tables(model)}
+    tables |= {id(p) for name, p in model.named_parameters() if ROW in name}
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim >= 2 and id(p) not in tables]
     rest = [p for p in trained if p.ndim < 2 or id(p) in tables]

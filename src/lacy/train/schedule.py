@@ -77,7 +77,7 @@ def decay_curve(shape: Decay, t: float) -> float:
     return 1.0 - math.sqrt(t)
 
 
-def make_schedule(config: TrainConfig, *, rows: int, context: int, start: int = 0) -> WSD:
+def make_schedule(config: TrainConfig, *, rows: float, context: int, start: int = 0) -> WSD:
     """Return the schedule of a run.
 
     Args:

@@ -24,25 +24,34 @@ from lacy.model import (
     require_context,
     set_gate,
 )
-from lacy.objective import METHODS, Objective, RunningQuantile, choose_impl
+from lacy.objective import Objective, RunningQuantile, choose_impl
 from lacy.train.checkpoint import (
     Saved,
+    data_fingerprint,
     find_start,
     random_state,
     set_random_state,
 )
-from lacy.train.config import RatePasses, TrainConfig
+from lacy.train.choices import (
+    EVAL_ROWS,
+    check_rate,
+    choose_bf16,
+    choose_passes,
+    settle,
+    with_choices,
+)
+from lacy.train.config import TrainConfig
 from lacy.train.fitting import FitState, MicroBatch, ModelBody
+from lacy.train.mixing import Mixture
 from lacy.train.optim import load_state_tensors, make_optimizers, state_tensors
 from lacy.train.reference import reference_losses
 from lacy.train.schedule import WSD, make_schedule
+from lacy.train.trained import Base, Trained
 from lacy.types import MarkFlag
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import PreTrainedModel
-
-    from lacy.corpus import DataInfo
 
 
 @dataclass
@@ -51,15 +60,20 @@ class Session:
 
     config: TrainConfig
     data: PackedData
-    order: BatchOrder
+    mixture: Mixture
+    """The rows of each step."""
     valid: PackedData
     valid_rows: NDArray[np.int64]
     state: FitState
+    trained: Trained
+    """What of ``state.model`` is trained and saved."""
     schedule: WSD
     device: torch.device
     saved: Saved | None = None
     """The checkpoint of *this* run from which it resumes."""
     reference: NDArray[np.float16] | None = None
+    general: PackedData | None = None
+    """Texts of other kinds, on which forgetting is measured."""
     reasons: list[str] = field(default_factory=list)
     """Sentences for the user about automatic choices."""
     unreadable: list[Path] = field(default_factory=list)
@@ -87,6 +101,7 @@ class Session:
 
     def lr(self, step: int) -> float:
         """Return the learning rate of a step."""
+        assert self.config.lr is not None
         return self.config.lr * self.schedule.at(step)
 
     def batches(self) -> Iterator[list[MicroBatch]]:
@@ -96,28 +111,32 @@ class Session:
 
     def batch(self, step: int) -> list[MicroBatch]:
         """Return the micro-batches of this process; they depend only on seed and step."""
-        parts = self.order.rows(step).reshape(self.config.grad_accum, -1)
+        mask, numbers = self.mixture.numbers(step)
+        parts = np.split(np.arange(len(numbers)), self.config.grad_accum)
         return [
             MicroBatch.of(
-                self.data.batch(rows),
+                self.mixture.columns(mask[part], numbers[part]),
                 self.device,
-                None if self.reference is None else self.reference[rows],
+                None if self.reference is None else self.reference[numbers[part]],
             )
-            for rows in parts
+            for part in parts
         ]
 
-    def valid_micros(self) -> Iterator[MicroBatch]:
-        """Yield the validation rows in micro-batches."""
+    def valid_micros(self, *, general: bool = False) -> Iterator[MicroBatch]:
+        """Yield the validation rows, or those of the general texts, in micro-batches."""
+        data, chosen = self.valid, self.valid_rows
+        if general:
+            assert self.general is not None
+            most = self.config.eval_rows or EVAL_ROWS
+            data, chosen = self.general, np.arange(min(len(self.general), most))
         size = max(1, self.config.batch_rows // self.config.grad_accum)
-        for first in range(0, len(self.valid_rows), size):
-            rows = self.valid_rows[first : first + size]
-            yield MicroBatch.of(self.valid.batch(rows), self.device)
+        for first in range(0, len(chosen), size):
+            yield MicroBatch.of(data.batch(chosen[first : first + size]), self.device)
 
     def meta(self) -> dict[str, Any]:
         """Return the training entries of ``lacy.json``."""
-        fresh = self.config.init_from is None and self.config.fork is None
         return {
-            "preset": self.config.model if fresh else None,
+            "preset": self.config.model if self.config.new_model else None,
             "training": {
                 "step": self.state.step,
                 "of": self.schedule.total,
@@ -153,37 +172,56 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
     accelerator, device = _device(config)
     assert config.data is not None
     data = PackedData.load(config.data)
+    replay, general = (_beside(data, path) for path in (config.replay, config.valid_general))
+    rate_note = check_rate(config, data.info)
+    start = find_start(
+        config, data_fingerprint(data, replay), lambda saved: _trained(config, data, saved),
+        resume=resume,
+    )  # fmt: skip
+    source = start.saved or start.forked
+    trained = start.trained or _trained(config, data, start.forked)
+    if start.forked is not None:  # continue with its learning rate and gate
+        config = with_choices(config, start.forked.settings())
+    config, settled = settle(config, trained.model, device)
     valid, valid_rows, train_rows = _validation(config, data)
     if first_process():
-        data.verify()
-        if valid is not data:
-            valid.verify()
-    rate_note = check_rate(config, data.info)
+        for packed in {id(each): each for each in (data, valid, replay, general) if each}.values():
+            packed.verify()
     order = _order(config, train_rows, accelerator)
-    start = find_start(config, data, lambda saved: _model(config, data, saved), resume=resume)
-    source = start.saved or start.forked
-    model = start.model or _model(config, data, start.forked)
-    model.to(device)  # type: ignore[arg-type]
-    state, notes = _fit_state(config, model, device, accelerator)
+    mixture = Mixture(data, order, replay, config.replay_share)
+    trained.model.to(device)  # type: ignore[arg-type]
+    state, notes = _fit_state(config, trained.model, device, accelerator)
     first_step = 0
     if source is not None:  # a resumed run must keep the start step of its schedule
         first_step = source.step if source is start.forked else int(source.info["start"])
     session = Session(
         config=config,
         data=data,
-        order=order,
+        mixture=mixture,
         valid=valid,
         valid_rows=valid_rows,
         state=state,
-        schedule=make_schedule(config, rows=train_rows, context=data.context, start=first_step),
+        trained=trained,
+        schedule=make_schedule(
+            config, rows=mixture.rows_per_epoch, context=data.context, start=first_step
+        ),
         device=device,
         saved=start.saved,
         reference=reference_losses(config, data, device),
-        reasons=[*notes, *[rate_note] * bool(rate_note), *start.notes],
+        general=general,
+        reasons=[
+            *settled,
+            *notes,
+            *[rate_note] * bool(rate_note),
+            *_replay_note(mixture),
+            *start.notes,
+        ],
         unreadable=start.unreadable,
     )
     if source is not None:
         _restore(session, source)
+    else:
+        torch.manual_seed(config.seed % 2**63)  # for dropout, which some pretrained models have
     return session
 
 
@@ -195,7 +233,7 @@ def _fit_state(
 ) -> tuple[FitState, list[str]]:
     """Return the state before the first step, and one note per automatic choice."""
     if config.method != "none":
-        set_gate(model, config.call_negative)
+        set_gate(model, str(config.call_negative))
     model.train()
     bf16, dtype_note = choose_bf16(config, device)
     passes, passes_note = choose_passes(
@@ -208,7 +246,7 @@ def _fit_state(
     state = FitState(
         model,
         make_optimizers(
-            model, kind=config.optimizer, lr=config.lr, weight_decay=config.weight_decay,
+            model, kind=config.optimizer, lr=config.lr or 0.0, weight_decay=config.weight_decay,
             betas=config.betas,
         ),
         quantile=quantile,
@@ -217,94 +255,6 @@ def _fit_state(
         body=_body(model, config, accelerator),
     )  # fmt: skip
     return state, [f"device {device}", dtype_note, passes_note, f"loss {choose_impl()[1]}"]
-
-
-def choose_passes(config: TrainConfig, processes: int) -> tuple[RatePasses, str]:
-    """Return how to enforce the call rate over the whole batch, and a sentence about its cost."""
-    count = config.grad_accum * processes
-    if config.method == "none":
-        return "exact", "rate control: none, a plain model"
-    if count == 1:
-        if config.rate_control == "running":
-            return "running", "rate control running: as requested; exact would cost nothing more"
-        return "exact", "rate control exact: the batch is one micro-batch"
-    if config.rate_control == "running":
-        why = f"{count} micro-batches per batch; correct on average at no cost"
-        return "running", f"rate control running: {why}"
-    if config.grad_accum == 1:
-        why = f"the losses of {processes} processes are gathered; the head runs twice"
-        return "gathered", f"rate control exact: {why}"
-    why = (
-        f"{count} micro-batches per batch; exact by one more forward pass, about a third more time"
-    )
-    alternative = "--rate-control running costs nothing and is correct on average"
-    return "two_pass", f"rate control two_pass: {why} ({alternative})"
-
-
-def choose_bf16(config: TrainConfig, device: torch.device) -> tuple[bool, str]:
-    """Return True if the body should run in bfloat16, and a sentence that explains why."""
-    fast, why = _bf16_is_fast(device)
-    if config.dtype == "auto":
-        return fast, f"precision {'bf16' if fast else 'fp32'}: {why}"
-    wanted = config.dtype == "bf16"
-    warning = f"; slow here: {why}" if wanted and not fast else ""
-    return wanted, f"precision {config.dtype}: as requested{warning}"
-
-
-def _bf16_is_fast(device: torch.device) -> tuple[bool, str]:
-    if device.type == "cuda":
-        good = torch.cuda.is_bf16_supported(including_emulation=False)
-        return good, f"{torch.cuda.get_device_name(device)} {'has' if good else 'lacks'} bfloat16"
-    if device.type != "cpu":
-        return False, f"bfloat16 is not tested on {device.type}"
-    flags = _cpu_flags()
-    good = bool({"avx512_bf16", "amx_bf16"} & flags)
-    if good:
-        return True, "this CPU has AVX512-BF16 or AMX"
-    return False, "this CPU has no AVX512-BF16 or AMX; bfloat16 would be about 20 times slower"
-
-
-def _cpu_flags() -> set[str]:
-    """Return the names of the CPU's features on Linux; empty on other systems."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = [line for line in file if line.startswith(("flags", "Features"))]
-    except OSError:
-        return set()
-    return set(lines[0].split(":", 1)[1].split()) if lines else set()
-
-
-def check_rate(config: TrainConfig, info: DataInfo) -> str:
-    """Raise an error if the data contain fewer marks than the call rate needs.
-
-    With ``delegate: start``, fewer values than the rate needs are normal: all starts are delegated,
-    and the returned note says so. Only data without any value are an error.
-
-    Returns:
-        A note for the user, or "".
-
-    Raises:
-        LacyError: E46, there are too few marks.
-    """
-    among = METHODS[config.method].among
-    if among not in ("facts", "values"):
-        return ""
-    flag = MarkFlag.FACT if among == "facts" else MarkFlag.VALUE
-    kind = "facts" if among == "facts" else "labelled values"
-    if config.delegate == "start":
-        flag, kind = MarkFlag.START, "starts of values"
-    share = info.flags.get(str(flag.name), 0) / max(1, info.tokens - info.segments)
-    if share >= config.call_rate:
-        return ""
-    if config.delegate == "start" and share > 0:
-        return (
-            f"delegate start: {share:.1%} of the targets begin a value; all are delegated"
-            f" (call_rate is {config.call_rate:.1%})"
-        )
-    raise LacyError(
-        "E46", rate=config.call_rate, share=share, kind=kind, method=config.method,
-        most=int(share * 100) / 100,
-    )  # fmt: skip
 
 
 def _device(config: TrainConfig) -> tuple[Accelerator | None, torch.device]:
@@ -319,13 +269,40 @@ def _device(config: TrainConfig) -> tuple[Accelerator | None, torch.device]:
     return None, PartialState(cpu=config.device == "cpu").device
 
 
+def _beside(data: PackedData, path: Path | None) -> PackedData | None:
+    """Open packed data that is used with the training data, or return None.
+
+    Raises:
+        LacyError: E45, its rows have another length; E26, it has another tokenizer.
+    """
+    if path is None:
+        return None
+    packed = PackedData.load(path, data.tokenizer)
+    if packed.context != data.context:
+        problem = f"\n  - {path} has rows of {packed.context} tokens, {data.path} of {data.context}"
+        raise LacyError("E45", count=1, problems=problem)
+    return packed
+
+
+def _replay_note(mixture: Mixture) -> list[str]:
+    """Return sentences about the replayed rows."""
+    replay = mixture.replay
+    if replay is None:
+        return []
+    note = f"replay: {mixture.own_share:.0%} of the rows are general texts ({replay.path})"
+    if not replay.info.flags.get(str(MarkFlag.FACT.name)):
+        note += "; WARNING: they have no marks, so the model learns not to call in such texts"
+    return [note]
+
+
 def _validation(config: TrainConfig, data: PackedData) -> tuple[PackedData, NDArray[np.int64], int]:
     """Return data and rows for validation, and the number of (first) rows for training."""
+    most = config.eval_rows or EVAL_ROWS
     if config.valid is not None:
         valid = PackedData.load(config.valid, data.tokenizer)
-        return valid, np.arange(min(len(valid), config.eval_rows)), len(data)
+        return valid, np.arange(min(len(valid), most)), len(data)
     train_rows = len(data) - min(round(config.hold_out * len(data)), len(data) - 1)
-    return data, np.arange(train_rows, len(data))[: config.eval_rows], train_rows
+    return data, np.arange(train_rows, len(data))[:most], train_rows
 
 
 def _order(config: TrainConfig, rows: int, accelerator: Accelerator | None) -> BatchOrder:
@@ -340,20 +317,38 @@ def _order(config: TrainConfig, rows: int, accelerator: Accelerator | None) -> B
     return BatchOrder(rows, config.batch_rows, config.seed, rank=rank, world_size=processes)
 
 
-def _model(config: TrainConfig, data: PackedData, source: Saved | None) -> PreTrainedModel:
-    """Load the model of a checkpoint or of --init-from, or build one from a preset."""
-    tokenizer = data.tokenizer
-    if source is not None or config.init_from is not None:
-        place = source.path if source is not None else str(config.init_from)
-        if source is not None and source.info["data"]["tokenizer"] == data.info.tokenizer:
-            model = read_model(source.path)
-            freeze_biases(model)
-        else:
-            model, _ = from_checkpoint(place, tokenizer)
-        do = "annotate the texts again with --context {longest} or less"
-        require_context(model, data.context, place, do)
-        return model
-    return build_model(config.model, tokenizer, context=data.context, seed=config.seed)
+def _trained(config: TrainConfig, data: PackedData, source: Saved | None) -> Trained:
+    """Load the model of a checkpoint or of --model, or build one from a preset; then freeze it."""
+    if source is None:
+        if config.new_model:
+            model = build_model(
+                config.model, data.tokenizer, context=data.context, seed=config.seed
+            )
+            return Trained.start(model, config, config.model)
+        place = str(Path(config.model).resolve()) if Path(config.model).exists() else config.model
+        model, _ = from_checkpoint(config.model, data.tokenizer)
+        _require_context(model, data, place)
+        return Trained.start(model, config, place)
+    depth = str(source.info.get("depth", "full"))
+    if depth != config.depth:
+        why = f"it was trained with depth {depth}, not {config.depth}"
+        do = f"add --depth {depth}, or start from the finished model with --model"
+        raise LacyError("E49", path=source.path, why=why, do=do)
+    if "base" in source.info:
+        base = Base(**source.info["base"])
+        trained = Trained.reopen(source.path, base, config, data.tokenizer)
+    elif source.info["data"]["tokenizer"] == data.info.tokenizer:
+        trained = Trained(read_model(source.path))
+        freeze_biases(trained.model)
+    else:
+        trained = Trained(from_checkpoint(source.path, data.tokenizer)[0])
+    _require_context(trained.model, data, str(source.path))
+    return trained
+
+
+def _require_context(model: PreTrainedModel, data: PackedData, place: str) -> None:
+    do = "annotate the texts again with --context {longest} or less"
+    require_context(model, data.context, place, do)
 
 
 def _body(model: PreTrainedModel, config: TrainConfig, accelerator: Accelerator | None) -> Any:

@@ -10,7 +10,9 @@ losses and weights). With gradient accumulation or several processes, a running 
 saved in each checkpoint. All micro-batches have equal weight, however many targets they have.
 
 With ``data``, checkpoints also contain the tokenizer and ``lacy.json``, so ``lacy.load_model`` can
-open them. Resuming from a checkpoint without weights is an error.
+open them; those of a ``peft`` model are adapters, which need their base. The ``<CALL>`` row of a
+``peft`` model is trained only if ``trainable_token_indices`` names it. Resuming from a checkpoint
+without weights is an error.
 """
 
 from __future__ import annotations
@@ -36,14 +38,16 @@ from lacy.model import (
     WEIGHTS,
     check_complete,
     damaged_model,
-    head_weight,
+    model_fingerprint,
     require_context,
     set_gate,
     write_beside,
 )
 from lacy.objective import Objective, RunningQuantile, select_and_loss
 from lacy.train.fitting import MicroBatch
+from lacy.train.head import frozen_head, trained_row
 from lacy.train.setup import first_process
+from lacy.train.trained import Base, adapter_meta
 
 if TYPE_CHECKING:
     from lacy.corpus import PackedData
@@ -152,10 +156,11 @@ class CallTrainer(Trainer):  # type: ignore[misc]
         generator = torch.Generator(micro.ids_BT.device).manual_seed(self.state.global_step)
         found = select_and_loss(
             output.hidden_states[-1],
-            head_weight(plain),
+            frozen_head(plain),
             micro.targets_BT,
             micro.marks_BT,
             self.objective,
+            row_D=trained_row(plain),
             generator=generator,
             quantile=self.quantile,
         )
@@ -185,11 +190,15 @@ class CallTrainer(Trainer):  # type: ignore[misc]
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)
         plain = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        tokenizer = self._tokenizer
+        tokenizer, about = self._tokenizer, {}
+        if hasattr(plain, "get_base_model"):  # peft
+            place = str(plain.active_peft_config.base_model_name_or_path)
+            plain = plain.get_base_model()
+            about = adapter_meta(plain, Base(place, _fingerprint(place)), "lora")
         if tokenizer is None or not isinstance(plain, PreTrainedModel):
             return
         if plain.config.vocab_size == len(tokenizer):
-            write_beside(Path(output_dir or self.args.output_dir), plain, tokenizer)
+            write_beside(Path(output_dir or self.args.output_dir), plain, tokenizer, about)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         place = Path(resume_from_checkpoint)
@@ -218,6 +227,14 @@ class CallTrainer(Trainer):  # type: ignore[misc]
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         return EpochOrder(len(dataset), self.args.data_seed or self.args.seed)
+
+
+def _fingerprint(place: str) -> str:
+    """Return the fingerprint of the base of an adapter; "" if it is not on this machine."""
+    try:
+        return model_fingerprint(place)
+    except (LacyError, OSError):
+        return ""
 
 
 def _require_fit(model: Any, data: PackedData) -> None:

@@ -1,4 +1,4 @@
-from .names import NAME_SIGN, capitalised_runs, joined_names
+from .names import NAME_SIGN, capitalised_runs, joined_names, trim_value
 from .values import compile_all, extend_value, is_unspaced, whole_values
 
 __all__ = [
@@ -8,5 +8,6 @@ __all__ = [
     "extend_value",
     "is_unspaced",
     "joined_names",
+    "trim_value",
     "whole_values",
 ]

@@ -79,6 +79,12 @@ _RUN = re.compile(
 _ENDED = re.compile(r"(?<=\w\w\w)\. |(?<=\w\w\w)\.$")
 """A sentence end in a run of capitalised words; "J. S. Bach" contains none."""
 
+_LEADING = ' \t\n"“”„‘«»,;:'
+_TRAILING = ' \t\n"“”„‘«»,;:([{–—-'
+_OPENING = {")": "(", "]": "[", "}": "{"}
+_PAIRS = {"(": ")", "[": "]", "{": "}"}
+_POSSESSIVE = re.compile(r"['’]s$")
+
 
 def joined_names(text: str) -> Iterator[tuple[int, int]]:
     """Yield ``[start, end)`` of each name with a particle, initial or suffix, in order."""
@@ -94,3 +100,27 @@ def capitalised_runs(text: str) -> Iterator[tuple[int, int]]:
         for piece in _ENDED.split(match.group()):
             yield start, start + len(piece)
             start += len(piece) + 2
+
+
+def trim_value(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return ``[start, end)`` of a value without what only stands around it.
+
+    Quotation marks, unpaired brackets and punctuation are left out, and so is a possessive 's,
+    unless the text never has the name without it ("McDonald's").
+    """
+    while start < end and (text[start] in _LEADING or text[start] in _OPENING):
+        start += 1
+    value = text[start:end]
+    while value and (
+        value[-1] in _TRAILING
+        or (value[-1] in _OPENING and value.count(value[-1]) > value.count(_OPENING[value[-1]]))
+    ):
+        value = value[:-1]
+    if value[:1] in _PAIRS and _PAIRS[value[0]] not in value:
+        value, start = value[1:], start + 1
+    possessive = _POSSESSIVE.search(value)
+    if possessive and possessive.start():
+        bare = value[: possessive.start()]
+        if re.search(rf"\b{re.escape(bare)}\b(?!['’]s\b)", text):
+            value = bare
+    return start, start + len(value)

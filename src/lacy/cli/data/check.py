@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lacy.cli.data.texts import TextOptions
-from lacy.cli.terminal import facts, print_report
+from lacy.cli.terminal import facts, note, print_report
 from lacy.config import Positional
 from lacy.errors import LacyError
 
@@ -22,12 +22,13 @@ class CheckConfig(TextOptions):
 
     Texts are read to their end; what is skipped is listed with its place. Of packed data, and of
     texts with --tokenizer, the shares of marked tokens and coloured samples are shown. A model must
-    be complete and have <CALL>.
+    be complete; the tokens that begin and end its texts are shown.
     """
 
     path: Positional[str] = field(kw_only=True)
-    """A folder of `lacy data mark`, a model, a run, or texts: Text, Markdown, HTML, PDF, JSON, CSV
-    or Parquet (a file, compressed or not, or a folder), or hf:owner/name."""
+    """A folder of `lacy data mark`, a model (a folder, a .gguf file or smollm2), a run, or texts:
+    Text, Markdown, HTML, PDF, JSON, CSV or Parquet (a file, compressed or not, or a folder), or
+    hf:owner/name."""
     # [Check]
     what: Literal["auto", "texts", "marks", "model"] = "auto"
     """Type of PATH; by default determined from its files."""
@@ -42,6 +43,7 @@ EXAMPLES = """
 lacy data check wiki.jsonl.gz
 lacy data check data/wiki --samples 5
 lacy data check runs/mine
+lacy data check smollm2
 """
 
 
@@ -61,8 +63,12 @@ def _kind(config: CheckConfig) -> str:
     path = Path(config.path)
     if config.tokenizer is not None or (path / "lacy_data.json").exists():
         return "marks"
+    if not path.exists():
+        from lacy.model import SHORT_NAMES
+
+        return "model" if config.path.lower() in SHORT_NAMES else "texts"
     is_model = path.suffix == ".gguf" or any((path / name).exists() for name in MODEL_FILES)
-    return "model" if is_model else "texts"
+    return "model" if is_model or any(path.glob("*.gguf")) else "texts"
 
 
 def _check_marks(config: CheckConfig) -> int:
@@ -107,19 +113,28 @@ def _check_texts(config: CheckConfig) -> None:
 
 
 def _check_model(path: str) -> None:
-    from lacy.model import load_model
+    from lacy.corpus import begin_end
+    from lacy.model import end_ids, load_model
 
     loaded = load_model(path)
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+    begin, end = loaded.tokenizer.convert_ids_to_tokens(list(begin_end(loaded.tokenizer)))
+    ends = loaded.tokenizer.convert_ids_to_tokens(sorted(end_ids(loaded.tokenizer, loaded.model)))
+    taught = "taught to call" if loaded.calls else "added in memory, not taught to call"
     values = {
         "folder": loaded.path,
         "kind": type(loaded.model).__name__,
         "parameters": parameters,
         "context": loaded.context,
         "tokens": len(loaded.tokenizer),
-        "<CALL>": f"id {loaded.call_id}, the last",
+        "<CALL>": f"id {loaded.call_id}, the last; {taught}",
+        "a text begins with": begin,
+        "a text ends with": end,
+        "generation stops at": " ".join(ends),
         "memory to generate": f"{4 * parameters / 2**20:,.0f} MiB",
     }
     names = ("preset", "method", "steps", "call_rate")
     values |= {name: loaded.meta[name] for name in names if name in loaded.meta}
     facts("The model is complete", values)
+    for sentence in loaded.notes:
+        note(sentence)

@@ -213,7 +213,7 @@ class Documents:
 
     def _reply(self, request: Request) -> Reply:
         begin = time.perf_counter()
-        paragraph = last_paragraph(request.text.rstrip())
+        paragraph = last_paragraph((request.question or request.text).rstrip())
         subject = request.subject or self.names.find(request.text)
         subject = subject or first_name(paragraph) or single_word_name(paragraph)
         try:
@@ -245,7 +245,7 @@ class Documents:
                 search.refresh()
             self._version = version  # last, because a refresh may fail while a build is writing
         named = search_words(subject.lower())
-        sentence = last_sentence(request.text)
+        sentence = last_sentence(request.question or request.text)
         words = dict.fromkeys(search_words(sentence.lower()))
         others = [word for word in words if word not in named][-_SENTENCE_WORDS:]
         about = self._known_spellings(subject) if subject in self.names else ()
@@ -255,6 +255,8 @@ class Documents:
             hits = [hit for hit in hits if hit[1] >= _LOWEST_SCORE * hits[0][1]]
         if not about:
             hits = hits_naming(self._db, hits, subject, self.names.false_matches(sentence))
+        if request.question and about:
+            hits = self._with_first_passage(hits, about)
         if self._vectors is not None and others:
             from lacy.sources.texts.vectors import fuse_rankings
 
@@ -262,6 +264,23 @@ class Documents:
             among = [number for number, _ in hits] if named else None
             hits = fuse_rankings(hits, self._vectors.near(sentence, limit, among))[:limit]
         return hits
+
+    def _with_first_passage(self, hits: Sequence[Hit], about: Sequence[str]) -> list[Hit]:
+        """Return hits with the first passage of a document about the subject as the second.
+
+        It says what the subject is, often in none of the question's words.
+        """
+        places = ", ".join("?" * len(about))
+        query = (
+            "SELECT passage.id FROM passage JOIN document ON document.id = document"
+            f" WHERE number = 1 AND subject IN ({places}) ORDER BY passage.id LIMIT 1"
+        )
+        row = self._db.execute(query, tuple(about)).fetchone()
+        if row is None:
+            return list(hits)
+        others = [hit for hit in hits if hit[0] != row[0]]
+        first = next((hit for hit in hits if hit[0] == row[0]), (row[0], 0.0))
+        return [*others[:1], first, *others[1:]] if hits[:1] != [first] else list(hits)
 
     def _known_spellings(self, subject: str) -> Sequence[str]:
         """Return all spellings of a known subject in the documents."""
@@ -280,26 +299,29 @@ class Documents:
         used = 0
         for passage, _ in hits:
             before = len(found)
-            for value, kind, evidence in self._values(passage):
+            for value, kind, evidence, context in self._values(passage):
                 alternatives = self.alternatives.get(kind, 1.0)
                 for text in completions(request.text, value) if value != subject else ():
-                    candidate = Candidate(text, evidence, kind, alternatives, subject)
+                    candidate = Candidate(text, evidence, kind, alternatives, subject, context)
                     found.setdefault((text, kind), candidate)
             used += len(found) > before
             if used == self.passages:
                 break
         return tuple(found.values())[: self.candidates]
 
-    def _values(self, passage: int) -> Iterator[tuple[str, str, str]]:
-        """Yield value, kind and evidence of each value in a passage, if it still exists."""
+    def _values(self, passage: int) -> Iterator[tuple[str, str, str, str]]:
+        """Yield value, kind, evidence and context of each value in a passage, if it exists."""
         query = (
-            "SELECT document.id, name, number, start, stop, text FROM passage"
+            "SELECT document.id, name, subject, number, start, stop, text FROM passage"
             " JOIN document ON document.id = document WHERE passage.id = ?"
         )
         row = self._db.execute(query, (passage,)).fetchone()
         if row is None:
             return
-        document, name, number, start, stop, text = row
+        document, name, about, number, start, stop, text = row
+        context = one_line(text[start:stop])
+        if about and about not in context:
+            context = f"{about}: {context}"
         query = "SELECT start FROM page WHERE document = ? ORDER BY start"
         pages = [at for (at,) in self._db.execute(query, (document,))]
         query = "SELECT start, stop, kind, value FROM span WHERE passage = ? ORDER BY start"
@@ -310,9 +332,9 @@ class Documents:
             page = f"page {bisect_right(pages, a)}, " if pages else ""
             where = f"{self.name}/{one_line(name)}, {page}passage {number}, characters {a}-{b}"
             evidence = f"{where}: {_excerpt(text, start, stop, a, b)}"
-            yield value, kind, evidence
+            yield value, kind, evidence, context
             if longer := extended.get((a - start, b - start)):
-                yield longer, kind, evidence
+                yield longer, kind, evidence, context
 
     def _read(self) -> tuple[NameIndex, dict[str, float]]:
         """Return the subjects of the documents, and the effective number of values of each kind."""

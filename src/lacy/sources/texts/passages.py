@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from lacy.annotate import merge_marks
-from lacy.annotate.grammar import capitalised_runs, extend_value, is_unspaced
+from lacy.annotate.grammar import capitalised_runs, extend_value, is_unspaced, trim_value
 from lacy.errors import one_line
 from lacy.types import Mark
 
@@ -72,15 +72,14 @@ def _split_long(
 
 
 def marked_values(text: str, marks: Iterable[Mark], subject: str = "") -> list[tuple[Mark, str]]:
-    """Return ``(mark, value)`` for each mark that contains a value, without surrounding spaces."""
+    """Return ``(mark, value)`` for each mark that contains a value, trimmed (``trim_value``)."""
     found = []
     for mark in merge_marks(marks):
-        raw = text[mark.start : mark.end]
-        value = one_line(raw)
+        start, end = trim_value(text, mark.start, mark.end)
+        value = one_line(text[start:end])
         if mark.reason == "CONTENT" or not 0 < len(value) <= LONGEST_MARK or value == subject:
             continue
-        start = mark.start + len(raw) - len(raw.lstrip())
-        found.append((replace(mark, start=start, end=start + len(raw.strip())), value))
+        found.append((replace(mark, start=start, end=end), value))
     return found
 
 
@@ -100,6 +99,7 @@ def extended_values(text: str, spans: Iterable[tuple[int, int, str]]) -> dict[tu
     for a, b, kind in spans:
         if kind == "ENTITY":
             place = next(((s, e) for s, e in names if s <= a and b <= e), (a, b))
+            place = trim_value(text, *place)
         elif kind in ("DATE", "NUMBER"):
             place = extend_value(text, a, b, date=kind == "DATE")
         else:

@@ -1,0 +1,209 @@
+"""Answer a question from a source: choose the value, and the words that lead to it.
+
+A chat's answer calls before its first word if the question asks for a fact. The source offers all
+that it knows about the subject. Of a database, the relation that the question asks for is chosen
+(``relations``); of documents, the value that the question's passages give (``reading``). The answer
+then begins with a statement made from the question ("Marie Curie was born"), the likeliest of a few
+small words ("on", "in", "a"), and the value; the model goes on from there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from lacy.cascade.backend import Backend
+from lacy.cascade.call import call_outcomes, unanswered, without_special_names
+from lacy.cascade.questions import Question
+from lacy.cascade.rank import tokenize_candidates
+from lacy.cascade.reading import choose_by_reading
+from lacy.cascade.relations import MIN_RELATION_SCORE, KnownLogps, relation_scores
+from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
+from lacy.sources import continuation
+from lacy.types import Candidate, Reply, Span
+
+MAX_RELATIONS = 40
+"""Maximum number of relations that are compared; those of the subject come first."""
+
+MARGIN = 1.0
+"""A relation that the subject does not have must be ahead by this score of those that it has."""
+
+MAX_LISTED = 5
+"""Maximum number of values of one relation that an answer lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenAnswer:
+    """The values that answer a question, or the reason why there is none."""
+
+    values: tuple[Candidate, ...] = ()
+    why: str = ""
+    score: float | None = None
+
+
+async def outcomes_of(
+    backend: Backend,
+    sequences: Sequence[TextSequence],
+    replies: Sequence[Reply],
+    spans: Sequence[Span],
+) -> list[CallOutcome]:
+    """Decide how calls end: those of questions by the question, the others by the text so far."""
+    asking = [n for n, sequence in enumerate(sequences) if sequence.asks]
+    others = [n for n in range(len(sequences)) if n not in asking]
+    found: dict[int, CallOutcome] = {}
+    if others:
+        outcomes = await call_outcomes(
+            backend,
+            [sequences[n] for n in others],
+            [replies[n] for n in others],
+            [spans[n] for n in others],
+        )
+        found = dict(zip(others, outcomes, strict=True))
+    for n in asking:
+        reply, span = replies[n], spans[n]
+        span = replace(span, cost=reply.cost, seconds=reply.seconds, fault=reply.fault)
+        outcome = await _answer(backend, sequences[n], reply, span)
+        if outcome.option is None and (unknown := sequences[n].engine.unknown):
+            said = _tokenized(sequences[n], continuation(sequences[n].text, unknown))
+            outcome = replace(outcome, closing=said)
+        found[n] = outcome
+    return [found[n] for n in range(len(sequences))]
+
+
+async def _answer(
+    backend: Backend, sequence: TextSequence, reply: Reply, span: Span
+) -> CallOutcome:
+    """Return the outcome of a question's call."""
+    engine, question = sequence.engine, sequence.question
+    assert question is not None
+    if engine.hosted is not None and (names := engine.hosted.special_names):
+        reply = without_special_names(reply, names)
+    if reply.error or not reply.candidates:
+        return unanswered(span, reply.error or "source had no answer")
+    choice = await choose_answer(backend, question, reply, engine.known_logps)
+    if not choice.values:
+        return unanswered(span, choice.why)
+    value = _joined(choice.values)
+    opening = question.opening(value.subject)
+    if reply.ranked:
+        opening = await _with_small_words(backend, sequence, opening, value.text.strip())
+    return _outcome(sequence, reply, span, opening, value, choice, backend.context)
+
+
+async def choose_answer(
+    backend: Backend,
+    question: Question,
+    reply: Reply,
+    known: KnownLogps | None = None,
+) -> ChosenAnswer:
+    """Choose the values of a reply that answer a question.
+
+    Args:
+        backend: computes with the SLM.
+        question: the question.
+        reply: the source's reply.
+        known: log-likelihoods that are kept from one question to the next.
+    """
+    candidates = reply.candidates
+    if not reply.ranked:
+        return ChosenAnswer(candidates[:1], "the source answered")
+    subject = candidates[0].subject
+    if question.is_open(subject):
+        return ChosenAnswer(why="the question asks for no particular fact")
+    if any(candidate.context for candidate in candidates):
+        value, score, why = await choose_by_reading(backend, question, candidates)
+        return ChosenAnswer((value,) if value else (), why, score)
+    by_relation: dict[str, dict[str, Candidate]] = {}
+    for candidate in candidates:  # of several spellings of a value, the first is its usual one
+        by_relation.setdefault(candidate.kind, {}).setdefault(candidate.evidence, candidate)
+    question = question.about(subject)
+    spoken = subject if subject.casefold() in question.text.casefold() else question.name
+    values = {name: [c.text.strip() for c in found.values()] for name, found in by_relation.items()}
+    others = [name for name in reply.relations if name not in values]
+    values |= {name: [] for name in others[: MAX_RELATIONS - len(values)]}
+    scores = await relation_scores(
+        backend, question, spoken or subject, values,
+        {} if known is None else known,
+    )  # fmt: skip
+    if not scores:
+        return ChosenAnswer(why=f"none of {len(by_relation)} relations has such a value")
+    best = max(scores, key=lambda name: scores[name])
+    if scores[best] < MIN_RELATION_SCORE:
+        why = f"no relation fits the question (best: {best}, score {scores[best]:.1f}"
+        return ChosenAnswer(why=f"{why} < {MIN_RELATION_SCORE:.1f})", score=scores[best])
+    known_best = max(by_relation, key=lambda name: scores.get(name, -math.inf))
+    if scores[best] - scores.get(known_best, -math.inf) < MARGIN:
+        best = known_best
+    if best not in by_relation:
+        return ChosenAnswer(why=f"it asks for “{best}”, which is not known", score=scores[best])
+    listed = tuple(by_relation[best].values())
+    return ChosenAnswer(listed, f"it asks for “{best}” (score {scores[best]:.1f})", scores[best])
+
+
+def _joined(values: Sequence[Candidate]) -> Candidate:
+    """Return several values as one list: "A, B and C"."""
+    shown = list({value.text.strip(): value for value in values}.values())[:MAX_LISTED]
+    texts = [value.text.strip() for value in shown]
+    text = " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
+    return replace(shown[0], text=text, evidence="; ".join(value.evidence for value in shown))
+
+
+async def _with_small_words(
+    backend: Backend, sequence: TextSequence, opening: str, value: str
+) -> str:
+    """Return the opening with the small words that are likeliest before the value."""
+    assert sequence.question is not None
+    words = sequence.question.small_words(opening, value)
+    openings = [" ".join(filter(None, (opening, word))) for word in words]
+    encode = sequence.engine.token_text.encode_continuation
+    forms = [encode(continuation(sequence.text, o + continuation(o, value))) for o in openings]
+    if len(forms) == 1 or max(map(len, forms)) > backend.context - len(sequence.ids) - 1:
+        return openings[0]
+    [scores] = await backend.score([sequence], [forms], None)
+    return openings[max(range(len(forms)), key=lambda n: scores[n])]
+
+
+def _outcome(
+    sequence: TextSequence,
+    reply: Reply,
+    span: Span,
+    opening: str,
+    value: Candidate,
+    choice: ChosenAnswer,
+    context: int,
+) -> CallOutcome:
+    """Return the outcome that appends an opening and a value, if they fit."""
+    engine, question, text = sequence.engine, sequence.question, sequence.text
+    assert question is not None
+    before = _tokenized(sequence, continuation(text, opening)) if opening else None
+    text += before.candidate.text if before else ""
+    value = replace(value, text=continuation(text, value.text))
+    after = None
+    if reply.ranked and question.is_single:
+        closing = question.closing() if not opening else ""
+        stop = "" if (closing or value.text).endswith((".", "!", "?")) else "."
+        after = _tokenized(sequence, (closing and f" {closing}") + stop)
+    room = min(context - len(sequence.ids), sequence.limit)
+    room -= sum(len(part.tokens) for part in (before, after) if part)
+    options = tokenize_candidates([value], engine.token_text, room)
+    if not options:
+        return unanswered(span, "no room for the answer", stop=True)
+    assert engine.source is not None  # it replied
+    span = replace(
+        span,
+        text=value.text,
+        speaker=reply.speaker or engine.source.name,
+        reason=f"{span.reason}; {choice.why}",
+        evidence=value.evidence,
+    )
+    scores = None if choice.score is None else (choice.score,)
+    return CallOutcome(
+        options[0], span, offered=tuple(options), opening=before, closing=after, scores=scores,
+        limit=None if choice.score is None else MIN_RELATION_SCORE,
+    )  # fmt: skip
+
+
+def _tokenized(sequence: TextSequence, text: str) -> TokenizedCandidate:
+    tokens = sequence.engine.token_text.encode_continuation(text)
+    return TokenizedCandidate(Candidate(text), tuple(tokens))

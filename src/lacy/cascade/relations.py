@@ -1,0 +1,180 @@
+"""Find the relation that a question asks for, among those that a database has for its subject.
+
+The SLM does not know the fact, but it knows English: after "In what city was George Rankin born?
+The question asks for the", it expects "place of birth" rather than "employer". For a relation r
+and a subject s,
+
+    score(r) = log p(r "of" s | question) - log p(r "of" s | questions that ask nothing particular),
+
+in nats. The second term removes how common the words are; the mean with a second reading, in which
+a stand-in replaces the name, removes much of what the model expects of a famous name. Values are
+not read at all, so a changed fact is followed like any other. Two rules of grammar are added: a
+noun that the question asks for ("What sport does ...") favours the relation of that name, and a
+relation that ends in a preposition ("capital of") is compared with the end of the question. Kinds
+of values that the question's first words exclude (a date for "Where ...") are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from lacy.cascade.backend import Backend
+from lacy.cascade.questions import Question
+from lacy.cascade.verbs import PREPOSITIONS
+from lacy.sources import relation_words
+
+MIN_RELATION_SCORE = 4.5
+"""Minimum score of a relation in nats; below it, the source is taken not to have the answer."""
+
+BONUS = 3.0
+"""Added in nats where grammar speaks for a relation, subtracted where it speaks against it."""
+
+KnownLogps = dict[tuple[str, str], float]
+"""Log-likelihoods of one model by text and continuation."""
+
+MAX_KNOWN = 20_000
+"""Maximum number of log-likelihoods that are kept."""
+
+STAND_IN = "X"
+"""Takes the place of the subject's name in a second reading, which counts half as much: a model
+that knows a famous name expects certain relations of it, whatever is asked."""
+
+_FAMILIES = tuple(
+    frozenset(words.split())
+    for words in (
+        "spouse married marry husband wife partner", "child children son daughter kids offspring",
+        "author writer wrote written write", "director directed directs", "composer composed music",
+        "producer produced", "screenwriter screenplay script", "performer performed sang singer",
+        "publisher published publishes", "label released", "creator created invented inventor",
+        "manufacturer manufactured produced makes made maker builds", "owner owned owns belongs",
+        "founder founded", "inception established founded started founding opened",
+        "formation founded formed", "headquarters headquarter headquartered based",
+        "executive ceo runs leads head boss", "government governs head runs mayor leader",
+        "death died die dies dead deceased", "burial buried", "height tall", "duration long length",
+        "population people inhabitants live many", "area large big size", "elevation high altitude",
+        "school university college educated education studied attended attend alma",
+        "employer employed works employs", "religion faith denomination belief",
+        "citizenship nationality citizen", "residence lives live resides resided",
+        "publication published released release", "language languages spoken speak written",
+        "award awards prize won", "position plays", "notable famous known",
+    )
+)  # fmt: skip
+"""Words that ask for the same relation; one in the question and one in the relation's name count
+like grammar. The SLM alone often knows the family, but not which of its members is meant."""
+
+_PLACES = frozenset("place location country city town residence continent headquarters".split())
+_TIMES = frozenset("date year time day".split())
+_NEUTRAL = ("What do you know about {}?", "Tell me about {}.")
+_PROMPT = "Question: {}\nThe question asks for the"
+_DATE = re.compile(
+    r"\b\d{4}s?\b(?!,)|\bcentury\b|\b(?:BCE?|CE|AD)\b|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"[~≈<>+−-]?\s*[$£€¥]?\d")
+
+
+def value_kind(value: str) -> str:
+    """Return whether a value reads as a ``date``, a ``number`` or a ``name``."""
+    if _DATE.search(value) and len(re.findall(r"[^\W\d_]{3,}", value)) <= 3:
+        return "date"
+    return "number" if _NUMBER.match(value.strip()) else "name"
+
+
+def fits(question: Question, values: Sequence[str]) -> bool:
+    """True if at least one value can be of the kind that the question's first words ask for."""
+    kinds = {value_kind(value) for value in values}
+    if question.expects == "number":
+        return bool(kinds & {"number", "date"})  # "1850" may be a number of people
+    return not question.expects or question.expects in kinds
+
+
+async def relation_scores(
+    backend: Backend,
+    question: Question,
+    subject: str,
+    values: Mapping[str, Sequence[str]],
+    known: KnownLogps,
+) -> dict[str, float]:
+    """Return the score in nats of each relation whose values fit the question.
+
+    Args:
+        backend: computes with the SLM.
+        question: the question.
+        subject: its subject, as the question spells it.
+        values: the values of each relation; none for a relation that the subject does not have.
+        known: log-likelihoods of the same model by text and continuation; new ones are added. Those
+            with the stand-in return whenever a question of the same form is asked.
+    """
+    names = [name for name, listed in values.items() if not listed or fits(question, listed)]
+    names = [name for name in names if not _names_other_kind(question, name)]
+    if not names:
+        return {}
+    relations = [relation_words(name) for name in names]
+    pairs: list[list[tuple[str, str]]] = []
+    for about in (subject, STAND_IN):
+        text = question.text.replace(subject, about)
+        for asked in (text, *(neutral.format(about) for neutral in _NEUTRAL)):
+            pairs.append([(_PROMPT.format(asked), f" {r} of {about}") for r in relations])
+    logps = await _logps(backend, pairs, known)
+    own, stand_in = logps[: len(pairs) // 2], logps[len(pairs) // 2 :]
+    scores = {}
+    for n, (name, relation) in enumerate(zip(names, relations, strict=True)):
+        gains = [
+            asked[n] - sum(row[n] for row in rest) / len(rest) for asked, *rest in (own, stand_in)
+        ]
+        scores[name] = (2 * gains[0] + gains[1]) / 3 + _grammar(question, subject, relation)
+    return scores
+
+
+async def _logps(
+    backend: Backend,
+    pairs: Sequence[Sequence[tuple[str, str]]],
+    known: KnownLogps,
+) -> list[list[float]]:
+    """Return the log-likelihoods of pairs (text, continuation); equal texts are in one list."""
+    if len(known) > MAX_KNOWN:
+        known.clear()
+    new = [[pair for pair in group if pair not in known] for group in pairs]
+    new = [group for group in new if group]
+    if new:
+        texts = [group[0][0] for group in new]
+        found = await backend.score_texts(texts, [[c for _, c in group] for group in new])
+        for group, logps in zip(new, found, strict=True):
+            known.update(zip(group, logps, strict=True))
+    return [[known[pair] for pair in group] for group in pairs]
+
+
+def _names_other_kind(question: Question, name: str) -> bool:
+    """True if a relation's name says that its values are of a kind that the question excludes."""
+    words = set(relation_words(name).split())
+    asks_for_person = re.match(r"(?:\w+ )?(?:who|whom|whose)\b", question.text, re.IGNORECASE)
+    return bool(asks_for_person and words & _PLACES) or bool(
+        question.expects == "name" and words & _TIMES
+    )
+
+
+def _grammar(question: Question, subject: str, relation: str) -> float:
+    """Return what the question's grammar says for or against a relation."""
+    words, noun = relation.split(), question.noun.split()
+    family = _family_bonus(question, subject, words)
+    if words and noun and _stems(words) == _stems(noun):
+        return BONUS + family
+    if len(words) < 2 or words[-1] not in PREPOSITIONS:
+        return family
+    asked = re.findall(r"[^\W_]+", question.text.casefold())
+    if asked and asked[-1] == words[-1]:  # "... founded by?"
+        return family + ((0.0 if noun else BONUS) if asked[-len(words) :] == words else -BONUS)
+    before = rf"\b{re.escape(relation)}\s+(?:the\s+)?{re.escape(subject.casefold())}"
+    return family - (BONUS if re.search(before, question.text.casefold()) else 0.0)
+
+
+def _family_bonus(question: Question, subject: str, words: Sequence[str]) -> float:
+    """Return the bonus for a word of the relation that has a relative in the question."""
+    asked = set(re.findall(r"[^\W_]+", question.text.replace(subject, " ").casefold()))
+    named = set(words)
+    return BONUS if any(family & asked and family & named for family in _FAMILIES) else 0.0
+
+
+def _stems(words: Sequence[str]) -> list[str]:
+    return [word.casefold().removesuffix("s").replace("colour", "color") for word in words]

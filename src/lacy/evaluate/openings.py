@@ -1,0 +1,119 @@
+"""Facts after an opening: does the model complete "Marie Curie died in" with the true value?
+
+An opening is the beginning of a sentence after which a known value is due. It counts as right if
+the sentence that the model completes contains a value that may follow. Other statements in the
+sentence are not checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lacy.almanac import Opening
+from lacy.evaluate.entities import ArticleText
+from lacy.evaluate.results import Result, ratio_scores, results_of
+from lacy.evaluate.statistics import NO_DATA, Score
+from lacy.types import Answer
+
+if TYPE_CHECKING:
+    from lacy.cascade import Policy
+    from lacy.sources import Source
+
+_SENTENCE_END = re.compile(r"[.!?](?:\s|$)|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningAnswers:
+    """How a model completes openings under one condition."""
+
+    policy: str
+    scores: Mapping[str, Score]
+    """Scores by metric; openings of one subject count as one unit for the intervals."""
+    right: tuple[bool, ...] = field(metadata=NO_DATA)
+    """For each opening, True if it is completed with a value that may follow."""
+    answers: tuple[Answer, ...] = field(metadata=NO_DATA)
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningsResult:
+    """How a model completes openings under all conditions."""
+
+    conditions: Mapping[str, OpeningAnswers]
+    openings: int
+    """Number of openings."""
+    seed: int = 0
+
+    def results(self) -> list[Result]:
+        """Return the metrics of each condition."""
+        found = []
+        for name, answers in self.conditions.items():
+            conditions = {"condition": name, "policy": answers.policy}
+            found += results_of(answers.scores, seed=self.seed, conditions=conditions)
+        return found
+
+
+def evaluate_openings(
+    loaded: Any,
+    openings: Sequence[Opening],
+    source: Source | None,
+    policies: Mapping[str, Policy | str],
+    *,
+    max_new_tokens: int = 16,
+    seed: int = 0,
+    **engine_options: Any,
+) -> OpeningsResult:
+    """Let a model complete openings under several policies, and count the right values.
+
+    Args:
+        loaded: the model, as from ``lacy.model.load_model``.
+        openings: the openings.
+        source: what answers calls.
+        policies: a policy per condition name.
+        max_new_tokens: maximum length of a completion.
+        seed: seed of the bootstrap.
+        engine_options: further arguments of ``cascade.Engine``.
+    """
+    from lacy.cascade import Engine
+
+    texts = [opening.text for opening in openings]
+    names = [opening.subject.name for opening in openings]
+    conditions = {}
+    for name, policy in policies.items():
+        engine = Engine(loaded, source, policy, max_new_tokens=max_new_tokens, **engine_options)
+        answers = engine.generate(texts, names)
+        right = [is_completed(o, a) for o, a in zip(openings, answers, strict=True)]
+        scores = ratio_scores(_counts(names, answers, right), seed=seed)
+        conditions[name] = OpeningAnswers(str(engine.policy), scores, tuple(right), tuple(answers))
+    return OpeningsResult(conditions, len(openings), seed)
+
+
+def is_completed(opening: Opening, answer: Answer) -> bool:
+    """True if the first sentence of the completion contains a value that may follow."""
+    completion = answer.text[len(opening.text) :]
+    end = _SENTENCE_END.search(completion)
+    sentence = ArticleText(completion[: end.start()] if end else completion)
+    return any(sentence.contains(value) for value in opening.right)
+
+
+def _counts(
+    names: Sequence[str], answers: Sequence[Answer], right: Sequence[bool]
+) -> dict[str, NDArray[np.float64]]:
+    """Return counts per subject."""
+    _, index = np.unique(np.asarray(names, dtype=object), return_inverse=True)
+
+    def total(values: Sequence[float]) -> NDArray[np.float64]:
+        return np.bincount(index, np.asarray(values, float)).astype(np.float64)
+
+    return {
+        "openings": total([1.0] * len(names)),
+        "completed": total([float(r) for r in right]),
+        "calls": total([a.calls for a in answers]),
+        "called": total([a.called_tokens for a in answers]),
+        "tokens": total([a.tokens for a in answers]),
+    }

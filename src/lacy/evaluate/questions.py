@@ -1,0 +1,331 @@
+"""Evaluation on questions: a model answers alone, or with a database or documents as its source.
+
+An answer is right if it contains an accepted answer as whole words, after normalization (case,
+punctuation and articles do not count), as for PopQA. Questions are asked one by one as chats, with
+the model's own template; a model without one reads "Question: ... Answer:".
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import time
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lacy._parse import parse_json
+from lacy.errors import LacyError
+from lacy.evaluate.results import Result, ratio_scores, results_of
+from lacy.evaluate.statistics import NO_DATA, Score
+from lacy.types import Answer
+
+if TYPE_CHECKING:
+    from lacy.cascade import Engine, Policy
+    from lacy.sources import Source
+
+QUESTION_COUNTS = ("questions", "contained", "exact", "sourced", "sourced_contained")
+"""The counts of each question; the metrics of answers to questions are ratios of their sums."""
+
+MAX_ANSWER_TOKENS = 48
+"""Default maximum number of tokens of an answer."""
+
+QUARTILES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TestQuestion:
+    """A question with its accepted answers."""
+
+    text: str
+    answers: tuple[str, ...]
+    subject: str = ""
+    """Who or what it is about; not told to the source, which has to find it."""
+    relation: str = ""
+    """The kind of fact it asks for."""
+    popularity: float | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    """Facts about the subject as pairs (relation, value)."""
+    paragraphs: tuple[tuple[str, str], ...] = ()
+    """Texts as pairs (title, text)."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionAnswers:
+    """The answers under one condition, and their scores."""
+
+    condition: str
+    policy: str
+    scores: Mapping[str, Score]
+    by_group: Mapping[str, Score]
+    """Share of right answers by relation and by quartile of popularity."""
+    cpu_seconds: float
+    """CPU seconds per question."""
+    counts: Mapping[str, NDArray[np.float64]] = field(metadata=NO_DATA)
+    """Counts of each question by name (``QUESTION_COUNTS``)."""
+    answers: tuple[Answer, ...] = field(metadata=NO_DATA)
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionsResult:
+    """The answers of all conditions."""
+
+    conditions: Mapping[str, QuestionAnswers]
+
+    def results(self) -> list[Result]:
+        """Return every value as a result."""
+        found: list[Result] = []
+        for name, answers in self.conditions.items():
+            conditions = {"condition": name, "policy": answers.policy}
+            found += results_of(answers.scores, conditions=conditions)
+            for group, score in answers.by_group.items():
+                more = conditions | {"group": group}
+                found += results_of({"answers_right": score}, conditions=more)
+        return found
+
+
+def read_questions(path: str | Path) -> list[TestQuestion]:
+    """Read questions from a ``.json`` list or a ``.jsonl`` file, also gzipped.
+
+    Fields: ``question``; ``answers`` (or ``possible_answers``, ``answer``); optionally ``subject``
+    (or ``subj``), ``relation`` (``prop``), ``popularity`` (``s_pop``), ``facts`` (an object with a
+    value or a list of values per relation) and ``paragraphs`` (texts, or objects with ``title`` and
+    ``text``). Files of PopQA and EntityQuestions can be read as they are.
+
+    Raises:
+        LacyError: E187, the file cannot be read or a line is no question.
+    """
+    questions = []
+    for number, row in _rows(Path(path)):
+        try:
+            questions.append(_question(row))
+        except (KeyError, TypeError, ValueError) as error:
+            why = f"question {number}: {error if str(error) else type(error).__name__}"
+            raise LacyError("E187", path=path, why=why) from error
+    if not questions:
+        raise LacyError("E187", path=path, why="it has no questions")
+    return questions
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            if ".json" in path.suffixes:
+                yield from enumerate(parse_json(file.read()), 1)
+                return
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, parse_json(line)
+    except (OSError, ValueError, TypeError) as error:
+        raise LacyError("E187", path=path, why=str(error)) from error
+
+
+def _question(row: Mapping[str, Any]) -> TestQuestion:
+    def first(*names: str) -> Any:
+        return next((row[name] for name in names if row.get(name) is not None), None)
+
+    answers = first("answers", "possible_answers", "answer")
+    if isinstance(answers, str):
+        answers = parse_json(answers) if answers.lstrip().startswith("[") else [answers]
+    texts = tuple(str(answer) for answer in answers or () if normal_form(str(answer)))
+    question = row["question"]
+    if not (isinstance(question, str) and question.strip() and texts):
+        raise ValueError("it needs the fields question and answers")
+    facts = row.get("facts") or {}
+    paragraphs = row.get("paragraphs") or ()
+    popularity = first("popularity", "s_pop")
+    return TestQuestion(
+        question.strip(),
+        texts,
+        str(first("subject", "subj") or ""),
+        str(first("relation", "prop") or ""),
+        None if popularity is None else float(popularity),
+        tuple(
+            (str(name), str(value))
+            for name, values in facts.items()
+            for value in (values if isinstance(values, list) else [values])
+        ),
+        tuple(
+            (str(p.get("title") or ""), str(p["text"])) if isinstance(p, Mapping) else ("", str(p))
+            for p in paragraphs
+        ),
+    )
+
+
+def edited(questions: Sequence[TestQuestion]) -> list[TestQuestion]:
+    """Return questions whose asked fact is replaced by that of another question.
+
+    The new value comes from the next question of the same relation with another value, so that it
+    is a plausible one; only it counts as right. Questions without such a fact are left out.
+    """
+    found = []
+    for n, question in enumerate(questions):
+        own = [value for name, value in question.facts if name == question.relation]
+        old = {normal_form(text) for text in (*own, *question.answers)}
+        others = (
+            value
+            for other in (*questions[n + 1 :], *questions[:n])
+            if other.relation == question.relation
+            for name, value in other.facts
+            if name == question.relation and normal_form(value) not in old
+        )
+        new = next(others, None)
+        if own and new is not None:
+            kept = tuple(fact for fact in question.facts if fact[0] != question.relation)
+            facts = (*kept, (question.relation, new))
+            found.append(replace(question, answers=(new,), facts=facts))
+    return found
+
+
+def without_fact(questions: Sequence[TestQuestion]) -> list[TestQuestion]:
+    """Return the questions without the fact that they ask for; a right answer is then unlikely."""
+    return [
+        replace(q, facts=tuple(fact for fact in q.facts if fact[0] != q.relation))
+        for q in questions
+    ]
+
+
+def evaluate_questions(
+    loaded: Any,
+    questions: Sequence[TestQuestion],
+    source: Source | None = None,
+    *,
+    policies: Sequence[Policy | str] = ("never",),
+    max_new_tokens: int = MAX_ANSWER_TOKENS,
+    seed: int = 0,
+    **settings: Any,
+) -> QuestionsResult:
+    """Ask a model all questions under each policy, and count right answers.
+
+    Args:
+        loaded: the model.
+        questions: the questions.
+        source: answers the calls; None for the model alone.
+        policies: when to call; ``"never"`` is the model alone.
+        max_new_tokens: maximum number of tokens per answer.
+        seed: seed of the bootstrap over questions.
+        settings: other arguments of ``lacy.cascade.Engine``, such as a calibration.
+    """
+    from lacy.cascade import Engine
+
+    found: dict[str, QuestionAnswers] = {}
+    for policy in policies:
+        engine = Engine(loaded, source, policy, max_new_tokens=max_new_tokens, **settings)
+        begin = time.process_time()
+        answers = [ask(engine, question.text) for question in questions]
+        seconds = (time.process_time() - begin) / max(1, len(questions))
+        counts = question_counts(questions, answers)
+        name = "alone" if engine.never_calls or source is None else str(policy)
+        found[name] = QuestionAnswers(
+            name, str(engine.policy), ratio_scores(counts, seed=seed),
+            _by_group(questions, counts, seed), seconds, counts, tuple(answers),
+        )  # fmt: skip
+    return QuestionsResult(found)
+
+
+def ask(engine: Engine, question: str, number: int = 0) -> Answer:
+    """Ask one question as a chat of its own.
+
+    Args:
+        engine: the model and its source.
+        question: the user's message.
+        number: the number of the text, for sampling.
+    """
+    from lacy.cascade import question_in, render_chat
+
+    messages = [{"role": "user", "content": question}]
+    prompt, ids = f"Question: {question}\nAnswer:", list[int]()
+    if getattr(engine.tokenizer, "chat_template", None):
+        chat = render_chat(messages, engine.tokenizer)
+        prompt, ids = chat.text, chat.tokens()
+    limit = int(engine.max_new_tokens)
+    sequence = engine.sequence(number, prompt, None, limit, ids, question_in(messages))
+    engine.run([sequence])
+    return sequence.answer()
+
+
+def normal_form(text: str) -> str:
+    """Return a text in lower case without accents, punctuation, articles and double spaces."""
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    words = re.findall(r"\w+", plain)
+    return " ".join(word for word in words if word not in ("a", "an", "the"))
+
+
+def contains_answer(text: str, accepted: Sequence[str]) -> bool:
+    """True if a text contains one of the accepted answers as whole words."""
+    given = f" {normal_form(text)} "
+    return any(f" {normal_form(answer)} " in given for answer in accepted)
+
+
+def question_counts(
+    questions: Sequence[TestQuestion], answers: Sequence[Answer]
+) -> dict[str, NDArray[np.float64]]:
+    """Return the counts of each question by name (``QUESTION_COUNTS``)."""
+    rows = []
+    for question, answer in zip(questions, answers, strict=True):
+        borrowed = [s.text for s in answer.spans if s.speaker not in ("prompt", "slm")]
+        contained = contains_answer(answer.continuation, question.answers)
+        value = normal_form(borrowed[0] if borrowed else answer.continuation)
+        exact = value in {normal_form(text) for text in question.answers}
+        rows.append((1, contained, exact, bool(borrowed), contained and bool(borrowed)))
+    table = np.array(rows, dtype=float).reshape(-1, len(QUESTION_COUNTS))
+    return dict(zip(QUESTION_COUNTS, table.T, strict=True))
+
+
+def _by_group(
+    questions: Sequence[TestQuestion], counts: Mapping[str, NDArray[np.float64]], seed: int
+) -> dict[str, Score]:
+    """Return the share of right answers by relation and by quartile of popularity."""
+    groups: dict[str, list[int]] = {}
+    for n, question in enumerate(questions):
+        if question.relation:
+            groups.setdefault(question.relation, []).append(n)
+    popular = [(q.popularity, n) for n, q in enumerate(questions) if q.popularity is not None]
+    for place, (_, n) in enumerate(sorted(popular)):
+        quartile = QUARTILES * place // len(popular) + 1
+        groups.setdefault(f"popularity {quartile} of {QUARTILES}", []).append(n)
+    return {
+        name: ratio_scores({key: value[rows] for key, value in counts.items()}, seed=seed)[
+            "answers_right"
+        ]
+        for name, rows in groups.items()
+    }
+
+
+def facts_database(questions: Sequence[TestQuestion], path: str | Path) -> Path:
+    """Write the facts of questions with a subject to a SQLite table ``fact``; return its path."""
+    import sqlite3
+    from contextlib import closing
+
+    rows = {(q.subject, *fact): None for q in questions if q.subject for fact in q.facts}
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
+        db.executemany("INSERT INTO fact VALUES (?, ?, ?)", list(rows))
+        db.execute("CREATE INDEX by_subject ON fact (subject)")
+    return Path(path)
+
+
+def write_questions(questions: Sequence[TestQuestion], path: str | Path) -> None:
+    """Write questions as JSON lines that ``read_questions`` reads."""
+    from lacy.run import write_atomic
+
+    def row(q: TestQuestion) -> dict[str, Any]:
+        facts: dict[str, list[str]] = {}
+        for name, value in q.facts:
+            facts.setdefault(name, []).append(value)
+        paragraphs = [{"title": title, "text": text} for title, text in q.paragraphs]
+        return {
+            "question": q.text, "answers": q.answers, "subject": q.subject,
+            "relation": q.relation, "popularity": q.popularity, "facts": facts,
+            "paragraphs": paragraphs,
+        }  # fmt: skip
+
+    write_atomic(path, "".join(json.dumps(row(q), ensure_ascii=False) + "\n" for q in questions))

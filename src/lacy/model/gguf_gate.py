@@ -1,0 +1,123 @@
+"""Make a separate gate readable through a server that reports only log-probabilities.
+
+A gate reads the logit of ``<CALL>`` itself (``lacy_gate: sigmoid``), but servers report
+log-probabilities, from which logits are known only up to a constant; and as the logit does not
+compete with those of other tokens, ``<CALL>`` is rarely among the likeliest tokens, which alone are
+reported. One more row solves both. With a carrier vector ``c``, the file contains
+
+    <CALL>:           w + c        (w is the gate's row)
+    <CALL_REFERENCE>: c
+
+so ``log p(<CALL>) - log p(<CALL_REFERENCE>) = w·h``, the gate's logit, whatever ``c`` is. The
+carrier only lifts both rows among the likeliest tokens: it is a linear estimate of the largest text
+logit, plus an offset. The file forbids both tokens (``tokenizer.ggml.suppress_tokens``), so other
+clients of the server generate exactly the text that the model alone would write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lacy.corpus import TokenText, begin_end
+from lacy.model.forward import head_weight, hidden_states
+from lacy.model.io import Loaded
+
+REFERENCE_TOKEN = "<CALL_REFERENCE>"
+"""Name of the token after ``<CALL>`` in GGUF files of models with a separate gate."""
+
+REPORTED = 20
+"""Number of likeliest tokens among which the two rows should be; servers' usual limit."""
+
+_TOKENS = 2048
+"""Number of tokens from which the carrier is computed."""
+
+_LENGTH = 128
+"""Tokens read of each text."""
+
+_RIDGE = 0.01
+"""Weight of the penalty on the carrier, relative to the mean squared hidden state."""
+
+_OFFSETS = (2.0, 8.0)
+"""Smallest and largest offset in nats. Above a larger one, the probabilities of text tokens would
+be too small to compute their sum, in 32-bit numbers, as 1 minus the two rows."""
+
+
+def gate_rows(
+    loaded: Loaded,
+    texts: Sequence[str] = (),
+    rounded: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda rows: rows,
+) -> NDArray[np.float32]:
+    """Return the rows of ``<CALL>`` and ``<CALL_REFERENCE>``, of shape (2, D).
+
+    Args:
+        loaded: a model with a separate gate.
+        texts: texts like those that it will write; by default biographies of a made-up world. If
+            they differ, the rows are more often not among the likeliest tokens.
+        rounded: rounds rows as the file will.
+    """
+    head_VD = head_weight(loaded.model).detach().float().cpu()
+    parts = [_states(loaded, text, head_VD) for text in _enough(loaded, texts)]
+    needed = max(_needed(parts[::2], parts[1::2]), _needed(parts[1::2], parts[::2]))
+    offset = min(max(_OFFSETS[0], needed), _OFFSETS[1])
+    carrier_D = _carrier(parts, offset)
+    # The reference is rounded first, so that the gate's row is added to what the file contains.
+    reference = rounded(carrier_D.float().numpy()[None])
+    call = reference + head_VD[-1].numpy()
+    return np.concatenate([call, reference]).astype(np.float32)
+
+
+class _States(NamedTuple):
+    """The tokens of one text: hidden states, and the largest and the last reported text logit."""
+
+    hidden_ND: torch.Tensor
+    best_N: torch.Tensor
+    last_N: torch.Tensor
+
+
+@torch.inference_mode()
+def _states(loaded: Loaded, text: str, head_VD: torch.Tensor) -> _States:
+    """Read the beginning of a text."""
+    ids = TokenText(loaded.tokenizer).encode(text)[: min(_LENGTH, loaded.context) - 1]
+    row = torch.tensor([[begin_end(loaded.tokenizer)[0], *ids]], device=loaded.model.device)
+    hidden_ND = hidden_states(loaded.model, row)[0].float().cpu()
+    count = min(REPORTED - 2, len(head_VD) - 1)
+    top_NK = (hidden_ND @ head_VD[:-1].T).topk(count, dim=1).values.double()
+    return _States(hidden_ND.double(), top_NK[:, 0], top_NK[:, -1])
+
+
+def _needed(fitted: Sequence[_States], others: Sequence[_States]) -> float:
+    """Return the offset with which the carrier is reported at all but 0.1% of other tokens."""
+    if not fitted or not others:
+        return 0.0
+    carrier_D = _carrier(fitted, 0.0)
+    lacking_N = torch.cat([part.last_N - part.hidden_ND @ carrier_D for part in others])
+    return float(lacking_N.quantile(0.999))
+
+
+def _carrier(parts: Sequence[_States], offset: float) -> torch.Tensor:
+    """Return the vector whose product with a hidden state is about the largest logit plus offset.
+
+    A ridge regression without a constant term, because a row of the head has none.
+    """
+    x_ND = torch.cat([part.hidden_ND for part in parts])
+    wanted_N = torch.cat([part.best_N for part in parts]) + offset
+    squares_DD = x_ND.T @ x_ND
+    squares_DD.diagonal().add_(_RIDGE * float(squares_DD.diagonal().mean()))
+    return torch.linalg.solve(squares_DD, x_ND.T @ wanted_N)
+
+
+def _enough(loaded: Loaded, texts: Sequence[str]) -> Iterator[str]:
+    """Yield texts until they have enough tokens."""
+    from lacy.world import make_world
+
+    left = _TOKENS
+    for text in texts or (d.text for d in make_world(people=80).documents("train")):
+        if left <= 0:
+            return
+        left -= min(_LENGTH, len(TokenText(loaded.tokenizer).encode(text)))
+        yield text

@@ -1,0 +1,87 @@
+"""Mix rows of general texts into the batches (replay), so that a tuned model forgets less.
+
+Each batch contains the same share of replayed rows, up to rounding; the rows of both data sets
+follow their own orders, so every row is seen before one is seen again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lacy.corpus import BatchOrder, PackedData
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Determines the rows of every step of this process, from the data and the replayed data.
+
+    Args:
+        data: the training data.
+        order: order of its training rows, with the size of the batch, the seed and the rank.
+        replay: general texts with the same tokenizer and context; None for no replay.
+        share: share of the rows that are replayed.
+    """
+
+    data: PackedData
+    order: BatchOrder
+    replay: PackedData | None = None
+    share: float = 0.0
+
+    @property
+    def rows_per_epoch(self) -> float:
+        """Rows of all batches in which each training row occurs once."""
+        return self.order.n_rows / (1.0 - self.own_share)
+
+    @property
+    def own_share(self) -> float:
+        """Share of the rows that are replayed; 0 without replayed data."""
+        return self.share if self.replay is not None else 0.0
+
+    def epoch(self, step: int) -> float:
+        """Return the number of epochs of the training data before ``step``, with its fraction."""
+        return step * self.order.batch_rows / self.rows_per_epoch
+
+    def numbers(self, step: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Return the rows of one step for this process: a mask of replayed rows, and row numbers.
+
+        The rows of all processes together form the batch. Replayed rows are spread evenly over it,
+        so that micro-batches are alike.
+        """
+        order, size = self.order, self.order.batch_rows
+        share = size // order.world_size
+        mine = slice(order.rank * share, (order.rank + 1) * share)
+        if self.replay is None:
+            return np.zeros(share, dtype=np.bool_), order.rows(step)
+        before, after = (self._replayed(step * size), self._replayed((step + 1) * size))
+        count = after - before
+        mask = np.zeros(size, dtype=np.bool_)
+        mask[((np.arange(count) + 0.5) * size / max(1, count)).astype(int)] = True
+        numbers = np.empty(size, np.int64)
+        general = BatchOrder(len(self.replay), 1, order.seed)
+        own = BatchOrder(order.n_rows, 1, order.seed)
+        numbers[mask] = [general.rows(place)[0] for place in range(before, after)]
+        first = step * size - before
+        numbers[~mask] = [own.rows(place)[0] for place in range(first, first + size - count)]
+        return mask[mine], numbers[mine]
+
+    def columns(self, mask: NDArray[np.bool_], rows: NDArray[np.int64]) -> dict[str, Any]:
+        """Return the packed columns of rows given as in ``numbers``."""
+        if self.replay is None or not mask.any():
+            return self.data.batch(rows)
+        if mask.all():
+            return self.replay.batch(rows)
+        own, general = self.data.batch(rows[~mask]), self.replay.batch(rows[mask])
+        mixed = {}
+        for name, part in own.items():
+            mixed[name] = np.empty((len(rows), *part.shape[1:]), part.dtype)
+            mixed[name][~mask], mixed[name][mask] = part, general[name]
+        return mixed
+
+    def _replayed(self, rows: int) -> int:
+        """Return the number of replayed rows among the first ``rows``."""
+        return math.floor(rows * self.share + 1e-9)

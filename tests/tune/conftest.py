@@ -1,0 +1,45 @@
+"""A raw model of random weights, and marked articles for it."""
+
+import random
+
+import pytest
+
+from helpers.raw import raw_llama, save_raw
+from lacy.types import Document, Mark
+
+CITIES = ("Ulm", "Paris", "Oslo", "Rome", "Riga")
+
+
+def article(number):
+    """A short text with marks on a name, a year and a city."""
+    rng = random.Random(number)
+    text, marks = "", []
+    for before, value, reason in (
+        ("Person ", f"{rng.choice('ABCDEF')}ell{number}", "ENTITY"),
+        (" was born in ", str(rng.randrange(1700, 2000)), "DATE"),
+        (" and lived in ", rng.choice(CITIES), "ENTITY"),
+        (" until the year ", str(rng.randrange(1700, 2000)), "DATE"),
+    ):
+        text += before
+        marks.append(Mark(len(text), len(text) + len(value), reason))
+        text += value
+    return Document(f"a{number}", f"{text}.", {}, tuple(marks))
+
+
+@pytest.fixture(scope="session")
+def articles():
+    return [article(number) for number in range(24)]
+
+
+@pytest.fixture(scope="session")
+def raw_folder(tmp_path_factory):
+    """The folder of a raw model, tied and with a padded vocabulary."""
+    return save_raw(tmp_path_factory.mktemp("raw"), raw_llama(padding=7))
+
+
+@pytest.fixture(scope="session")
+def tuned(raw_folder, articles, tmp_path_factory):
+    """The result of a tuning of it."""
+    from lacy.tune import tune
+
+    return tune(raw_folder, articles, out=tmp_path_factory.mktemp("tuned") / "model")
