@@ -24,7 +24,7 @@ from lacy.cascade.questions import Question
 from lacy.cascade.verbs import PREPOSITIONS
 from lacy.sources import relation_words
 
-MIN_RELATION_SCORE = 3.0
+MIN_RELATION_SCORE = 4.5
 """Minimum score of a relation in nats; below it, the source is taken not to have the answer."""
 
 BONUS = 3.0
@@ -102,11 +102,11 @@ async def relation_scores(
         backend: computes with the SLM.
         question: the question.
         subject: its subject, as the question spells it.
-        values: the values of each relation.
+        values: the values of each relation; none for a relation that the subject does not have.
         known: log-likelihoods of the same model by text and continuation; new ones are added. Those
             with the stand-in return whenever a question of the same form is asked.
     """
-    names = [name for name, listed in values.items() if fits(question, listed)]
+    names = [name for name, listed in values.items() if not listed or fits(question, listed)]
     names = [name for name in names if not _names_other_kind(question, name)]
     if not names:
         return {}
