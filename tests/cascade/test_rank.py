@@ -35,13 +35,15 @@ def test_the_slm_ranks_candidates_of_a_database(database):
         return guess[len(text) - 12 :]
 
     loaded = scripted(speak, places)
-    answer = Engine(loaded, database, "threshold=0").generate(["Ada lived in"])[0]
+    answer = Engine(loaded, database, "threshold=0", read=0).generate(["Ada lived in"])[0]
     assert answer.text == "Ada lived in Paris"
     assert answer.spans[1].evidence == "Ada · place · Paris (facts.db)"
     assert "of 2 values this one fits best" in answer.spans[1].reason
-    asked = Engine(loaded, database, "threshold=0").generate(["Ada lived on"])[0]
+    asked = Engine(loaded, database, "threshold=0", read=0).generate(["Ada lived on"])[0]
     assert asked.text == "Ada lived on 3 May 1901"
-    tokens = Engine(loaded, database, "threshold=0", unit="word").generate(["Ada lived on"])[0]
+    tokens = Engine(loaded, database, "threshold=0", unit="word", read=0).generate(
+        ["Ada lived on"]
+    )[0]
     assert tokens.spans[1].text == " 3"
 
 
@@ -50,7 +52,7 @@ def test_ranking_equals_the_slow_likelihood(database):
     tokenizer = models.ALL["byte_level"]
     for loaded in (models.llama(tokenizer), models.gpt2(tokenizer)):
         seen = []
-        engine = Engine(loaded, database, "always", abstain=None, max_new_tokens=40)
+        engine = Engine(loaded, database, "always", abstain=None, max_new_tokens=40, read=0)
         answer = engine.generate(["Mara lived in"], ["Ada"])[0]
         text = TokenText(loaded.tokenizer)
         ids = [0, *text.encode("Mara lived in")]

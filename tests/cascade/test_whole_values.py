@@ -3,9 +3,13 @@
 import sqlite3
 
 import pytest
+import torch
 
+from helpers import models
 from lacy.cascade import Engine
-from lacy.cascade.whole_values import new_candidates, whole_numbers
+from lacy.cascade.token_beginnings import tokens_beginning_with
+from lacy.cascade.whole_values import fitting_candidates, new_candidates
+from lacy.corpus import TokenText
 from lacy.sources import Database, ScriptedSource
 from lacy.testing import scripted
 from lacy.types import Candidate
@@ -84,10 +88,10 @@ def test_other_units_may_continue_a_word():
 
 def test_only_a_whole_number_completes_a_number_that_the_slm_has_begun():
     values = candidates(" 1893", "3", " March", "rd")
-    assert texts(whole_numbers("born in 189", b"7", values)) == ["3"]
-    assert texts(whole_numbers("born in 189", b" and", values)) == [" 1893", " March", "rd"]
-    assert texts(whole_numbers("1,", b"000", values)) == ["3"]
-    assert texts(whole_numbers("born in", b" 1", values)) == [" 1893", "3", " March", "rd"]
+    assert texts(fitting_candidates("born in 189", b"7", values)) == ["3"]
+    assert texts(fitting_candidates("born in 189", b" and", values)) == [" 1893", " March", "rd"]
+    assert texts(fitting_candidates("1,", b"000", values)) == ["3"]
+    assert texts(fitting_candidates("born in", b" 1", values)) == [" 1893", " March"]
 
 
 def test_a_call_inside_a_number_returns_the_whole_number_or_nothing(tmp_path):
@@ -102,4 +106,27 @@ def test_a_call_inside_a_number_returns_the_whole_number_or_nothing(tmp_path):
         completed, refused = engine.generate(["Ada, born in 189", "Ada, born in 179"])
     assert completed.text.startswith("Ada, born in 1893")
     assert refused.text.startswith("Ada, born in 1797")
-    assert "completes the number" in refused.spans[1].reason
+    assert "completes the word or number" in refused.spans[1].reason
+
+
+def test_a_whole_word_is_not_the_beginning_of_a_value():
+    values = candidates("ctor", " actor", ", actor")
+    assert texts(fitting_candidates("Ada is a", b" very", values)) == [" actor", ", actor"]
+    assert texts(fitting_candidates("Ada is a", b"c", values)) == ["ctor", " actor", ", actor"]
+    assert texts(fitting_candidates("東", b"\xe4", candidates("京"))) == ["京"]
+
+
+@torch.no_grad()
+def test_a_borrowed_name_is_not_continued_by_a_capital():
+    loaded = models.llama(models.ALL["byte_level"])
+    text = TokenText(loaded.tokenizer)
+    names = tokens_beginning_with(text, len(loaded.tokenizer), "names").tolist()
+    words = {text.bytes_of(n).decode(errors="ignore") for n in names}
+    assert {"a", "Z", "7"} <= words and not words & {" ", " a", ".", ","}
+    loaded.model.lm_head.weight[text.encode_continuation(" A")[0]] = 9.0
+    source = ScriptedSource([" Oslo"])
+    for seed in range(4):
+        engine = Engine(loaded, source, "always", calls_in_row=1, temperature=3.0, seed=seed)
+        (answer,) = engine.generate(["Ada saw"], max_new_tokens=24)
+        for _, after in zip(range(9), answer.text.split(" Oslo")[1:], strict=False):
+            assert not after[:1].isalnum() and not after[:2].strip()[:1].isupper()

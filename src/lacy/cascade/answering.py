@@ -9,6 +9,7 @@ small words ("on", "in", "a"), and the value; the model goes on from there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,12 @@ from lacy.cascade.relations import MIN_RELATION_SCORE, KnownLogps, relation_scor
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
 from lacy.sources import continuation
 from lacy.types import Candidate, Reply, Span
+
+MAX_RELATIONS = 40
+"""Maximum number of relations that are compared; those of the subject come first."""
+
+MARGIN = 1.0
+"""A relation that the subject does not have must be ahead by this score of those that it has."""
 
 MAX_LISTED = 5
 """Maximum number of values of one relation that an answer lists."""
@@ -112,9 +119,11 @@ async def choose_answer(
         by_relation.setdefault(candidate.kind, {}).setdefault(candidate.evidence, candidate)
     question = question.about(subject)
     spoken = subject if subject.casefold() in question.text.casefold() else question.name
+    values = {name: [c.text.strip() for c in found.values()] for name, found in by_relation.items()}
+    others = [name for name in reply.relations if name not in values]
+    values |= {name: [] for name in others[: MAX_RELATIONS - len(values)]}
     scores = await relation_scores(
-        backend, question, spoken or subject,
-        {name: [c.text.strip() for c in found.values()] for name, found in by_relation.items()},
+        backend, question, spoken or subject, values,
         {} if known is None else known,
     )  # fmt: skip
     if not scores:
@@ -123,6 +132,11 @@ async def choose_answer(
     if scores[best] < MIN_RELATION_SCORE:
         why = f"no relation fits the question (best: {best}, score {scores[best]:.1f}"
         return ChosenAnswer(why=f"{why} < {MIN_RELATION_SCORE:.1f})", score=scores[best])
+    known_best = max(by_relation, key=lambda name: scores.get(name, -math.inf))
+    if scores[best] - scores.get(known_best, -math.inf) < MARGIN:
+        best = known_best
+    if best not in by_relation:
+        return ChosenAnswer(why=f"it asks for “{best}”, which is not known", score=scores[best])
     listed = tuple(by_relation[best].values())
     return ChosenAnswer(listed, f"it asks for “{best}” (score {scores[best]:.1f})", scores[best])
 

@@ -110,13 +110,14 @@ class Calibration:
         return cls(kinds, signals, ends)
 
 
-def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
+def calibrate(loaded: Any, documents: Iterable[Document], *, kinds: bool = True) -> Calibration:
     """Calibrate a model on true texts.
 
     Args:
         loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.
         documents: about a hundred texts with marks, preferably not used for evaluation later. The
             kind of a mark is its relation or, without one, its reason.
+        kinds: False measures signals only.
     """
     texts = {document.id: document for document in documents}
     values_of_kind: dict[str, list[tuple[ReferenceText, str]]] = {}
@@ -141,7 +142,7 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
             parts.append(signal[start | ~fact])
         after = fact[:-1] & (~fact[1:] | start[1:])
         ends.update(signals.targets[1:][after].tolist())
-        if not signals.truncated:
+        if kinds and not signals.truncated:
             for kind, text, value in _values(texts[signals.id]):
                 values_of_kind.setdefault(kind, []).append((text, value))
     references = {
@@ -157,7 +158,7 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
     reference = ReferenceLikelihoods(
         loaded.model, loaded.tokenizer, shortened, call_id_of(loaded), end_tokens
     )
-    kinds = {}
+    fits = {}
     for kind, reference_texts in references.items():
         values = [s for s in values_of_kind[kind] if s[0] not in reference_texts] or values_of_kind[
             kind
@@ -167,11 +168,11 @@ def calibrate(loaded: Any, documents: Iterable[Document]) -> Calibration:
         reference_logp = reference.look_up(keys)
         logps = reference.after([(r.text, value) for r, value in values])
         differences = [logp - reference_logp[key] for logp, key in zip(logps, keys, strict=True)]
-        kinds[kind] = KindFit(
+        fits[kind] = KindFit(
             shortened[kind], float(np.quantile(differences, LOW_QUANTILE)), len(differences)
         )
     spaced_signals = {name: _evenly(parts) for name, parts in signal_parts.items() if parts}
-    return Calibration(kinds, spaced_signals, end_tokens)
+    return Calibration(fits, spaced_signals, end_tokens)
 
 
 def truncate_document(document: Document, tokenizer: Any, length: int) -> Document:

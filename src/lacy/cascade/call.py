@@ -8,10 +8,11 @@ from dataclasses import replace
 from lacy.cascade.backend import Backend
 from lacy.cascade.policy import nan_as_lowest
 from lacy.cascade.pruning import best_index
-from lacy.cascade.rank import min_score, rank, tokenize_candidates
+from lacy.cascade.rank import min_score, rank, rank_by_reading, tokenize_candidates
+from lacy.cascade.reader import sentences_of
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
 from lacy.cascade.settings import EngineSettings
-from lacy.cascade.whole_values import new_candidates, whole_numbers
+from lacy.cascade.whole_values import fitting_candidates, new_candidates
 from lacy.corpus import TokenText
 from lacy.types import Reply, Request, Span, Unit
 
@@ -48,6 +49,10 @@ async def call_outcomes(
     engine = sequences[0].engine
     if engine.hosted is not None and (names := engine.hosted.special_names):
         replies = [without_special_names(reply, names) for reply in replies]
+    said = [
+        sentences_of(r.candidates, engine.token_text, engine.read) if engine.reader else ""
+        for r in replies
+    ]
     if engine.unit == "value":
         replies = [_new_and_whole(s, r) for s, r in zip(sequences, replies, strict=True)]
     groups = [
@@ -55,19 +60,23 @@ async def call_outcomes(
         for s, reply in zip(sequences, replies, strict=True)
     ]
     ranked = [n for n, r in enumerate(replies) if groups[n] and (r.ranked or len(groups[n]) > 1)]
-    options = [groups[n] for n in ranked]
+    unread = [n for n in ranked if not said[n]]
+    options = [groups[n] for n in unread]
     limits = None  # an observer shows all scores
     if engine.observer is None:
         limits = [
             [min_score(o.candidate, engine.abstain, engine.kinds) for o in g] for g in options
         ]
-    scores = await rank(backend, [sequences[n] for n in ranked], options, engine.reference, limits)
-    scores_of = dict(zip(ranked, scores, strict=True))
+    scores = await rank(backend, [sequences[n] for n in unread], options, engine.reference, limits)
+    scores_of: dict[int, Sequence[float | None]] = dict(zip(unread, scores, strict=True))
+    for n in ranked:
+        if said[n]:
+            scores_of[n] = rank_by_reading(sequences[n], said[n], groups[n])
     outcomes = []
     for n, (sequence, reply, span) in enumerate(zip(sequences, replies, spans, strict=True)):
         span = replace(span, cost=reply.cost, seconds=reply.seconds, fault=reply.fault)
         scored = scores_of.get(n)
-        outcome = _outcome(sequence, reply, groups[n], scored, span)
+        outcome = _outcome(sequence, reply, groups[n], scored, span, read=bool(said[n]))
         score_tuple = None if scored is None else tuple(scored)
         outcomes.append(replace(outcome, offered=tuple(groups[n]), scores=score_tuple))
     return outcomes
@@ -83,11 +92,14 @@ def _new_and_whole(sequence: TextSequence, reply: Reply) -> Reply:
         if not candidates:
             why = f"the text already states {_all_of(len(reply.candidates))}"
             return replace(reply, candidates=(), error=why)
-    if engine.hosted is None:  # a server may not have reported the SLM's own token yet
+    # A server that stopped at <CALL> has not reported the SLM's own token.
+    if engine.hosted is None or sequence.next_token not in (-1, engine.call_id):
         own = engine.token_text.bytes_of(sequence.next_token)
-        candidates = whole_numbers(sequence.text, own, candidates)
+        candidates = fitting_candidates(sequence.text, own, candidates)
     if not candidates:
-        return replace(reply, candidates=(), error="no value completes the number in the text")
+        return replace(
+            reply, candidates=(), error="no value completes the word or number in the text"
+        )
     return replace(reply, candidates=candidates)
 
 
@@ -110,6 +122,8 @@ def _outcome(
     options: list[TokenizedCandidate],
     scores: Sequence[float | None] | None,
     span: Span,
+    *,
+    read: bool,
 ) -> CallOutcome:
     """Decide how one call ends.
 
@@ -119,6 +133,7 @@ def _outcome(
         options: the candidates that fit into the context.
         scores: their scores if they were ranked.
         span: the span of the call so far.
+        read: True if the scores are log-probabilities after reading.
     """
     if reply.error or not reply.candidates:
         return unanswered(span, reply.error or "source had no answer")
@@ -127,7 +142,7 @@ def _outcome(
     engine, best, note, limit = sequence.engine, 0, "", None
     if scores is not None:
         best = best_index(scores)
-        limit = _limit(engine, options[best])
+        limit = _limit(engine, options[best], read=read)
         score = scores[best]
         if score is None or nan_as_lowest(score) < limit:
             return replace(unanswered(span, _none_fits(len(scores))), limit=limit)
@@ -149,9 +164,10 @@ def _outcome(
     return CallOutcome(option, span, limit=limit)
 
 
-def _limit(engine: EngineSettings, option: TokenizedCandidate) -> float:
+def _limit(engine: EngineSettings, option: TokenizedCandidate, *, read: bool) -> float:
     """Return the minimum score for an option to be used."""
-    return min_score(option.candidate, engine.abstain, engine.kinds)
+    choice = engine.choice if read else None
+    return min_score(option.candidate, engine.abstain, engine.kinds, choice)
 
 
 def _cut(option: TokenizedCandidate, unit: Unit, token_text: TokenText) -> TokenizedCandidate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lacy.cascade.hosted_server import CompletionServer, HostedToken
-from lacy.cascade.whole_values import continues
+from lacy.cascade.token_beginnings import continues
 
 
 def without_beginning(own: HostedToken, beginning: str, server: CompletionServer) -> HostedToken:

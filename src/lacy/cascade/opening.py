@@ -16,13 +16,26 @@ from lacy.cascade.engine import Engine
 from lacy.cascade.hosted_model import Hosted, connect
 from lacy.cascade.policy import Budget, Never, Policy, Threshold
 from lacy.cascade.policy_text import parse_policy
+from lacy.cascade.reader import can_read
 from lacy.cascade.settings import RAW_ENTROPY
-from lacy.model import Gate, context_of, gate_of, load_model, taught_to_call
+from lacy.errors import LacyError
+from lacy.model import (
+    Gate,
+    Precision,
+    context_of,
+    gate_of,
+    load_model,
+    set_precision,
+    taught_to_call,
+)
 from lacy.sources import DEFAULT_TIMEOUT, Source, open_sources, wrapped_sources
 from lacy.types import Document
 
 CALIBRATION_TEXTS = 100
 """Default number of texts that a model is calibrated on."""
+
+READER_TEXTS, READER_LENGTH = 20, 160
+"""Maximum number of texts, and of tokens of each, that a model which reads is calibrated on."""
 
 CHAIN_SHARE = 5 / 6
 """Share of the timeout that a chain of sources may use, so that it replies before the timeout."""
@@ -39,6 +52,7 @@ def open_engine(
     calibration: Calibration | int | None = CALIBRATION_TEXTS,
     tokenizer: str | Path | None = None,
     begin: str | None = None,
+    dtype: Precision = "fp32",
     cache: str | Path | None = None,
     prices: Sequence[str] = (),
     timeout: float | None = DEFAULT_TIMEOUT,
@@ -57,17 +71,21 @@ def open_engine(
             ``calibrate_on_sources``); 0 or None for none.
         tokenizer: local folder of the tokenizer of a model on a server.
         begin: the token that begins every text; by default lacy's choice (see ``load_model``).
+        dtype: precision of the weights of a local model (see ``lacy.model.set_precision``).
         cache: file that caches the answers of language models.
         prices: prices of language models, as in ``lacy.sources.open_sources``.
         timeout: seconds to wait for the sources at each step; None for no limit.
         settings: other arguments of ``Engine``.
 
     Raises:
-        LacyError: for the same reasons as ``open_model``, ``open_sources`` and ``Engine``.
+        LacyError: for the same reasons as ``open_model``, ``open_sources`` and ``Engine``; E200, a
+            model on a server with a ``dtype``.
     """
     if isinstance(model, str | Path):
         name, named_policy = split_policy(str(model))
         policy = named_policy if policy is None else policy
+        if is_address(name) and dtype != "fp32":
+            raise LacyError("E200", model=name, dtype=dtype)
         loaded = open_model(name, tokenizer, begin=begin)
     else:
         loaded = model
@@ -75,6 +93,8 @@ def open_engine(
     seconds = {} if timeout is None else {"seconds": timeout * CHAIN_SHARE}
     source = open_sources(given, cache=cache, prices=prices, **seconds)
     notes = list(getattr(loaded, "notes", ()))
+    if not isinstance(loaded, Hosted) and (note := set_precision(loaded.model, dtype)):
+        notes.append(note)
     if isinstance(calibration, int):
         # A server does not report enough to calibrate a model on it.
         texts = 0 if isinstance(loaded, Hosted) else calibration
@@ -240,7 +260,7 @@ def calibrate_on_sources(
         return None, ""
     for source in sources:
         if (documents := _texts_of(source, texts, loaded)) is not None:
-            calibration = calibrate(loaded, documents)
+            calibration = calibrate(loaded, documents, kinds=not can_read(loaded))
             what = "training texts" if _is_world(source) else "texts"
             where = getattr(source, "path", source)
             return calibration, calibration_note(calibration, f"{len(documents)} {what} of {where}")
@@ -250,8 +270,10 @@ def calibrate_on_sources(
 def calibration_note(calibration: Calibration, where: str) -> str:
     """Return a sentence about an automatic calibration: its texts, purpose and values."""
     kinds = ", ".join(f"{kind} {fit.n}" for kind, fit in sorted(calibration.kinds.items()))
-    values = f"; values read: {kinds}" if kinds else "; too few values of any kind"
-    why = "so that kinds of values can be compared and budgets hold from the first word"
+    values = f"; values read: {kinds}" if kinds else ""
+    why = "so that budgets hold from the first word"
+    if kinds:
+        why = "so that kinds of values can be compared and budgets hold from the first word"
     return f"Calibration: on {where}, {why}{values} (--calibrate 0 turns it off)."
 
 
@@ -277,6 +299,11 @@ def _is_world(source: SourceLike) -> bool:
 
 
 def _beginnings(index: Any, texts: int, loaded: Any) -> list[Document]:
-    """Return indexed documents, cut to the model's context."""
+    """Return indexed documents, cut to the model's context.
+
+    A model that reads needs no calibration of kinds, only some signals for a budget.
+    """
     length = context_of(loaded.model)
+    if can_read(loaded):
+        texts, length = min(texts, READER_TEXTS), min(length, READER_LENGTH)
     return [truncate_document(d, loaded.tokenizer, length) for d in index.documents(texts)]

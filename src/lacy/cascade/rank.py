@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 
 from lacy.cascade.backend import Backend
 from lacy.cascade.calibration import KindFit
+from lacy.cascade.choice import ValueChoice
 from lacy.cascade.pruning import CandidateSearch
 from lacy.cascade.reference import ReferenceLikelihoods, ValueKey
 from lacy.cascade.sequence import TextSequence, TokenizedCandidate
@@ -93,6 +94,23 @@ async def rank(
     return [search.scores for search in searches]
 
 
+def rank_by_reading(
+    sequence: TextSequence, sentences: str, options: Sequence[TokenizedCandidate]
+) -> list[float]:
+    """Return the log-probability that each option is right, after reading the source's sentences.
+
+    Args:
+        sequence: a text of an engine with a reader.
+        sentences: what the source says (``reader.sentences_of``).
+        options: the candidates.
+    """
+    reader, choice = sequence.engine.reader, sequence.engine.choice
+    assert reader is not None
+    read = reader.score(sequence, sentences, [option.tokens for option in options])
+    gains = reader.relation_gains(sequence, [option.candidate for option in options])
+    return choice.log_probabilities(list(zip(read, gains, strict=True)))
+
+
 def value_key(candidate: Candidate) -> ValueKey:
     """Return the key of a candidate's reference log-likelihood."""
     return ValueKey(candidate.subject, candidate.kind, candidate.text.strip())
@@ -105,11 +123,24 @@ def reference_score(candidate: Candidate, reference_logps: Mapping[ValueKey, flo
 
 
 def min_score(
-    candidate: Candidate, abstain: Abstain, kinds: Mapping[str, KindFit] | None = None
+    candidate: Candidate,
+    abstain: Abstain,
+    kinds: Mapping[str, KindFit] | None = None,
+    choice: ValueChoice | None = None,
 ) -> float:
-    """Return the minimum score for a candidate to be used; -inf if there is none."""
+    """Return the minimum score for a candidate to be used; -inf if there is none.
+
+    Args:
+        candidate: the best candidate.
+        abstain: the engine's setting.
+        kinds: the calibration of kinds, if any.
+        choice: what has computed the score after reading, if anything.
+    """
     if abstain is None:
         return -math.inf
+    if choice is not None:
+        default = abstain in (DEFAULT_ABSTAIN, "reference")
+        return math.log(choice.limit) if default else float(abstain)
     fit = kinds.get(candidate.kind) if kinds else None
     if abstain == "reference":
         return max(CALIBRATED_ABSTAIN, fit.low - SLACK) if fit else DEFAULT_ABSTAIN

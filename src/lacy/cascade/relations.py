@@ -22,8 +22,9 @@ from collections.abc import Mapping, Sequence
 from lacy.cascade.backend import Backend
 from lacy.cascade.questions import Question
 from lacy.cascade.verbs import PREPOSITIONS
+from lacy.sources import relation_words
 
-MIN_RELATION_SCORE = 3.0
+MIN_RELATION_SCORE = 4.5
 """Minimum score of a relation in nats; below it, the source is taken not to have the answer."""
 
 BONUS = 3.0
@@ -66,18 +67,11 @@ _PLACES = frozenset("place location country city town residence continent headqu
 _TIMES = frozenset("date year time day".split())
 _NEUTRAL = ("What do you know about {}?", "Tell me about {}.")
 _PROMPT = "Question: {}\nThe question asks for the"
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _DATE = re.compile(
     r"\b\d{4}s?\b(?!,)|\bcentury\b|\b(?:BCE?|CE|AD)\b|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"[~≈<>+−-]?\s*[$£€¥]?\d")
-
-
-def relation_words(name: str) -> str:
-    """Return a relation's name as words: ``birthPlace`` and ``birth_place`` as "birth place"."""
-    spaced = re.sub(r"[_\s./-]+", " ", _CAMEL.sub(" ", name)).strip()
-    return spaced if spaced.isupper() else spaced.lower()
 
 
 def value_kind(value: str) -> str:
@@ -108,11 +102,11 @@ async def relation_scores(
         backend: computes with the SLM.
         question: the question.
         subject: its subject, as the question spells it.
-        values: the values of each relation.
+        values: the values of each relation; none for a relation that the subject does not have.
         known: log-likelihoods of the same model by text and continuation; new ones are added. Those
             with the stand-in return whenever a question of the same form is asked.
     """
-    names = [name for name, listed in values.items() if fits(question, listed)]
+    names = [name for name, listed in values.items() if not listed or fits(question, listed)]
     names = [name for name in names if not _names_other_kind(question, name)]
     if not names:
         return {}

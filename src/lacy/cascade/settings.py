@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, get_args
 
 from lacy._require import require_at_least, require_one_of
 from lacy.cascade.calibration import Calibration
+from lacy.cascade.choice import ValueChoice
 from lacy.cascade.gate_entropy import GateEntropy
 from lacy.cascade.hosted_model import Hosted
 from lacy.cascade.policy import (
@@ -19,6 +20,7 @@ from lacy.cascade.policy import (
     with_fitted_limit,
 )
 from lacy.cascade.policy_text import parse_policy
+from lacy.cascade.reader import DEFAULT_READ, Reader, can_read
 from lacy.cascade.reference import ReferenceLikelihoods
 from lacy.cascade.signals import call_id_of
 from lacy.corpus import TokenText, begin_end
@@ -73,6 +75,8 @@ class EngineSettings:
         batch_size: int = DEFAULT_BATCH,
         remember: bool = False,
         calibration: Calibration | None = None,
+        read: int | None = None,
+        choice: ValueChoice | None = None,
         unknown: str = "",
     ) -> None:
         self.loaded, self.tokenizer = loaded, loaded.tokenizer
@@ -99,6 +103,9 @@ class EngineSettings:
         self._read_model(loaded)
         self.kinds = calibration.kinds if calibration else None
         self.reference = self._reference_likelihoods(calibration) if calibration else None
+        self.choice = choice or ValueChoice()
+        self.read = self._read_tokens(read)
+        self.reader = self._make_reader()
         self._calibration_signals = calibration.signals if calibration else {}
         self._set_policy(self.policy)
         self._controller: Controller | None = None
@@ -127,6 +134,19 @@ class EngineSettings:
         from lacy.cascade.hosted_scores import HostedReferenceLikelihoods
 
         return HostedReferenceLikelihoods(self.hosted, calibration)
+
+    def _make_reader(self) -> Reader | None:
+        if not self.read:
+            return None
+        return Reader(self.model, self.token_text, self.call_id, self.begin_id)
+
+    def _read_tokens(self, read: int | None) -> int:
+        """Return how many tokens of a source's sentences are read before ranking; 0 for none."""
+        if self.hosted is not None:
+            return 0
+        if read is None:
+            return DEFAULT_READ if can_read(self.loaded) else 0
+        return int(require_at_least("read", read, 0, finite=True))
 
     @property
     def never_calls(self) -> bool:

@@ -1,16 +1,15 @@
 """Keep values whole where the SLM's text and a source's text meet, and state each value once.
 
 Three rules hold for values (unit ``value``). A value that the text already states is not offered
-again. The SLM never continues a word or number that a source has written ("2010" + "s", "18" +
-"93", "1,200" + ",000"). Inside a number that the SLM has begun, only the rest of a source's number
-may follow, so that no number has digits of two speakers.
+again. The SLM never continues a word, number or name that a source has written ("2010" + "s",
+"1,200" + ",000", "UNED" + " University"). Inside a number that the SLM has begun, only the rest of
+a source's number may follow, so that no number has digits of two speakers.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from lacy._text import normalized_words
 from lacy.annotate.grammar import is_unspaced
+from lacy.cascade.token_beginnings import is_letter, tokens_beginning_with
 from lacy.corpus import TokenText
 from lacy.types import Candidate
 
@@ -40,18 +40,27 @@ def new_candidates(text: str, candidates: Sequence[Candidate]) -> tuple[Candidat
     )
 
 
-def whole_numbers(text: str, own: bytes, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Return the candidates that do not mix digits of two speakers.
+def fitting_candidates(
+    text: str, own: bytes, candidates: Sequence[Candidate]
+) -> tuple[Candidate, ...]:
+    """Return the candidates that neither break up a number nor complete a whole word.
+
+    A source may offer the rest of a value with which the text ends. This is right only if the SLM
+    is inside that value, as its own next token shows: after "born in 189", "3" completes a number
+    if the SLM would write a digit; after "he is a", "ctor" does not complete "actor".
 
     Args:
         text: the text so far.
         own: the bytes of the SLM's own next token.
         candidates: possible continuations of the text.
     """
-    if not text[-1:].isdigit() and not _SIGN_AFTER_NUMBER.search(text):
+    last = text[-1:]
+    if last.isdigit() or _SIGN_AFTER_NUMBER.search(text):
+        goes_on = own[:1].isdigit() or (own[:1] in (b".", b",") and own[1:2].isdigit())
+        return tuple(c for c in candidates if c.text[:1].isdigit() == goes_on)
+    if not last.isalpha() or is_unspaced(last) or is_letter(own[:1]):
         return tuple(candidates)
-    goes_on = own[:1].isdigit() or (own[:1] in (b".", b",") and own[1:2].isdigit())
-    return tuple(c for c in candidates if c.text[:1].isdigit() == goes_on)
+    return tuple(c for c in candidates if not c.text[:1].isalnum() or is_unspaced(c.text[0]))
 
 
 def forbid_continuation(
@@ -78,31 +87,11 @@ def forbid_continuation(
 
 
 def forbidden_beginning(sequence: TextSequence) -> str:
-    """Return which beginning the next token must not have: "letters", "digits" or ""."""
+    """Return which beginning the next token must not have: "names", "digits" or ""."""
     if sequence.engine.unit != "value" or sequence.forced is not None:
         return ""
     if sequence.answers_in_row:
         last = sequence.text[-1:]
-        return "letters" if last.isalnum() and not is_unspaced(last) else ""
+        return "names" if last.isalnum() and not is_unspaced(last) else ""
     sign = sequence.own_since_answer
     return "digits" if sign and len(sign) == 1 and _SIGN_AFTER_NUMBER.search(sequence.text) else ""
-
-
-@lru_cache(maxsize=8)
-def tokens_beginning_with(token_text: TokenText, size: int, beginning: str) -> Tensor:
-    """Return the tokens below ``size`` that begin with a letter or digit, without a space.
-
-    Args:
-        token_text: the tokens' text; the result is kept for a few tokenizers.
-        size: number of tokens with logits.
-        beginning: ``"letters"`` (letters and digits) or ``"digits"``.
-    """
-    found = [n for n in range(size) if continues(token_text.bytes_of(n), beginning)]
-    return torch.tensor(found, dtype=torch.long)
-
-
-def continues(token: bytes, beginning: str) -> bool:
-    """True if a token begins as in ``tokens_beginning_with``."""
-    first = token[:1]
-    letter = first.isalpha() or b"\xc3" <= first < b"\xe0"  # the latter begin two bytes
-    return first.isdigit() or (beginning == "letters" and letter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lacy.cli.terminal import note
 from lacy.config import Positional, Rare, Repeated
@@ -56,6 +56,9 @@ class EngineOptions(SourceOptions):
     begin_token: Rare[str | None] = None
     """Token that begins every text (not a chat), if not the one that lacy chooses; `lacy data check
     MODEL` shows it."""
+    dtype: Rare[Literal["fp32", "bf16", "auto"]] = "fp32"
+    """Precision of the weights. bf16 halves memory and is faster where the CPU or GPU supports it,
+    but rounding changes some words; auto uses it there."""
 
     # [Delegation]
     policy: str | None = None
@@ -95,6 +98,7 @@ class EngineOptions(SourceOptions):
             "calibration": 0 if fixed_policy and self.policy == "never" else self.calibrate,
             "tokenizer": self.tokenizer,
             "begin": self.begin_token,
+            "dtype": self.dtype,
             "cache": self.cache,
             "prices": self.price,
             "unit": self.unit,

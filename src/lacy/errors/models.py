@@ -156,6 +156,11 @@ ENTRIES = {
         "An adapter changes the weights of one model. lacy opens it merged into that base if the "
         "base is on this machine.",
     ),
+    "E200": Entry(
+        "the model {model} runs on a server, which chooses its precision; --dtype {dtype} cannot",
+        "leave out --dtype, or start the server with a model of that precision",
+        USAGE,
+    ),
     # E187: questions
     "E187": Entry(
         "{path} is not a file of questions: {why}",

@@ -21,6 +21,7 @@ from .gguf import write_gguf
 from .io import META, Loaded, load_model, require_context, save_model, write_beside, write_model
 from .likelihood import without_call
 from .naming import SHORT_NAMES, resolve
+from .precision import Precision, bf16_is_fast, set_precision
 from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training_memory
 from .recompute import RecomputingDecoder, decodes_from_cache, new_decoder
 from .weights import read_model
@@ -36,9 +37,11 @@ __all__ = [
     "Gate",
     "Loaded",
     "Memory",
+    "Precision",
     "Preset",
     "RecomputingDecoder",
     "add_call",
+    "bf16_is_fast",
     "build_model",
     "check_complete",
     "context_of",
@@ -65,6 +68,7 @@ __all__ = [
     "save_model",
     "set_call_row",
     "set_gate",
+    "set_precision",
     "set_taught",
     "taught_to_call",
     "training_memory",

@@ -29,6 +29,7 @@ class BufferedLayer(DynamicLayer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._buffers: list[Tensor] = []
+        self._shown: Tensor | None = None
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
@@ -41,8 +42,9 @@ class BufferedLayer(DynamicLayer):
             return self.keys, self.values
         if not self._fits(total):
             self.fill([(self.keys, self.values)], length, total)
-        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[..., length:total, :] = new
+        keys, values = self._buffers
+        keys.narrow(-2, length, total - length).copy_(key_states)
+        values.narrow(-2, length, total - length).copy_(value_states)
         self._show(total)
         return self.keys, self.values
 
@@ -72,12 +74,16 @@ class BufferedLayer(DynamicLayer):
         self._show(length)
 
     def _show(self, length: int) -> None:
-        self.keys, self.values = (buffer[..., :length, :] for buffer in self._buffers)
+        keys, values = self._buffers
+        self.keys, self.values = keys.narrow(-2, 0, length), values.narrow(-2, 0, length)
+        self._shown = self.keys
 
     def _fits(self, length: int) -> bool:
         """True if keys and values are still views of buffers that are large enough."""
         if not self._buffers or self._buffers[0].shape[-2] < length:
             return False
+        if self.keys is self._shown:  # the usual case, once per token and layer
+            return True
         return all(
             states.data_ptr() == buffer.data_ptr()
             and states.stride() == buffer.stride()

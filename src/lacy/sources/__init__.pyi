@@ -6,7 +6,7 @@ from .opening import open_source, open_sources
 from .protocol import DEFAULT_TIMEOUT, Source, TokenPrice, guarded, price_of, wrapped_sources
 from .scripted import ScriptedSource
 from .truth import Truth
-from .units import continuation
+from .units import continuation, fact_sentence, relation_words
 from .wrappers import Breaker, Chain, Metered, SourceUsage
 
 __all__ = [
@@ -24,9 +24,11 @@ __all__ = [
     "Truth",
     "check_source",
     "continuation",
+    "fact_sentence",
     "guarded",
     "open_source",
     "open_sources",
     "price_of",
+    "relation_words",
     "wrapped_sources",
 ]

@@ -35,6 +35,7 @@ _ABBREVIATIONS = ("St", "Dr", "Mr", "Mrs", "Ms", "Jr", "Sr", "No", "Mt", "Prof")
 
 
 _CHARACTER = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _POWER = re.compile(r"(?<=\d)<sup>(?=[-−+]?\d)", re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:a|abbr|b|big|bdi|br|cite|code|em|font|i|nobr|nowiki|p|q|ref|s|small|span|strong|sub|sup"
@@ -54,6 +55,22 @@ def plain_value(value: str) -> str:
     plain = _CHARACTER.sub(lambda match: html.unescape(match.group()), plain)
     plain = plain.replace("\xa0", " ").replace("\xad", "")
     return plain if plain.strip() else value
+
+
+def relation_words(name: str) -> str:
+    """Return a relation's name as words: ``birthPlace`` and ``birth_place`` as "birth place"."""
+    spaced = re.sub(r"[_\s./-]+", " ", _CAMEL.sub(" ", name)).strip()
+    return spaced if spaced.isupper() else spaced.lower()
+
+
+def fact_sentence(subject: str, relation: str, value: str) -> str:
+    """Return a sentence that states a fact.
+
+    Returns "" if the relation has no name in words, such as ``DATE``, which is a kind of mark.
+    """
+    words, value = relation_words(relation), value.strip()
+    named = words[-1:].isalpha() and not words.isupper()
+    return f"{subject}'s {words} is {value}." if subject and named and value else ""
 
 
 def continuation(text: str, value: str) -> str:

@@ -1,4 +1,3 @@
-from .choices import bf16_is_fast
 from .config import TrainConfig
 from .depth import DEPTHS, parse_depth
 from .dry import dry_run
@@ -18,7 +17,6 @@ __all__ = [
     "StepResult",
     "TrainConfig",
     "TrainResult",
-    "bf16_is_fast",
     "dry_run",
     "fit",
     "parse_depth",

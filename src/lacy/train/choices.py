@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lacy.errors import LacyError
-from lacy.model import gate_of
+from lacy.model import bf16_is_fast, gate_of
 from lacy.objective import METHODS
 from lacy.train.config import AUTOMATIC, RatePasses, TrainConfig
 from lacy.train.depth import TOO_HIGH, choose_lr
@@ -111,30 +111,6 @@ def choose_bf16(config: TrainConfig, device: torch.device) -> tuple[bool, str]:
     wanted = config.dtype == "bf16"
     warning = f"; slow here: {why}" if wanted and not fast else ""
     return wanted, f"precision {config.dtype}: as requested{warning}"
-
-
-def bf16_is_fast(device: torch.device) -> tuple[bool, str]:
-    """Return True if the device computes quickly in bfloat16, and the reason."""
-    if device.type == "cuda":
-        good = torch.cuda.is_bf16_supported(including_emulation=False)
-        return good, f"{torch.cuda.get_device_name(device)} {'has' if good else 'lacks'} bfloat16"
-    if device.type != "cpu":
-        return False, f"bfloat16 is not tested on {device.type}"
-    flags = _cpu_flags()
-    good = bool({"avx512_bf16", "amx_bf16"} & flags)
-    if good:
-        return True, "this CPU has AVX512-BF16 or AMX"
-    return False, "this CPU has no AVX512-BF16 or AMX; bfloat16 would be about 20 times slower"
-
-
-def _cpu_flags() -> set[str]:
-    """Return the names of the CPU's features on Linux; empty on other systems."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = [line for line in file if line.startswith(("flags", "Features"))]
-    except OSError:
-        return set()
-    return set(lines[0].split(":", 1)[1].split()) if lines else set()
 
 
 def check_rate(config: TrainConfig, info: DataInfo) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from lacy.model import Loaded, set_gate
+from lacy.model import Loaded, set_call_row, set_gate
 from lacy.tune.gate import fit_row
 from lacy.tune.measure import Measured, measure
 from lacy.tune.shared import Tuning
@@ -34,9 +34,7 @@ def tune_row(tuning: Tuning) -> tuple[Measured, NDArray[Any]]:
     return measured, row_D
 
 
-@torch.no_grad()
 def install_row(loaded: Loaded, row_D: NDArray[Any]) -> None:
     """Write the row into the head; the other rows and the layers stay as they are."""
-    weight_VD: Any = loaded.model.get_output_embeddings().weight  # type: ignore[union-attr]
-    weight_VD[-1] = torch.as_tensor(row_D, dtype=weight_VD.dtype, device=weight_VD.device)
+    set_call_row(loaded.model, torch.as_tensor(row_D))
     set_gate(loaded.model, "sigmoid")

@@ -18,9 +18,16 @@ from lacy.corpus import ReadReport
 from lacy.disk import lock
 from lacy.errors import LacyError
 from lacy.evaluate import as_data
-from lacy.model import FINGERPRINT, Loaded, load_model, model_fingerprint, save_model
+from lacy.model import (
+    FINGERPRINT,
+    Loaded,
+    bf16_is_fast,
+    load_model,
+    model_fingerprint,
+    save_model,
+)
 from lacy.run import environment, write_atomic
-from lacy.train import DEPTHS, bf16_is_fast, parse_depth
+from lacy.train import DEPTHS, parse_depth
 from lacy.tune.articles import read_articles, texts_digest
 from lacy.tune.card import model_card
 from lacy.tune.deeper import train_deeper

@@ -1,0 +1,201 @@
+"""Let the SLM read what a source says before it ranks the source's values.
+
+A pretrained model does not know the fact, but it can find it in a text. So the sentences that state
+the candidates (a passage of a document, or "Marie Curie's place of birth is Warsaw." for a row of a
+database) are put before the text, in a second copy of the sequence that is never shown. There, the
+likelihood of a candidate depends on what the source says about it, and not only on its kind.
+
+Where a source names its relations in words, a second question is asked: how much likelier is the
+relation's name after "The sentence "Marie Curie was born in ..." gives Marie Curie's" than without
+the sentence? This tells apart relations with the same kind of values, such as the places of birth
+and of death.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+from weakref import ref
+
+from lacy.cascade.token_beginnings import tokens_beginning_with
+from lacy.corpus import TokenText
+from lacy.errors import one_line
+from lacy.model import Decoder, context_of
+from lacy.sources import fact_sentence, relation_words
+from lacy.types import Candidate
+
+DEFAULT_READ = 320
+"""Default for the maximum number of tokens of a source's sentences that the SLM reads per call."""
+
+_QUESTION = 'The sentence "{} ..." gives {}'
+_NO_SENTENCE = "The sentence gives the person's"
+_TAIL = 200
+_SENTENCE_END = re.compile(r"(?<=\w\w[.!?])\s+(?=[A-Z])|\n")
+
+BLOCK = 128
+"""The beginning of a long text is left out in steps of so many tokens, so that the rest of it stays
+the same for many calls and need not be read again."""
+
+MOST_KEPT = 8_192
+"""Maximum number of tokens that are kept for later calls, over all texts."""
+
+BLOCKS = 2
+"""Number of whole blocks of the text that are always read."""
+
+
+def can_read(loaded: Any) -> bool:
+    """True if a model may use what it reads: not if lacy trained it from nothing.
+
+    A small model of few texts knows kinds of values, but does not find a fact in a text.
+
+    Args:
+        loaded: the model, as from ``load_model``; ``meta`` has its training, if any.
+    """
+    training = (getattr(loaded, "meta", None) or {}).get("training") or {}
+    settings = training.get("settings") if isinstance(training, Mapping) else None
+    return not isinstance(settings, Mapping) or bool(settings.get("init_from"))
+
+
+def sentences_of(candidates: Sequence[Candidate], token_text: TokenText, most: int) -> str:
+    """Return the sentences that state the candidates, the best ones last (nearest to the text).
+
+    Args:
+        candidates: the candidates of a reply, best first.
+        token_text: counts tokens.
+        most: maximum number of tokens; sentences that do not fit are left out.
+    """
+    kept: list[str] = []
+    facts = {c.evidence or c.text: c for c in reversed(candidates)}
+    stated = (
+        one_line(c.context) or fact_sentence(c.subject, c.kind, c.text) for c in candidates
+        if facts[c.evidence or c.text] is c or c.context
+    )  # fmt: skip
+    for sentence in dict.fromkeys(filter(None, stated)):
+        most -= len(token_text.encode(sentence)) + 1
+        if most < 0 and kept:
+            break
+        kept.append(sentence)
+    return "\n".join(reversed(kept))
+
+
+def _tail(text: str) -> str:
+    """Return the unfinished last sentence of a text, at most ``_TAIL`` characters of it."""
+    sentence = _SENTENCE_END.split(text[-_TAIL:])[-1]
+    return " ".join(sentence.split())
+
+
+class GrowingText(Protocol):
+    """What a reader needs to know of a text (``TextSequence``)."""
+
+    ids: list[int]
+    text: str
+    implied: int
+    ended: bool
+
+
+class Reader:
+    """Computes log-likelihoods of candidates after a source's sentences and a text.
+
+    What has been read is kept for each text, so that the next call reads only what is new.
+
+    Args:
+        model: the SLM, in this process.
+        token_text: the text of its tokens.
+        call_id: the id of ``<CALL>``; None for a model without it.
+        begin_id: the id of the token that begins a text; None if there is none.
+    """
+
+    def __init__(
+        self, model: Any, token_text: TokenText, call_id: int | None, begin_id: int | None
+    ) -> None:
+        self._model, self._call_id = model, call_id
+        self._begin = [] if begin_id is None else [begin_id]
+        self._token_text, self._context = token_text, context_of(model)
+        self._decoders: dict[int, tuple[ref[GrowingText], Decoder]] = {}
+        self._ends: list[int] | None = None
+        self._prior: dict[tuple[str, ...], list[float]] = {}
+
+    def score(
+        self, sequence: GrowingText, sentences: str, candidates: Sequence[tuple[int, ...]]
+    ) -> list[float]:
+        """Return log p(candidate and its end | sentences, text) of each candidate, in nats.
+
+        A value has ended where no letter or digit follows directly.
+
+        Args:
+            sequence: the text so far.
+            sentences: what the source says (``sentences_of``).
+            candidates: the tokens of each.
+        """
+        unique = list(dict.fromkeys(candidates))
+        decoder = self._read(sequence, sentences, max(map(len, unique)))
+        (logps,) = decoder.score([0], [unique], whole=True, ends=self._endings())
+        by_tokens = dict(zip(unique, logps, strict=True))
+        return [by_tokens[tokens] for tokens in candidates]
+
+    def relation_gains(self, sequence: GrowingText, candidates: Sequence[Candidate]) -> list[float]:
+        """Return log p(relation | last sentence) - log p(relation) of each candidate, in nats.
+
+        Candidates whose relations have no name in words have the mean gain of the others; without
+        two named relations, all are 0.
+        """
+        names = ["" if c.kind.isupper() else relation_words(c.kind) for c in candidates]
+        known = list(dict.fromkeys(filter(None, names)))
+        if len(known) < 2:
+            return [0.0] * len(candidates)
+        encode = self._token_text.encode_continuation
+        unique = [tuple(encode(" " + name)) for name in known]
+        subject = next((c.subject for c in candidates if c.subject), "")
+        whose = f"{subject}'s" if subject else "its"
+        after = self._likelihoods(_QUESTION.format(_tail(sequence.text), whose), unique)
+        key = tuple(known)
+        if key not in self._prior:
+            self._prior = {key: self._likelihoods(_NO_SENTENCE, unique)}
+        gains = {n: a - b for n, a, b in zip(known, after, self._prior[key], strict=True)}
+        mean = sum(gains.values()) / len(gains)
+        return [gains.get(name, mean) for name in names]
+
+    def _likelihoods(self, text: str, continuations: Sequence[Sequence[int]]) -> list[float]:
+        """Return log p(continuation and its end | text) of each continuation."""
+        decoder = Decoder(self._model, call_id=self._call_id)
+        decoder.feed([[*self._begin, *self._token_text.encode(text)]])
+        return decoder.score([0], [continuations], whole=True, ends=self._endings())[0]
+
+    def _endings(self) -> list[int]:
+        """Return the tokens that do not continue a word or number."""
+        if self._ends is None:
+            size = int(self._model.config.vocab_size)
+            letters = set(tokens_beginning_with(self._token_text, size, "letters").tolist())
+            self._ends = [token for token in range(size) if token not in letters]
+        return self._ends
+
+    def _read(self, sequence: GrowingText, sentences: str, room: int) -> Decoder:
+        """Return a decoder of one row that has read the sentences and the end of the text."""
+        text_ids = sequence.ids[sequence.implied :]
+        left_out = max(0, len(text_ids) // BLOCK - BLOCKS) * BLOCK
+        before = self._token_text.encode(sentences + "\n\n")
+        free = max(0, self._context - room - 1 - len(text_ids) + left_out)
+        before = before[max(0, len(before) - free) :]
+        ids = [*self._begin, *before, *text_ids[left_out:]]
+        decoder = self._kept(sequence)
+        read = decoder.tokens_BT[0] if decoder is not None else []
+        if decoder is None or len(read) >= len(ids) or ids[: len(read)] != read:
+            decoder, read = Decoder(self._model, call_id=self._call_id), []
+        decoder.feed([ids[len(read) :]])
+        self._keep(sequence, decoder)
+        return decoder
+
+    def _kept(self, sequence: GrowingText) -> Decoder | None:
+        owner, decoder = self._decoders.pop(id(sequence), (None, None))
+        return decoder if owner is not None and owner() is sequence else None
+
+    def _keep(self, sequence: GrowingText, decoder: Decoder) -> None:
+        """Keep a decoder for the next call; forget those of ended texts, and old ones."""
+        self._decoders[id(sequence)] = ref(sequence), decoder
+        total = 0
+        for key, (owner, kept) in reversed(list(self._decoders.items())):
+            total += kept.length
+            text = owner()
+            if text is None or (total > MOST_KEPT and text is not sequence) or text.ended:
+                del self._decoders[key]

@@ -1,0 +1,37 @@
+"""Find the tokens that continue a word, a number or a name, by the characters they begin with."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from lacy.corpus import TokenText
+
+
+@lru_cache(maxsize=8)
+def tokens_beginning_with(token_text: TokenText, size: int, beginning: str) -> Tensor:
+    """Return the tokens below ``size`` with a certain beginning.
+
+    Args:
+        token_text: the tokens' text; the result is kept for a few tokenizers.
+        size: number of tokens with logits.
+        beginning: ``"digits"``, ``"letters"`` (letters and digits) or ``"names"`` (the same, and a
+            space before a capital letter), all but the last without a space.
+    """
+    found = [n for n in range(size) if continues(token_text.bytes_of(n), beginning)]
+    return torch.tensor(found, dtype=torch.long)
+
+
+def continues(token: bytes, beginning: str) -> bool:
+    """True if a token begins as in ``tokens_beginning_with``."""
+    first = token[:1]
+    if beginning == "names" and first == b" ":
+        return b"A" <= token[1:2] <= b"Z"
+    return first.isdigit() or (beginning != "digits" and is_letter(first))
+
+
+def is_letter(first: bytes) -> bool:
+    """True if a token with this first byte begins with a letter of a script with spaces."""
+    return first.isalpha() or b"\xc3" <= first < b"\xe0"  # the latter begin two bytes
