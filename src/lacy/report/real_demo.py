@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 LABELS = {
     "alone": "alone",
     "random": "calls at random words",
-    "entropy": "calls where it is unsure",
-    "gate": "calls where the fitted row says so",
+    "entropy": "calls where unsure",
+    "gate": "calls by the fitted row",
 }
 """Conditions of the demo and their labels."""
 METRICS_SHOWN = ("openings_right", "call_rate", "calls_per_opening")
@@ -146,7 +146,7 @@ def show_real_demo(
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    table.add_column(f"{measured.openings} openings")
+    table.add_column(f"{measured.openings} openings", no_wrap=True)
     for metric in METRICS_SHOWN:
         table.add_column(METRICS[metric].label, justify="right")
     for name, answers in measured.conditions.items():
