@@ -150,18 +150,28 @@ def article_runs(plan: ArticleStudyPlan) -> list[ArticleRun]:
 def _run_key(plan: ArticleStudyPlan, method: ArticleMethod, seed: int) -> str:
     basis: list[Any] = [method.model, method.tune]
     if method.tune is not None:
-        basis += [str(plan.tune_on), plan.only, seed]
+        basis += [_identity(plan.tune_on), plan.only, seed]
     return digest(basis)
+
+
+def _identity(path: Path | None) -> list[Any]:
+    """Return what tells a file from others: its name and size, wherever it is."""
+    size = path.stat().st_size if path is not None and path.is_file() else None
+    return [path and path.name, size]
 
 
 def article_condition_key(plan: ArticleStudyPlan, run: ArticleRun, name: str) -> str:
     """Return a hash of everything that the texts of a run under one condition depend on."""
-    names = ("articles", "only", "people", "calibration", "pipeline")
-    settings = [str(getattr(plan, name)) for name in names]
     condition = asdict(plan.condition(name))
     condition["max_new_tokens"] = condition["max_new_tokens"] or plan.max_new_tokens
     condition["prompt_words"] = plan.words(plan.condition(name))
-    return digest([run.key, settings, condition])
+    return digest([run.key, articles_key(plan), condition])
+
+
+def articles_key(plan: ArticleStudyPlan) -> str:
+    """Return a hash of the articles that are continued, and of those to calibrate on."""
+    settings = [plan.only, plan.people, plan.calibration, plan.pipeline]
+    return digest([_identity(plan.articles), *settings])
 
 
 def given_condition(given: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from lacy.study.article_plan import (
     ArticleStudyPlan,
     article_condition_key,
     article_runs,
+    articles_key,
 )
 from lacy.study.controls import control_of, fit_control
 from lacy.study.plan import digest
@@ -83,7 +84,7 @@ def model_of(plan: ArticleStudyPlan, run: ArticleRun) -> str:
 
 def calibration_file(plan: ArticleStudyPlan, run: ArticleRun) -> Path:
     """Return the file with a model's calibration."""
-    return article_run_folder(plan, run) / f"calibration.{_articles_key(plan)}.json"
+    return article_run_folder(plan, run) / f"calibration.{articles_key(plan)}.json"
 
 
 def answers_file(plan: ArticleStudyPlan, run: ArticleRun, name: str) -> Path:
@@ -94,12 +95,10 @@ def answers_file(plan: ArticleStudyPlan, run: ArticleRun, name: str) -> Path:
 
 def measurements_file(plan: ArticleStudyPlan, run: ArticleRun) -> Path:
     """Return the file with what was measured of a model itself, along the true articles."""
-    return article_run_folder(plan, run) / f"reading.{_articles_key(plan)}.json"
-
-
-def _articles_key(plan: ArticleStudyPlan) -> str:
-    names = ("articles", "only", "people", "calibration", "prompt_words", "pipeline", "call_rate")
-    return digest([str(getattr(plan, name)) for name in names])
+    return (
+        article_run_folder(plan, run)
+        / f"reading.{digest([articles_key(plan), plan.call_rate])}.json"
+    )
 
 
 # -------------------------------------------------------------------------------------- data
