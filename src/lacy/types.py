@@ -44,13 +44,15 @@ Reason = Literal["ENTITY", "DATE", "NUMBER", "KEYWORD", "VALUE", "CONTENT"]
 class Mark:
     """Characters ``[start, end)`` of a text that state a fact (or, with ``CONTENT``, a non-fact).
 
-    ``relation`` is the kind of fact, if the made-up world or a judge provides it.
+    ``relation`` is the kind of fact, if the made-up world or a judge provides it. ``label`` is the
+    entity type (``PERSON``, ``GPE``, ...), if an entity recogniser provides it.
     """
 
     start: int
     end: int
     reason: Reason
     relation: str | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
