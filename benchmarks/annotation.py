@@ -9,7 +9,7 @@
   its parser and recogniser take arbitrary steps, and its marks are meaningless.
 - ``shares``: share of tokens that each switch marks on Wikipedia, for an 8k and a 32k tokenizer.
 - ``judge``: marked words against those labels of a judge that the pipeline was not trained on.
-- ``compare``: marked words against those of an installed pipeline.
+- ``compare``: marked words and speed against those of an installed pipeline, in one run.
 
 Rows go to ``results/annotation_<part>.csv`` with their conditions.
 """
@@ -20,12 +20,14 @@ import argparse
 import csv
 import platform
 import random
+import re
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -42,11 +44,14 @@ from lacy.annotate import (
 )
 from lacy.annotate.config import ONTONOTES
 from lacy.corpus import read, train_tokenizer
-from lacy.types import Document
+from lacy.evaluate.statistics import score_sums
+from lacy.types import Mark
 
 RESULTS = Path(__file__).parent / "results"
 JUDGES = ("lmlm_dwiki_830.json", "lmlm_squad_gpt4o_1k.json")
 STANDARD = "en_core_web_sm"
+TEST_ARTICLES, TIMED_ARTICLES = 200, 50
+WORD = re.compile(r"\w+")
 
 
 def conditions(n: int) -> dict[str, object]:
@@ -108,29 +113,35 @@ def _example(nlp: Language) -> Example:
     return Example(nlp.make_doc(doc.text), doc)
 
 
-def speed(texts: list[str], stock: str, repeats: int) -> Iterator[dict[str, object]]:
-    """Time every side once per round, in random order, so that other load affects all alike."""
+def speed(
+    texts: list[str], stock: str, repeats: int, skip: Sequence[str] = ()
+) -> Iterator[dict[str, object]]:
+    """Time every side once per round, in random order, so that other load affects all alike.
+
+    Sides whose name contains a word of ``skip`` are left out.
+    """
     installed = spacy.util.is_package(stock)
     other = spacy.load(stock) if installed else stock_shaped()
     label = stock if installed else f"{STANDARD} shape, random weights"
     ours = SpacyAnnotator("bundled")
-    full = SpacyAnnotator("bundled", Rules(entities=True))
-    tags = SpacyAnnotator("bundled", Rules(entities=False, learned=False))
+    tags = SpacyAnnotator("bundled", Rules(entities=False))
+    bare_rules = SpacyAnnotator("bundled", Rules(learned=False))
     small, large = (SpacyAnnotator("bundled", batch_size=size) for size in (8, 256))
     bare = spacy.blank("en")
     sides: dict[str, Callable[[], object]] = {
         f"{label}: nlp.pipe, all components": lambda: list(other.pipe(texts)),
-        "bundled: nlp.pipe, all components": lambda: list(full.nlp.pipe(texts)),
+        "bundled: nlp.pipe, all components": lambda: list(ours.nlp.pipe(texts)),
         "bundled: marks, default": lambda: ours.annotate(texts),
         "bundled: marks, default, batch 8": lambda: small.annotate(texts),
         "bundled: marks, default, batch 256": lambda: large.annotate(texts),
-        "bundled: marks, with entities": lambda: full.annotate(texts),
-        "bundled: marks, without learned": lambda: tags.annotate(texts),
+        "bundled: marks, without entities": lambda: tags.annotate(texts),
+        "bundled: marks, without learned": lambda: bare_rules.annotate(texts),
         "spaCy's tokenizer alone": lambda: list(bare.pipe(texts)),
     }
     if installed:
         theirs = SpacyAnnotator(stock)
         sides[f"{stock}: marks, default"] = lambda: theirs.annotate(texts)
+    sides = {name: side for name, side in sides.items() if not any(w in name for w in skip)}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     tokens = sum(len(doc) for doc in bare.pipe(texts))
     order = list(sides)
@@ -182,7 +193,7 @@ def judge(data: Path, pipeline: str) -> Iterator[dict[str, object]]:
     sets = {
         "default": rules,
         "default, without learned": bare,
-        "default, with entities": replace(rules, entities=True),
+        "default, without entities": replace(rules, entities=False),
         "proper nouns, numbers, dates": rules.only(
             "proper_nouns", "numbers", "dates"
         ),
@@ -211,24 +222,85 @@ def judge(data: Path, pipeline: str) -> Iterator[dict[str, object]]:
                        "documents": len(documents), **conditions(words)}  # fmt: skip
 
 
-def compare(data: Path, stock: str) -> Iterator[dict[str, object]]:
-    """Compare the bundled pipeline's marks with those of an installed one, on Wikipedia."""
-    texts = [d.text for d in read(data / "wiki/valid.jsonl.gz")]
+def compare(data: Path, stock: str, repeats: int) -> Iterator[dict[str, object]]:
+    """Compare marks and speed of the bundled pipeline with those of an installed one, in one run.
+
+    Words are counted, as in ``agreement``. Precision by kind is the share of our words of that kind
+    which the other pipeline marks at all; recall the share of its words of that kind which we mark.
+    Intervals resample articles.
+    """
+    texts = [d.text for d in read(data / "wiki/valid.jsonl.gz", limit=TEST_ARTICLES)]
+    skip = ("bundled: nlp", "batch", "without entities", f"{stock}: marks")
+    times = list(speed(texts[:TIMED_ARTICLES], stock, repeats, skip))
+    timed = times[0]["n"]
+    words = sum(len(WORD.findall(text)) for text in texts)
     rules = Rules(content=False)
-    theirs = SpacyAnnotator(stock, rules).annotate(texts)
-    reference = [Document(str(i), t, marks=tuple(m))
-                 for i, (t, m) in enumerate(zip(texts, theirs, strict=True))]  # fmt: skip
-    for label, chosen in {
+    theirs = SpacyAnnotator(stock, rules)
+    reference = [_word_kinds(text, marks)
+                 for text, marks in zip(texts, theirs.annotate(texts), strict=True)]  # fmt: skip
+    sets = {
         "default": rules,
         "without learned": replace(rules, learned=False),
-    }.items():
+        "without entities": replace(rules, entities=False),
+    }
+    for label, chosen in sets.items():
+        side = f"bundled: marks, {label}"
+        fast = next((row for row in times if row["side"] == side), {})
         marks = SpacyAnnotator("bundled", chosen).annotate(texts)
-        for reason, found in agreement(reference, marks).items():
-            print(f"{label:16} {reason:8} precision {found.precision:.3f} "
-                  f"recall {found.recall:.3f} F1 {found.f1:.3f}")  # fmt: skip
-            yield {"reference": stock, "rules": label, "reason": reason,
-                   "precision": round(found.precision, 4), "recall": round(found.recall, 4),
-                   "f1": round(found.f1, 4), **conditions(len(texts))}  # fmt: skip
+        ours = [_word_kinds(text, found) for text, found in zip(texts, marks, strict=True)]
+        for kind, scores in _agreement_by_kind(reference, ours).items():
+            if kind != "all" and label != "default":
+                continue
+            print(f"{label:18} {kind:20}", *(f"{k} {v}" for k, v in scores.items()))
+            whole = kind == "all"
+            yield {"reference": theirs.name, "rules": label, "kind": kind, **scores,
+                   "tokens_per_cpu_second": fast.get("tokens_per_cpu_second") if whole else None,
+                   "times_stock": fast.get("times_stock") if whole else None,
+                   "timed_tokens": timed, "rounds": repeats,
+                   "articles": len(texts), **conditions(words)}  # fmt: skip
+
+
+def _word_kinds(text: str, marks: Sequence[Mark]) -> dict[int, Mark]:
+    """Map the start of each marked word to its mark."""
+    found = {}
+    for mark in marks:
+        for word in WORD.finditer(text, mark.start, mark.end):
+            start = word.start()
+            while start and WORD.match(text, start - 1):  # marks may begin inside a word
+                start -= 1
+            found[start] = mark
+    return found
+
+
+def _agreement_by_kind(
+    theirs: Sequence[dict[int, Mark]], ours: Sequence[dict[int, Mark]]
+) -> dict[str, dict[str, object]]:
+    """Return precision, recall and F1 of all words, and by reason and entity type."""
+    counts = np.array([[len(a.keys() & b.keys()), len(b), len(a)]
+                       for a, b in zip(theirs, ours, strict=True)])  # fmt: skip
+    f1 = score_sums(counts, lambda sums: 2 * sums[:, 0] / (sums[:, 1] + sums[:, 2]))
+    both, marked, judged = counts.sum(axis=0).tolist()
+    rows: dict[str, dict[str, object]] = {
+        "all": {"precision": round(both / marked, 4), "recall": round(both / judged, 4),
+                "f1": round(f1.value, 4), "f1_low": round(f1.low, 4),
+                "f1_high": round(f1.high, 4), "words": judged, "same_kind": None},
+    }  # fmt: skip
+    pairs = [(a, b, start) for a, b in zip(theirs, ours, strict=True) for start in a.keys() | b]
+    for field in ("reason", "label"):
+        kinds = {getattr(mark, field) for words in theirs for mark in words.values()} - {None}
+        for kind in sorted(kinds):
+            hers = [(b.get(s)) for a, b, s in pairs if s in a and getattr(a[s], field) == kind]
+            mine = [s in a for a, b, s in pairs if s in b and getattr(b[s], field) == kind]
+            hit = [mark for mark in hers if mark is not None]
+            same = sum(getattr(mark, field) == kind for mark in hit)
+            precision, recall = sum(mine) / max(1, len(mine)), len(hit) / max(1, len(hers))
+            rows[f"{field} {kind}"] = {
+                "precision": round(precision, 4), "recall": round(recall, 4),
+                "f1": round(2 * precision * recall / max(1e-9, precision + recall), 4),
+                "f1_low": None, "f1_high": None, "words": len(hers),
+                "same_kind": round(same / max(1, len(hit)), 4),
+            }  # fmt: skip
+    return rows
 
 
 def main() -> None:
@@ -241,14 +313,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     if args.what in ("all", "speed"):
-        texts = [d.text for d in read(args.data / "wiki/valid.jsonl.gz", limit=200)]
+        texts = [d.text for d in read(args.data / "wiki/valid.jsonl.gz", limit=TEST_ARTICLES)]
         save("speed", list(speed(texts, args.stock, args.repeats)))
     if args.what in ("all", "shares"):
         save("shares", list(shares(args.data, args.pipeline)))
     if args.what in ("all", "judge"):
         save("judge", list(judge(args.data, args.pipeline)))
     if args.what == "compare" or (args.what == "all" and spacy.util.is_package(args.stock)):
-        save("compare", list(compare(args.data, args.stock)))
+        save("compare", list(compare(args.data, args.stock, args.repeats)))
 
 
 if __name__ == "__main__":

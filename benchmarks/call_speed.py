@@ -77,6 +77,8 @@ def measure(engine: Engine, texts: list[Document], count: int, seed: int = 0) ->
     kinds = Counter(c.kind for document in texts for c in values(document))
     pool = [c for document in texts for c in values(document)]
     found = []
+    # In bf16, a score depends on what else is in its pass, by rounding.
+    slack = 1e-3 if engine.model.dtype == torch.float32 else 0.5
     for number, document in enumerate(texts):
         rng = random.Random(f"{seed}/{number}")
         for before, chosen in places(document, pool, count, rng):
@@ -127,8 +129,8 @@ def measure(engine: Engine, texts: list[Document], count: int, seed: int = 0) ->
             row["taken"] = int(fits)
             row["scored"] = sum(s is not None for s in ranked["pruned"])
             if fits:
-                assert abs(scores[mine] - scores[best]) < 1e-3, "another winner"
-                assert abs(ranked["pruned"][mine] - scores[best]) < 1e-3, "another score"
+                assert abs(scores[mine] - scores[best]) < slack, "another winner"
+                assert abs(ranked["pruned"][mine] - scores[best]) < slack, "another score"
             else:
                 pruned = ranked["pruned"][mine]
                 assert pruned is None or pruned < limits[0][mine], "a value was taken"

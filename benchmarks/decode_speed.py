@@ -1,11 +1,12 @@
 """Speed of plain decoding (no calls): lacy against ``transformers``, in this process and served.
 
-    python benchmarks/decode_speed.py MODEL [--part process served] [--bf16]
+    python benchmarks/decode_speed.py MODEL [--part process served calls] [--bf16]
 
 Greedy decoding of the same prompts of equal length, batches of 1 and 16, one thread. In each round,
 both sides run in random order after a warm-up. ``process``: ``Engine.generate`` with the policy
 ``never`` against ``model.generate``; ``served``: ``lacy serve`` against ``transformers serve`` over
-loopback, streamed completions. Figures are generated tokens per second (wall, and CPU of the
+loopback, streamed completions; ``calls``: 22% of the tokens from an instant source (one value, or
+24 that are ranked) against no calls. Figures are generated tokens per second (wall, and CPU of the
 process that generates): medians over rounds, and the median of the ratios within a round with a 95%
 bootstrap interval.
 """
@@ -34,6 +35,8 @@ from streams import interval
 from lacy.cascade import Engine
 from lacy.model import load_model
 from lacy.run import environment
+from lacy.sources import ScriptedSource
+from lacy.types import Candidate, Reply
 
 RESULTS = Path(__file__).parent / "results" / "decode_speed.json"
 TEXT = (
@@ -43,6 +46,14 @@ TEXT = (
     "Many of the people who lived there worked in the mills, and their children went to a school "
     "that had been founded by the owners. "
 )
+POLICY = "random=0.09"
+"""Calls at 9% of the tokens; with values of several tokens, 22% of the tokens come from them."""
+VALUES = (
+    "Warsaw", "7 November 1867", "Marie Curie", "the University of Paris", "1903", "Pierre Curie",
+    "chemistry", "Nobel Prize in Physics", "4 July 1934", "Passy, France", "Russian Empire", "1911",
+    "Sorbonne", "Irene Joliot-Curie", "radium", "Gabriel Lippmann", "1895", "Polish", "physicist",
+    "World War I", "Radium Institute", "Henri Becquerel", "aplastic anemia", "Davy Medal",
+)  # fmt: skip
 Side = Callable[[], tuple[int, float, float]]
 """Runs once; returns generated tokens, wall seconds and CPU seconds."""
 
@@ -76,6 +87,33 @@ def process_sides(loaded, batch: int, new: int, length: int = 24) -> dict[str, S
         return sum(answer.tokens for answer in engine.generate(texts))
 
     return {"transformers": lambda: timed(generate), "lacy": lambda: timed(lacy)}
+
+
+def calling_sides(
+    loaded, batch: int, new: int, values: int
+) -> tuple[dict[str, Side], dict[str, float]]:
+    """Return decoding without and with calls, and the share of borrowed tokens (filled later)."""
+    candidates = tuple(Candidate(f" {value}", alternatives=24) for value in VALUES[:values])
+    reply = Reply(candidates, ranked=values > 1)
+    shares: dict[str, float] = {}
+
+    def side(policy: str) -> Side:
+        engine = Engine(
+            loaded, ScriptedSource(lambda request: reply), policy, at="word", batch_size=batch,
+            abstain=None,
+        )  # fmt: skip
+
+        def run() -> tuple[int, float, float]:
+            wall, cpu = time.perf_counter(), time.process_time()
+            answers = engine.generate(prompts(batch), max_new_tokens=new)
+            tokens, cpu = sum(a.tokens for a in answers), time.process_time() - cpu
+            borrowed = sum(s.tokens for a in answers for s in a.spans if s.speaker == "script")
+            shares[policy] = borrowed / tokens
+            return tokens, time.perf_counter() - wall, cpu
+
+        return run
+
+    return {"no calls": side("never"), "calls": side(POLICY)}, shares
 
 
 @contextmanager
@@ -139,7 +177,8 @@ def served_side(url: str, pid: int, model: str, batch: int, new: int) -> Side:
 
 
 def compare(sides: dict[str, Side], rounds: int, rng: random.Random) -> dict:
-    """Run both sides in turn and return their figures."""
+    """Run both sides in turn and return their figures; ratios are second to first."""
+    first, second = sides
     for side in sides.values():
         side()
     speeds: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
@@ -154,8 +193,8 @@ def compare(sides: dict[str, Side], rounds: int, rng: random.Random) -> dict:
         each = {name: [pair[place] for pair in pairs] for name, pairs in speeds.items()}
         for name, values in each.items():
             found[f"{name}, tokens {what}"] = interval(values)
-        ratios = [a / b for a, b in zip(each["lacy"], each["transformers"], strict=True)]
-        found[f"lacy / transformers, {what}"] = interval(ratios)
+        ratios = [b / a for a, b in zip(each[first], each[second], strict=True)]
+        found[f"{second} / {first}, {what}"] = interval(ratios)
     return found
 
 
@@ -188,6 +227,16 @@ def main() -> None:
                 "process", batch, compare(process_sides(loaded, batch, args.new), args.rounds, rng)
             )
         del loaded
+    if "calls" in args.part:
+        loaded = load_model(args.model)
+        if args.bf16:
+            loaded.model.to(torch.bfloat16)
+        for batch in args.batch:
+            for values in (1, 24):
+                sides, shares = calling_sides(loaded, batch, args.new, values)
+                figures = compare(sides, args.rounds, rng)
+                figures["borrowed"] = shares[POLICY]
+                note(f"calls with {values} values", batch, figures)
     if "served" in args.part:
         scripts, model = Path(sys.executable).parent, str(Path(args.model).resolve())
         theirs = [str(scripts / "transformers"), "serve", "--host", "127.0.0.1", "--device", "cpu"]

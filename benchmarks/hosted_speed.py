@@ -3,7 +3,7 @@
     python benchmarks/hosted_speed.py MODEL TEXTS.jsonl
 
 MODEL is a folder with a separate gate. Conditions: calls off, and calls by the gate with an instant
-source, with a threshold at which about 22% of the tokens are borrowed. Engines take turns within
+source and a budget of 22% of the tokens. Engines take turns within
 each round, with one thread each, and continue the first 16 words of articles. Speeds are tokens of
 the answers (borrowed ones included) per second and per CPU second of all processes together; on a
 busy machine, only the latter are comparable. Also the share of texts whose spans equal those in
@@ -35,20 +35,6 @@ def cpu_seconds():
     return sum(sum(p.cpu_times()[:2]) for p in [own, *own.children(recursive=True)])
 
 
-def choose_limit(loaded, prompts, new, rate):
-    """Return a threshold with which about ``rate`` of the tokens come from the source."""
-    from lacy.cascade import Engine, Threshold
-    from lacy.types import call_rate
-
-    low, high = -6.0, 4.0
-    for _ in range(5):
-        limit = (low + high) / 2
-        engine = Engine(loaded, source(), Threshold(limit), max_new_tokens=new, at="word")
-        answers = engine.generate(prompts)
-        low, high = (limit, high) if call_rate(answers) > rate else (low, limit)
-    return (low + high) / 2
-
-
 def source():
     """Return a source that answers at once, with values that differ from call to call."""
     from lacy.sources import ScriptedSource
@@ -59,7 +45,7 @@ def source():
 def main():
     import torch
 
-    from lacy.cascade import Engine, Threshold, connect
+    from lacy.cascade import Engine, connect
     from lacy.corpus import read
     from lacy.model import load_model, write_gguf
     from lacy.types import call_rate
@@ -70,8 +56,7 @@ def main():
     parser.add_argument("--prompts", type=int, default=4)
     parser.add_argument("--new", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rate", type=float, default=0.22)
-    parser.add_argument("--limit", type=float, help="threshold (default: found by bisection)")
+    parser.add_argument("--policies", nargs="+", default=["never", "budget=0.22"])
     parser.add_argument("--precisions", nargs="+", default=["f16", "q8_0", "q4_1"])
     parser.add_argument("--out", type=Path, default=RESULTS / "hosted_speed.json")
     args = parser.parse_args()
@@ -79,9 +64,6 @@ def main():
     begin = time.perf_counter()
     loaded = load_model(args.model)
     prompts = [" ".join(d.text.split()[:16]) for d in read(args.texts, limit=args.prompts)]
-    limit = args.limit
-    if limit is None:
-        limit = choose_limit(loaded, prompts, args.new, args.rate)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         models = {"in process, fp32": loaded}
         for precision in args.precisions:
@@ -89,7 +71,7 @@ def main():
             url = stack.enter_context(llama_server(path, 256))
             models[f"llama.cpp, {precision}"] = connect(f"{url}/v1", "", args.model)
         found = {}
-        for policy in ("never", Threshold(limit)):
+        for policy in args.policies:
             engines = {
                 name: Engine(model, source(), policy, max_new_tokens=args.new, at="word")
                 for name, model in models.items()
@@ -114,8 +96,8 @@ def main():
                     np.mean([a == b for a, b in zip(mine, spans, strict=True)])
                 )
                 row["call_rate"] = call_rate(told[name])
-            found[str(policy)] = rows
-            print(json.dumps({str(policy): rows}, indent=1), flush=True)
+            found[policy] = rows
+            print(json.dumps({policy: rows}, indent=1), flush=True)
     found["setup"] = {
         "machine": platform.platform(), "cores": os.cpu_count(), "threads": 1,
         "torch": torch.__version__, "xllamacpp": version("xllamacpp"), "model": args.model.name,

@@ -44,13 +44,15 @@ Reason = Literal["ENTITY", "DATE", "NUMBER", "KEYWORD", "VALUE", "CONTENT"]
 class Mark:
     """Characters ``[start, end)`` of a text that state a fact (or, with ``CONTENT``, a non-fact).
 
-    ``relation`` is the kind of fact, if the made-up world or a judge provides it.
+    ``relation`` is the kind of fact, if the made-up world or a judge provides it. ``label`` is the
+    entity type (``PERSON``, ``GPE``, ...), if an entity recogniser provides it.
     """
 
     start: int
     end: int
     reason: Reason
     relation: str | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,9 @@ class Reply:
     """True if the source failed (down, too late, invalid answer), not if it only knew nothing."""
     speaker: str = ""
     """Name of the wrapped source that answered, if the source that was asked is a wrapper."""
+    relations: tuple[str, ...] = ()
+    """All relations of a database, also those that it does not have for this subject; a question
+    that asks for one of these gets no answer instead of a similar fact."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,3 +81,9 @@ class Loud:
 def test_any_object_with_name_and_annotate_is_an_annotator():
     assert isinstance(Loud(), Annotator)
     assert annotator_settings(Loud()) == {"name": "loud"}
+
+
+def test_a_merged_mark_keeps_a_label():
+    marks = [Mark(0, 9, "ENTITY"), Mark(0, 4, "ENTITY", label="GPE"), Mark(5, 6, "NUMBER")]
+    assert merge_marks(marks) == [Mark(0, 9, "ENTITY", label="GPE")]
+    assert merge_marks([Mark(0, 4, "DATE", label="DATE")]) == [Mark(0, 4, "DATE", label="DATE")]

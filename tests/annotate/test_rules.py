@@ -201,3 +201,20 @@ def test_any_text_gives_valid_marks(tokens, state, subject):
     assert validated_marks([parsed.text], [marks], "rules") == [marks]
     if not state["content"]:
         assert all(found.reason != "CONTENT" for found in marks)
+
+
+def test_an_entity_is_cut_down_to_its_value():
+    """Entity recognisers include qualifiers, which the grammar of values leaves out."""
+    text = "At least 183 portraits and nearly 40% of the rest were made in about 1450."
+    doc = spacy.blank("en")(text)
+    doc.ents = [
+        doc.char_span(*place, label=label)
+        for place, label in (((0, 12), "CARDINAL"), ((27, 37), "PERCENT"), ((63, 73), "DATE"))
+    ]
+    found = {text[m.start : m.end]: m.label for m in mark(doc, Rules(content=False))}
+    assert found == {"183": "CARDINAL", "40%": "PERCENT", "1450": "DATE"}
+
+
+def test_an_ampersand_between_capitals_is_part_of_a_name():
+    [found] = mark(spacy.blank("en")("they use AT&T lines"), Rules(content=False))
+    assert (found.start, found.end, found.reason) == (9, 13, "ENTITY")

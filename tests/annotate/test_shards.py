@@ -32,7 +32,10 @@ class Digits:
             raise KeyboardInterrupt
         self.asked += texts
         return [
-            [Mark(m.start(), m.end(), "NUMBER", "n\u2028é") for m in re.finditer(r"\d+", text)]
+            [
+                Mark(m.start(), m.end(), "NUMBER", "n\u2028é", "CARDINAL")
+                for m in re.finditer(r"\d+", text)
+            ]
             for text in texts
         ]
 
@@ -62,6 +65,7 @@ def test_marks_come_back_with_their_documents(tmp_path):
     assert [replace(d, marks=()) for d in joined] == documents()
     assert [d.text[m.start : m.end] for d in joined for m in d.marks][:4] == ["0", "0", "1", "1"]
     assert joined[3].marks[0].relation == "n\u2028é"
+    assert joined[3].marks[0].label == "CARDINAL"
     saved = json.loads((tmp_path / "marks.json").read_text())
     assert saved["fingerprint"] == manifest.fingerprint == load_manifest(tmp_path).fingerprint
 

@@ -47,8 +47,8 @@ def test_the_bundled_pipeline_is_small_and_names_its_data():
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     assert max(sizes) < 4 * 2**20 and sum(sizes) < 5 * 10**6
     meta = json.loads((folder / "meta.json").read_text())
-    assert {"CC BY-SA 4.0", "CC BY 4.0", "MIT"} == {s["license"] for s in meta["sources"]}
-    assert meta["performance"]["pos_acc_ewt_test"] > 0.92
+    assert {"CC BY-SA 3.0", "MIT"} == {s["license"] for s in meta["sources"]}
+    assert meta["performance"]["teacher_marks"]["f1"] > 0.95
     assert not any(
         "/tmp" in path.read_text() for path in (folder / "config.cfg", folder / "meta.json")
     )
@@ -93,21 +93,25 @@ def test_the_paper_s_pipeline_where_installed_else_ours(monkeypatch, capsys):
     assert name.endswith("en_lacy_tiny") and "not installed" in reason
     said = []
     SpacyAnnotator("auto", notify=said.append)
-    assert said == [f"annotating with {reason}", spacy_rules.NO_ENTITIES]
+    assert said == [f"annotating with {reason}"]
     SpacyAnnotator("auto")
     assert reason in capsys.readouterr().err
 
 
-def test_entities_are_off_only_with_learned_spans(capsys):
-    assert SpacyAnnotator("bundled").rules.entities is False
-    assert spacy_rules.NO_ENTITIES in capsys.readouterr().err
-    assert SpacyAnnotator("bundled", Rules(learned=False)).rules.entities is True
-    asked = SpacyAnnotator("bundled", Rules(entities=True))
-    assert asked.rules.entities is True and "ner" in asked.nlp.pipe_names
-    tags = SpacyAnnotator("bundled", Rules(entities=False, learned=False))
-    assert tags.nlp.pipe_names == ["tok2vec", "morphologizer"]
-    assert SpacyAnnotator(spacy.blank("en")).rules.entities is True
-    assert capsys.readouterr().err == ""
+def test_entities_and_learned_spans_can_be_switched_off(bundled):
+    [(doc, scores_TL)] = list(bundled.parse([TEXT]))
+    assert "Massachusetts" in [entity.text for entity in doc.ents] and len(scores_TL) == len(doc)
+    without = SpacyAnnotator("bundled", Rules(entities=False, learned=False))
+    assert without.inactive == {}
+    [(doc, scores_TL)] = list(without.parse([TEXT]))
+    assert doc.ents == () and scores_TL is None
+
+
+def test_marks_have_the_entity_s_type(bundled):
+    labels = {TEXT[m.start : m.end]: m.label for m in bundled.annotate([TEXT])[0]}
+    assert labels["May 11, 1751"] == "DATE" and labels["183"] == "CARDINAL"
+    assert labels["American"] == "NORP" and labels["Massachusetts"] == "GPE"
+    assert labels["portraits"] is None
 
 
 def test_a_missing_pipeline_says_what_to_type():
@@ -151,6 +155,6 @@ def test_components_that_no_rule_uses_are_disabled(tmp_path):
 
 def test_settings_name_pipeline_version_and_rules(bundled):
     settings = bundled.settings()
-    assert settings["pipeline"] == "spacy:en_lacy_tiny-0.1.0"
+    assert settings["pipeline"] == "spacy:en_lacy_tiny-0.2.0"
     assert settings["rules"]["keywords"] is True
     assert settings != SpacyAnnotator("bundled", Rules(keywords=False)).settings()

@@ -14,7 +14,7 @@ from lacy.cascade.hosted_model import connect
 from lacy.cli import main
 from lacy.corpus import TokenText, train_tokenizer
 from lacy.errors import LacyError
-from lacy.model import build_model, load_model, save_model
+from lacy.model import build_model, gate_of, load_model, save_model
 from lacy.model.gguf_gate import gate_rows
 from lacy.sources import ScriptedSource
 from lacy.world import make_world
@@ -134,3 +134,19 @@ def test_a_server_without_the_reference_cannot_host_a_gate(folder):
         with pytest.raises(LacyError, match=r"(?s)E92.*lacy export --to gguf"):
             Engine(hosted, None, "threshold=0")
         Engine(hosted, None, "never").generate(PROMPTS[:1], max_new_tokens=2)
+
+
+@needs_llama
+@pytest.mark.slow
+def test_the_file_opens_in_lacy_with_its_gate(url, folder, tmp_path, monkeypatch):
+    """The row is the gate's again, and the text logits are those of the model."""
+    monkeypatch.setenv("LACY_CACHE", str(tmp_path))  # for the converted folder
+    back, loaded = load_model(folder.with_name("slm.gguf")), load_model(folder)
+    assert (len(back.tokenizer), back.call_id) == (len(loaded.tokenizer), loaded.call_id)
+    assert gate_of(back.model) == "sigmoid"
+    ids = torch.tensor([[0, *TokenText(loaded.tokenizer).encode(PROMPTS[2])]])
+    with torch.inference_mode():
+        difference = back.model(ids).logits - loaded.model(ids).logits
+    assert difference.abs().max() < 1e-3
+    for text in PROMPTS:
+        assert TokenText(back.tokenizer).encode(text) == TokenText(loaded.tokenizer).encode(text)

@@ -123,17 +123,17 @@ def test_the_slm_chooses_what_it_has_read():
     loaded = scripted(reads, lambda text: text.endswith(" in"))
     answer = Engine(loaded, source, "threshold=0", max_new_tokens=6).generate(["Ada lived in"])[0]
     assert answer.text.startswith("Ada lived in Rome")
-    assert "of 2 values this one fits best (score -0.1)" in answer.spans[1].reason
+    assert "of 2 values this one fits best (score -0.0)" in answer.spans[1].reason
     alone = Engine(loaded, source, "threshold=0", max_new_tokens=6, read=0)
     assert "none of 2 values fits" in alone.generate(["Ada lived in"])[0].spans[1].reason
 
 
 def test_probabilities_of_a_choice_leave_room_for_none_of_them():
-    choice = ValueChoice((1.0, 0.5, 0.0), none=-2.0)
-    logps = choice.log_probabilities([(-1.0, 2.0, 3.0), (-4.0, 0.0, 1.0)])
+    choice = ValueChoice((1.0, 0.5), none=-2.0)
+    logps = choice.log_probabilities([(-1.0, 2.0), (-4.0, 0.0)])
     total = 1 + math.exp(-4) + math.exp(-2)
     assert logps == pytest.approx([-math.log(total), -4 - math.log(total)])
-    assert ValueChoice().log_probabilities([(-math.inf, 0.0, 1.0)]) == [-math.inf]
+    assert ValueChoice().log_probabilities([(-math.inf, 0.0)]) == [-math.inf]
 
 
 def test_gains_of_relations_cancel_what_is_likely_anyway():

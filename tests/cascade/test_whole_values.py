@@ -3,9 +3,13 @@
 import sqlite3
 
 import pytest
+import torch
 
+from helpers import models
 from lacy.cascade import Engine
+from lacy.cascade.token_beginnings import tokens_beginning_with
 from lacy.cascade.whole_values import fitting_candidates, new_candidates
+from lacy.corpus import TokenText
 from lacy.sources import Database, ScriptedSource
 from lacy.testing import scripted
 from lacy.types import Candidate
@@ -110,3 +114,19 @@ def test_a_whole_word_is_not_the_beginning_of_a_value():
     assert texts(fitting_candidates("Ada is a", b" very", values)) == [" actor", ", actor"]
     assert texts(fitting_candidates("Ada is a", b"c", values)) == ["ctor", " actor", ", actor"]
     assert texts(fitting_candidates("東", b"\xe4", candidates("京"))) == ["京"]
+
+
+@torch.no_grad()
+def test_a_borrowed_name_is_not_continued_by_a_capital():
+    loaded = models.llama(models.ALL["byte_level"])
+    text = TokenText(loaded.tokenizer)
+    names = tokens_beginning_with(text, len(loaded.tokenizer), "names").tolist()
+    words = {text.bytes_of(n).decode(errors="ignore") for n in names}
+    assert {"a", "Z", "7"} <= words and not words & {" ", " a", ".", ","}
+    loaded.model.lm_head.weight[text.encode_continuation(" A")[0]] = 9.0
+    source = ScriptedSource([" Oslo"])
+    for seed in range(4):
+        engine = Engine(loaded, source, "always", calls_in_row=1, temperature=3.0, seed=seed)
+        (answer,) = engine.generate(["Ada saw"], max_new_tokens=24)
+        for _, after in zip(range(9), answer.text.split(" Oslo")[1:], strict=False):
+            assert not after[:1].isalnum() and not after[:2].strip()[:1].isupper()

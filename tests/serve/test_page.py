@@ -104,7 +104,13 @@ def test_the_server_has_what_the_page_requests(engine, tmp_path):
         assert httpx.get(running.url + "/v1/lacy").status_code == 401
         headers = {"Authorization": f"Bearer {key}"}
         got = httpx.get(running.url + "/v1/lacy", headers=headers).json()
-    want = {"model": "slm", "policy": "entropy=1.5", "unit": "value", "prompts": ["Mara"]}
+    want = {
+        "model": "slm",
+        "policy": "entropy=1.5",
+        "unit": "value",
+        "chat": False,
+        "prompts": ["Mara"],
+    }
     assert [source["name"] for source in got.pop("sources")] == ["book"]
     assert got == want
 
@@ -269,11 +275,11 @@ def test_it_fits_every_width_in_both_schemes(seen, server):
 @needs_browser
 def test_right_to_left_text_does_not_affect_other_speakers(seen):
     source = ScriptedSource([" \u202eUlm"], name="book")  # written backwards from here on
-    loaded = scripted(lambda text: "x", lambda text: text == "Ada")
+    loaded = scripted(lambda text: ".", lambda text: text == "Ada")
     with serving(Engine(loaded, source, "threshold=0", max_new_tokens=9)) as running:
         page = seen.open(running.url + "/")
         write(page, "Ada")
-        assert texts(page)[0].startswith("Ada \u202eUlmx")
+        assert texts(page)[0].startswith("Ada \u202eUlm.")
         lefts = [word.bounding_box()["x"] for word in page.locator(".text span").all()]
         assert len(lefts) == 3 and lefts == sorted(lefts)
         seen.clean(running.url)

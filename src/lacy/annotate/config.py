@@ -15,11 +15,11 @@ ONTONOTES = (
 """The 18 entity types of OntoNotes 5, as used by spaCy's English pipelines."""
 
 CONLL = ("PER", "LOC", "ORG", "MISC")
-"""The four entity types of CoNLL 2003 and wikigold, as used by the bundled pipeline."""
+"""The four entity types of CoNLL 2003 and wikigold, as used by many other pipelines."""
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Version of the rules; stored marks and indexes of other versions are rebuilt.
-2: whole values and names by the grammar."""
+2: whole values and names by the grammar. 3: numbers and dates without qualifiers."""
 
 PAPER_SHARE = 0.25
 """Share of sub-word tokens that the paper's rules mark on Wikipedia (§4)."""
@@ -38,13 +38,12 @@ UNMARKING = ("unmark_seen", "unmark_subject", "unmark_edges", "unmark_inside")
 class Rules:
     """Rules for which tokens count as facts (paper §3, §4; its own word lists are not public).
 
-    The defaults mark about 25% of sub-word tokens on Wikipedia, the paper's share;
+    The defaults mark about 27% of sub-word tokens on Wikipedia (the paper: 25%);
     ``docs/annotation.md`` lists the share of each switch.
     """
 
-    entities: bool | None = None
-    """Mark named entities, if the pipeline finds any. Default: on, unless the pipeline has
-    learned fact spans (the bundled one), which include them."""
+    entities: bool = True
+    """Mark named entities, if the pipeline finds any."""
     entity_types: tuple[str, ...] = ONTONOTES + CONLL
     """The entity types that count as facts."""
     numbers: bool = True
@@ -57,7 +56,7 @@ class Rules:
     """Mark professions, nationalities and titles from short lists."""
     learned: bool = True
     """Mark the spans predicted by a component "facts" that was trained on a judge's labels."""
-    learned_threshold: float = 0.3
+    learned_threshold: float = 0.5
     """Minimum probability of a predicted fact token, from 0 to 1. Lower values mark more."""
     unmark_seen: bool = True
     """Do not mark names and keywords that occur earlier in the text: they can be copied."""

@@ -53,6 +53,8 @@ class Proposal:
     start: int
     end: int
     reason: Reason
+    label: str | None = None
+    """The entity type, if any."""
 
 
 class TokenTable:
@@ -120,7 +122,7 @@ def _entities(table: TokenTable, rules: Rules) -> Iterator[Proposal]:
             end += 1
         label = table.strings[int(table.type[start])]
         if label in rules.entity_types:
-            yield Proposal(start, end, TYPE_REASON.get(label, "ENTITY"))
+            yield Proposal(start, end, TYPE_REASON.get(label, "ENTITY"), label)
 
 
 def _numbers(table: TokenTable) -> Iterator[Proposal]:
@@ -182,7 +184,7 @@ def propose(
     table: TokenTable, rules: Rules, scores_TL: NDArray[np.float32] | None
 ) -> Iterator[Proposal]:
     """Yield the spans that the marking switches of ``rules`` propose; they may overlap."""
-    if rules.entities is not False:
+    if rules.entities:
         yield from _entities(table, rules)
     if rules.numbers:
         yield from _numbers(table)

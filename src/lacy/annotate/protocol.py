@@ -7,7 +7,6 @@ and ``validated_marks`` checks the output of an unknown annotator.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol, get_args, runtime_checkable
 
 from lacy.errors import LacyError
@@ -47,8 +46,9 @@ def merge_marks(marks: Iterable[Mark]) -> list[Mark]:
     """Sort marks and merge overlapping ones, so that no character has two reasons.
 
     A merged mark takes the reason and relation of its longest member; ties go to the highest
-    ``PRIORITY``. Facts win over ``CONTENT``: a content word that overlaps a fact is dropped. Empty
-    spans are dropped. Adjacent spans stay separate values.
+    ``PRIORITY``. Its label is that of the longest member with a label. Facts win over ``CONTENT``:
+    a content word that overlaps a fact is dropped. Empty spans are dropped. Adjacent spans stay
+    separate values.
     """
     marks = [mark for mark in marks if mark.end > mark.start]
     facts = merge_overlapping(mark for mark in marks if mark.reason != "CONTENT")
@@ -68,11 +68,18 @@ def merge_overlapping(
         else:
             groups.append([mark])
         end = max(end, mark.end)
-    merged = []
-    for group in groups:
-        leader = max(group, key=lambda mark: (mark.end - mark.start, priority[mark.reason]))
-        merged.append(replace(leader, start=group[0].start, end=max(mark.end for mark in group)))
-    return merged
+    return [group[0] if len(group) == 1 else _merged(group, priority) for group in groups]
+
+
+def _merged(group: Sequence[Mark], priority: Mapping[Reason, int]) -> Mark:
+    """Return the mark that covers a group of overlapping ones."""
+    leader = max(group, key=lambda mark: (mark.end - mark.start, priority[mark.reason]))
+    label = leader.label
+    if label is None:
+        labelled = [mark for mark in group if mark.label is not None]
+        label = max(labelled, key=lambda mark: mark.end - mark.start).label if labelled else None
+    end = max(mark.end for mark in group)
+    return Mark(group[0].start, end, leader.reason, leader.relation, label)
 
 
 def _without_overlap(marks: Sequence[Mark], facts: Sequence[Mark]) -> list[Mark]:

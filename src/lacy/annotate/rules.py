@@ -17,7 +17,13 @@ import numpy as np
 from spacy.strings import hash_string  # type: ignore[attr-defined]
 
 from lacy.annotate.config import Rules
-from lacy.annotate.grammar import OKINA, is_unspaced, joined_names, whole_values
+from lacy.annotate.grammar import (
+    NAME_SIGN,
+    extend_value,
+    is_unspaced,
+    joined_names,
+    whole_values,
+)
 from lacy.annotate.proposals import ARTICLES, OPEN_CLASS, Proposal, TokenTable, propose, true_runs
 from lacy.annotate.protocol import PRIORITY as JUDGE_PRIORITY
 from lacy.annotate.protocol import merge_overlapping
@@ -49,7 +55,8 @@ def _trim(proposal: Proposal, table: TokenTable, rules: Rules) -> Mark | None:
         end -= 1
     if start == end:
         return None
-    return Mark(int(table.start[start]), int(table.end[end - 1]), proposal.reason)
+    first, last = int(table.start[start]), int(table.end[end - 1])
+    return Mark(first, last, proposal.reason, label=proposal.label)
 
 
 def _complete_values(spans: Sequence[Mark], text: str, rules: Rules) -> list[Mark]:
@@ -61,16 +68,33 @@ def _complete_values(spans: Sequence[Mark], text: str, rules: Rules) -> list[Mar
     ]
     wanted = {"DATE": rules.dates, "NUMBER": rules.numbers}
     values = [Mark(*value) for value in whole_values(text) if wanted[value.reason]]
-    spans = merge_overlapping([*spans, *values], PRIORITY)
+    spans = merge_overlapping([*_without_qualifiers(spans, values, text), *values], PRIORITY)
     names = [Mark(*name, "ENTITY") for name in joined_names(text)]
-    okina = [
-        name for name in names if rules.proper_nouns and OKINA.search(text, name.start, name.end)
+    sure = [
+        name
+        for name in names
+        if rules.proper_nouns and NAME_SIGN.search(text, name.start, name.end)
     ]
-    spans = merge_overlapping([*spans, *okina, *_overlapping_names(names, spans)], PRIORITY)
+    spans = merge_overlapping([*spans, *sure, *_overlapping_names(names, spans)], PRIORITY)
     spans = [
         _drop_counted_thing(span, text, value) for span, value in _with_leading_value(spans, values)
     ]
     return merge_overlapping((_balance_brackets(span, text) for span in spans), PRIORITY)
+
+
+def _without_qualifiers(spans: Sequence[Mark], values: Sequence[Mark], text: str) -> Iterator[Mark]:
+    """Yield the spans, where "least 183" and "more than 5%" begin at the value.
+
+    Entity recognisers include such words; the value alone is the fact.
+    """
+    by_end = {end: value for value in values for end in range(value.start + 1, value.end + 1)}
+    for span in spans:
+        value = by_end.get(span.end)
+        if value is not None and span.start < value.start and span.reason in ("DATE", "NUMBER"):
+            date = value.reason == "DATE"
+            if extend_value(text, value.start, value.end, date=date)[0] <= span.start:
+                span = replace(span, start=value.start)
+        yield span
 
 
 def _overlapping_names(parts: Sequence[Mark], spans: Sequence[Mark]) -> Iterator[Mark]:
@@ -103,7 +127,7 @@ def _drop_counted_thing(span: Mark, text: str, value: Mark | None) -> Mark:
     """
     if value is None or not _LOWER_WORDS.fullmatch(text, value.end, span.end):
         return span
-    return value
+    return value if span.label is None else replace(value, label=span.label)
 
 
 def _balance_brackets(span: Mark, text: str) -> Mark:
@@ -124,7 +148,7 @@ def _split_inside(spans: Sequence[Mark], table: TokenTable) -> Iterator[Mark]:
         first, last = table.tokens(span.start, span.end)
         for start, end in true_runs(~table.function[first:last]):
             begin = max(span.start, int(table.start[first + start]))
-            yield Mark(begin, min(span.end, int(table.end[first + end - 1])), span.reason)
+            yield replace(span, start=begin, end=min(span.end, int(table.end[first + end - 1])))
 
 
 def subject_words(table: TokenTable, subject: str | None, spans: Sequence[Mark]) -> set[int]:

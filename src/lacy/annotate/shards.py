@@ -245,8 +245,10 @@ def _store_shard(
 
 
 def _mark_row(mark: Mark) -> list[Any]:
-    more = [] if mark.relation is None else [mark.relation]
-    return [mark.start, mark.end, mark.reason, *more]
+    row = [mark.start, mark.end, mark.reason, mark.relation, mark.label]
+    while row[-1] is None:
+        row.pop()
+    return row
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -22,20 +22,12 @@ if TYPE_CHECKING:
 
 PAPER = "en_core_web_sm"
 BUNDLED = "bundled"
-FACTS = "facts"
-"""Name of the component that predicts fact spans: a tagger with labels B-FACT, I-FACT, O."""
-
 UNUSED = {
     "parser", "lemmatizer", "trainable_lemmatizer", "senter", "sentencizer", "entity_linker",
     "textcat", "textcat_multilabel", "spancat", "spancat_singlelabel", "span_finder",
     "beam_parser", "coref",
 }  # fmt: skip
 """Components that no rule needs; parsing is much faster without them."""
-
-NO_ENTITIES = (
-    "entities: off, the learned spans find them too, and marking is nearly twice as fast "
-    "(--rules.entities turns them on)"
-)
 
 
 def choose_pipeline(name: str | Path = "auto") -> tuple[str, str]:
@@ -72,12 +64,15 @@ def load_pipeline(name: str | Path) -> Language:
     spacy = require_package("spacy", "spacy", "annotation by rules")
     try:
         pipeline: Language = spacy.load(name)
-        return pipeline
     except (OSError, ValueError, KeyError) as error:
         why = "it is not installed, and no folder has this name"
         if "[E050]" not in str(error):
             why = f"it does not load ({str(error).splitlines()[0]})"
         raise LacyError("E30", name=str(name), why=why) from error
+    from lacy.annotate.heads import use_numpy_products
+
+    use_numpy_products(pipeline)
+    return pipeline
 
 
 class SpacyAnnotator:
@@ -118,14 +113,21 @@ class SpacyAnnotator:
         else:
             self.nlp, self.choice = pipeline, "a loaded pipeline: asked for"
         self.rules = rules or Rules()
-        self._facts = self._learned()
-        if self.rules.entities is None:
-            self.rules = replace(self.rules, entities=self._facts is None)
-            if self._facts is not None:
-                (notify or _print_to_stderr)(NO_ENTITIES)
+        self._entities, self._facts = self._heads()
         meta = self.nlp.meta
         self.name = f"spacy:{meta['lang']}_{meta['name']}-{meta['version']}"
         self._select()
+
+    def _heads(self) -> tuple[Any, Any]:
+        """Return the taggers of entities and of learned facts; None if missing or off."""
+        from lacy.annotate.heads import ENTITIES, FACTS, entity_types, head
+
+        heads = {name: head(self.nlp, name) for name in (ENTITIES, FACTS)}
+        self._skip = [name for name, found in heads.items() if found is not None]
+        entities, facts = heads.values()
+        if facts is not None and entity_types(facts.labels) != ["FACT"]:
+            facts = None
+        return (entities if self.rules.entities else None, facts if self.rules.learned else None)
 
     def _select(self) -> None:
         """Disable the components that the rules do not use."""
@@ -133,16 +135,8 @@ class SpacyAnnotator:
             for name in self.nlp.pipe_names:
                 factory = self.nlp.get_pipe_meta(name).factory
                 entities = factory in {"ner", "entity_ruler", "beam_ner"}
-                learned = name == FACTS and factory == "tagger" and not self.rules.learned
-                if factory in UNUSED or learned or (entities and not self.rules.entities):
+                if factory in UNUSED or (entities and not self.rules.entities):
                     self.nlp.disable_pipe(name)
-
-    def _learned(self) -> Any:
-        """Return the component that predicts fact spans; None if missing or switched off."""
-        if not self.rules.learned or FACTS not in self.nlp.pipe_names:
-            return None
-        pipe = self.nlp.get_pipe(FACTS)
-        return pipe if tuple(getattr(pipe, "labels", ())) == ("B-FACT", "I-FACT", "O") else None
 
     @property
     def inactive(self) -> dict[str, str]:
@@ -150,12 +144,13 @@ class SpacyAnnotator:
         names = set(self.nlp.pipe_names)
         factories = {self.nlp.get_pipe_meta(name).factory for name in names}
         missing = {}
-        if self.rules.entities and not factories & {"ner", "entity_ruler", "beam_ner"}:
+        recognisers = factories & {"ner", "entity_ruler", "beam_ner"}
+        if self.rules.entities and self._entities is None and not recognisers:
             missing["entities"] = "the pipeline has no entity recogniser"
         if self.rules.proper_nouns and not names & {"tagger", "morphologizer"}:
             missing["proper_nouns"] = "the pipeline has no part-of-speech tagger"
         if self.rules.learned and self._facts is None:
-            missing["learned"] = f"the pipeline has no component {FACTS!r}"
+            missing["learned"] = "the pipeline has no component 'facts'"
         return missing
 
     @property
@@ -197,8 +192,9 @@ class SpacyAnnotator:
             for (number, offset, _), found in zip(
                 pieces[group], self._batch(pieces[group], about), strict=True
             ):
-                moved = (Mark(m.start + offset, m.end + offset, m.reason) for m in found)
-                marks[number].extend(moved)
+                if offset:
+                    found = [replace(m, start=m.start + offset, end=m.end + offset) for m in found]
+                marks[number].extend(found)
         return marks
 
     def _batch(
@@ -227,17 +223,19 @@ class SpacyAnnotator:
             yield from self._together(texts[group])
 
     def _together(self, texts: Sequence[str]) -> Iterator[tuple[Doc, Any]]:
-        import numpy as np
+        from lacy.annotate.heads import entity_types, probabilities, set_entities, single_thread
 
-        skip = [FACTS] if self._facts is not None else []
         ready = [prepare_text(self.nlp, text) for text in texts]
-        docs = list(self.nlp.pipe(ready, batch_size=self.batch_size, disable=skip))
-        if self._facts is None:
-            yield from ((doc, None) for doc in docs)
-            return
-        for doc, logits_TL in zip(docs, self._facts.model.predict(docs), strict=True):
-            exp_TL = np.exp(logits_TL - logits_TL.max(axis=1, keepdims=True))
-            yield doc, exp_TL / exp_TL.sum(axis=1, keepdims=True)
+        scores: list[Any] = [None] * len(ready)
+        with single_thread():
+            docs = list(self.nlp.pipe(ready, batch_size=self.batch_size, disable=self._skip))
+            if self._facts is not None:
+                scores = probabilities(self._facts, docs)
+            if self._entities is not None:
+                types = entity_types(self._entities.labels)
+                for doc, scores_TL in zip(docs, probabilities(self._entities, docs), strict=True):
+                    set_entities(doc, scores_TL, types)
+        yield from zip(docs, scores, strict=True)
 
     def __getstate__(self) -> dict[str, Any]:
         if self.source is None:

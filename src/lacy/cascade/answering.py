@@ -9,6 +9,7 @@ small words ("on", "in", "a"), and the value; the model goes on from there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,11 +17,17 @@ from lacy.cascade.backend import Backend
 from lacy.cascade.call import call_outcomes, unanswered, without_special_names
 from lacy.cascade.questions import Question
 from lacy.cascade.rank import tokenize_candidates
-from lacy.cascade.reading import choose_by_reading
+from lacy.cascade.reading import MIN_READING_SCORE, choose_by_reading
 from lacy.cascade.relations import MIN_RELATION_SCORE, KnownLogps, relation_scores
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
 from lacy.sources import continuation
 from lacy.types import Candidate, Reply, Span
+
+MAX_RELATIONS = 40
+"""Maximum number of relations that are compared; those of the subject come first."""
+
+MARGIN = 1.0
+"""A relation that the subject does not have must be ahead by this score of those that it has."""
 
 MAX_LISTED = 5
 """Maximum number of values of one relation that an answer lists."""
@@ -33,6 +40,8 @@ class ChosenAnswer:
     values: tuple[Candidate, ...] = ()
     why: str = ""
     score: float | None = None
+    limit: float = MIN_RELATION_SCORE
+    """The minimum score."""
 
 
 async def outcomes_of(
@@ -106,15 +115,17 @@ async def choose_answer(
         return ChosenAnswer(why="the question asks for no particular fact")
     if any(candidate.context for candidate in candidates):
         value, score, why = await choose_by_reading(backend, question, candidates)
-        return ChosenAnswer((value,) if value else (), why, score)
+        return ChosenAnswer((value,) if value else (), why, score, MIN_READING_SCORE)
     by_relation: dict[str, dict[str, Candidate]] = {}
     for candidate in candidates:  # of several spellings of a value, the first is its usual one
         by_relation.setdefault(candidate.kind, {}).setdefault(candidate.evidence, candidate)
     question = question.about(subject)
     spoken = subject if subject.casefold() in question.text.casefold() else question.name
+    values = {name: [c.text.strip() for c in found.values()] for name, found in by_relation.items()}
+    others = [name for name in reply.relations if name not in values]
+    values |= {name: [] for name in others[: MAX_RELATIONS - len(values)]}
     scores = await relation_scores(
-        backend, question, spoken or subject,
-        {name: [c.text.strip() for c in found.values()] for name, found in by_relation.items()},
+        backend, question, spoken or subject, values,
         {} if known is None else known,
     )  # fmt: skip
     if not scores:
@@ -123,6 +134,11 @@ async def choose_answer(
     if scores[best] < MIN_RELATION_SCORE:
         why = f"no relation fits the question (best: {best}, score {scores[best]:.1f}"
         return ChosenAnswer(why=f"{why} < {MIN_RELATION_SCORE:.1f})", score=scores[best])
+    known_best = max(by_relation, key=lambda name: scores.get(name, -math.inf))
+    if scores[best] - scores.get(known_best, -math.inf) < MARGIN:
+        best = known_best
+    if best not in by_relation:
+        return ChosenAnswer(why=f"it asks for “{best}”, which is not known", score=scores[best])
     listed = tuple(by_relation[best].values())
     return ChosenAnswer(listed, f"it asks for “{best}” (score {scores[best]:.1f})", scores[best])
 
@@ -166,7 +182,7 @@ def _outcome(
     text += before.candidate.text if before else ""
     value = replace(value, text=continuation(text, value.text))
     after = None
-    if reply.ranked and question.is_single:
+    if reply.ranked and question.is_single and not engine.min_new_tokens:
         closing = question.closing() if not opening else ""
         stop = "" if (closing or value.text).endswith((".", "!", "?")) else "."
         after = _tokenized(sequence, (closing and f" {closing}") + stop)
@@ -186,7 +202,7 @@ def _outcome(
     scores = None if choice.score is None else (choice.score,)
     return CallOutcome(
         options[0], span, offered=tuple(options), opening=before, closing=after, scores=scores,
-        limit=None if choice.score is None else MIN_RELATION_SCORE,
+        limit=None if choice.score is None else choice.limit,
     )  # fmt: skip
 
 

@@ -92,7 +92,8 @@ def _new_and_whole(sequence: TextSequence, reply: Reply) -> Reply:
         if not candidates:
             why = f"the text already states {_all_of(len(reply.candidates))}"
             return replace(reply, candidates=(), error=why)
-    if engine.hosted is None:  # a server may not have reported the SLM's own token yet
+    # A server that stopped at <CALL> has not reported the SLM's own token.
+    if engine.hosted is None or sequence.next_token not in (-1, engine.call_id):
         own = engine.token_text.bytes_of(sequence.next_token)
         candidates = fitting_candidates(sequence.text, own, candidates)
     if not candidates:

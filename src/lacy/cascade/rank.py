@@ -108,8 +108,7 @@ def rank_by_reading(
     assert reader is not None
     read = reader.score(sequence, sentences, [option.tokens for option in options])
     gains = reader.relation_gains(sequence, [option.candidate for option in options])
-    tokens = [float(len(option.tokens)) for option in options]
-    return choice.log_probabilities(list(zip(read, gains, tokens, strict=True)))
+    return choice.log_probabilities(list(zip(read, gains, strict=True)))
 
 
 def value_key(candidate: Candidate) -> ValueKey:

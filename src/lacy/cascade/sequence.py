@@ -132,6 +132,7 @@ class TextSequence:
     """True if the text does not end in the middle of a character."""
     _own: list[str] = field(default_factory=list, init=False)
     _own_tokens: int = field(default=0, init=False)
+    _question_unanswered: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.complete = self.limit < 1  # a prompt that is only scored
@@ -154,9 +155,15 @@ class TextSequence:
 
     @property
     def may_call(self) -> bool:
-        """True unless the text ends inside a character or has had too many answers in a row."""
+        """True unless the text ends inside a character or has had too many answers in a row.
+
+        If no source could answer the user's question, other facts about its subject would only
+        take the place of the answer, so the text calls no more.
+        """
         most = self.engine.calls_in_row
-        return self.whole and (most is None or self.answers_in_row < most)
+        if self._question_unanswered or not self.whole:
+            return False
+        return most is None or self.answers_in_row < most
 
     @property
     def own_since_answer(self) -> str | None:
@@ -179,6 +186,7 @@ class TextSequence:
         elif outcome is None:
             self._append_own_or_end(ends)
         elif outcome.option is None:
+            self._question_unanswered = self._question_unanswered or self.asks
             self._append_after_call(outcome, ends)
         else:
             self._append_answer(outcome)

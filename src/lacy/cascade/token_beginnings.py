@@ -1,4 +1,4 @@
-"""Find the tokens that continue a word or number: those that begin with a letter or digit."""
+"""Find the tokens that continue a word, a number or a name, by the characters they begin with."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from lacy.corpus import TokenText
 
 @lru_cache(maxsize=8)
 def tokens_beginning_with(token_text: TokenText, size: int, beginning: str) -> Tensor:
-    """Return the tokens below ``size`` that begin with a letter or digit, without a space.
+    """Return the tokens below ``size`` with a certain beginning.
 
     Args:
         token_text: the tokens' text; the result is kept for a few tokenizers.
         size: number of tokens with logits.
-        beginning: ``"letters"`` (letters and digits) or ``"digits"``.
+        beginning: ``"digits"``, ``"letters"`` (letters and digits) or ``"names"`` (the same, and a
+            space before a capital letter), all but the last without a space.
     """
     found = [n for n in range(size) if continues(token_text.bytes_of(n), beginning)]
     return torch.tensor(found, dtype=torch.long)
@@ -26,7 +27,9 @@ def tokens_beginning_with(token_text: TokenText, size: int, beginning: str) -> T
 def continues(token: bytes, beginning: str) -> bool:
     """True if a token begins as in ``tokens_beginning_with``."""
     first = token[:1]
-    return first.isdigit() or (beginning == "letters" and is_letter(first))
+    if beginning == "names" and first == b" ":
+        return b"A" <= token[1:2] <= b"Z"
+    return first.isdigit() or (beginning != "digits" and is_letter(first))
 
 
 def is_letter(first: bytes) -> bool:

@@ -1,9 +1,9 @@
 """Keep values whole where the SLM's text and a source's text meet, and state each value once.
 
 Three rules hold for values (unit ``value``). A value that the text already states is not offered
-again. The SLM never continues a word or number that a source has written ("2010" + "s", "18" +
-"93", "1,200" + ",000"). Inside a number that the SLM has begun, only the rest of a source's number
-may follow, so that no number has digits of two speakers.
+again. The SLM never continues a word, number or name that a source has written ("2010" + "s",
+"1,200" + ",000", "UNED" + " University"). Inside a number that the SLM has begun, only the rest of
+a source's number may follow, so that no number has digits of two speakers.
 """
 
 from __future__ import annotations
@@ -87,11 +87,11 @@ def forbid_continuation(
 
 
 def forbidden_beginning(sequence: TextSequence) -> str:
-    """Return which beginning the next token must not have: "letters", "digits" or ""."""
+    """Return which beginning the next token must not have: "names", "digits" or ""."""
     if sequence.engine.unit != "value" or sequence.forced is not None:
         return ""
     if sequence.answers_in_row:
         last = sequence.text[-1:]
-        return "letters" if last.isalnum() and not is_unspaced(last) else ""
+        return "names" if last.isalnum() and not is_unspaced(last) else ""
     sign = sequence.own_since_answer
     return "digits" if sign and len(sign) == 1 and _SIGN_AFTER_NUMBER.search(sequence.text) else ""

@@ -117,7 +117,7 @@ def _scalar_problem(value: Any) -> str:
 
 
 def marks_of(stored: Any, length: int) -> tuple[Mark, ...]:
-    """Parse stored marks: lists ``[start, end, reason, relation]`` or objects with these keys.
+    """Parse stored marks: lists ``[start, end, reason, relation, label]`` or objects.
 
     Raises:
         ValueError, TypeError: a mark does not fit a text of ``length`` characters.
@@ -133,10 +133,11 @@ def marks_of(stored: Any, length: int) -> tuple[Mark, ...]:
             )
         if not isinstance(mark.reason, str) or mark.reason not in _REASONS:
             raise ValueError(f"unknown reason {mark.reason!r:.80}")
-        if mark.relation is not None and not isinstance(mark.relation, str):
-            raise ValueError(f"the relation is a {type(mark.relation).__name__}, no text")
-        if mark.relation and (_has_surrogate(mark.relation) or len(mark.relation) > 1_000):
-            raise ValueError("the relation is not valid text (a lone surrogate)")
+        for name, kind in (("relation", mark.relation), ("label", mark.label)):
+            if kind is not None and not isinstance(kind, str):
+                raise ValueError(f"the {name} is a {type(kind).__name__}, no text")
+            if kind and (_has_surrogate(kind) or len(kind) > 1_000):
+                raise ValueError(f"the {name} is not valid text (a lone surrogate)")
         marks.append(mark)
     return tuple(sorted(marks, key=lambda mark: (mark.start, mark.end)))
 

@@ -16,16 +16,17 @@ clients of the server generate exactly the text that the model alone would write
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lacy.corpus import TokenText, begin_end
-from lacy.model.forward import head_weight, hidden_states
-from lacy.model.io import Loaded
+from lacy.model.forward import head_weight, hidden_states, set_gate
+from lacy.types import CALL_TOKEN
 
 REFERENCE_TOKEN = "<CALL_REFERENCE>"
 """Name of the token after ``<CALL>`` in GGUF files of models with a separate gate."""
@@ -42,13 +43,13 @@ _LENGTH = 128
 _RIDGE = 0.01
 """Weight of the penalty on the carrier, relative to the mean squared hidden state."""
 
-_OFFSETS = (2.0, 8.0)
+_OFFSETS = (8.0, 10.0)
 """Smallest and largest offset in nats. Above a larger one, the probabilities of text tokens would
 be too small to compute their sum, in 32-bit numbers, as 1 minus the two rows."""
 
 
 def gate_rows(
-    loaded: Loaded,
+    loaded: Any,
     texts: Sequence[str] = (),
     rounded: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda rows: rows,
 ) -> NDArray[np.float32]:
@@ -71,6 +72,36 @@ def gate_rows(
     return np.concatenate([call, reference]).astype(np.float32)
 
 
+def restore_call(model: Any, tokenizer: Any) -> None:
+    """Undo what ``write_gguf`` changed in a model with ``<CALL>`` that was read from GGUF.
+
+    ``<CALL>`` becomes a special token again. If there is a reference row, it is subtracted from the
+    row of ``<CALL>`` and removed, and the config says that the gate is separate. All other models
+    stay as they are.
+
+    Args:
+        model: changed in place.
+        tokenizer: a fast tokenizer; changed in place.
+    """
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary = state["model"].get("vocab")
+    if not isinstance(vocabulary, dict) or CALL_TOKEN not in vocabulary:
+        return
+    call_id = vocabulary.pop(CALL_TOKEN)
+    gated = vocabulary.pop(REFERENCE_TOKEN, None) == call_id + 1
+    known = [token for token in state["added_tokens"] if token["id"] < call_id]
+    call = {"id": call_id, "content": CALL_TOKEN, "single_word": False, "lstrip": False,
+            "rstrip": False, "normalized": False, "special": True}  # fmt: skip
+    state["added_tokens"] = [*known, call]
+    tokenizer._tokenizer = type(tokenizer.backend_tokenizer).from_str(json.dumps(state))
+    if gated:
+        with torch.no_grad():
+            rows_VD = model.get_output_embeddings().weight
+            rows_VD[call_id] -= rows_VD[call_id + 1]
+        model.resize_token_embeddings(call_id + 1)
+        set_gate(model, "sigmoid")
+
+
 class _States(NamedTuple):
     """The tokens of one text: hidden states, and the largest and the last reported text logit."""
 
@@ -80,7 +111,7 @@ class _States(NamedTuple):
 
 
 @torch.inference_mode()
-def _states(loaded: Loaded, text: str, head_VD: torch.Tensor) -> _States:
+def _states(loaded: Any, text: str, head_VD: torch.Tensor) -> _States:
     """Read the beginning of a text."""
     ids = TokenText(loaded.tokenizer).encode(text)[: min(_LENGTH, loaded.context) - 1]
     row = torch.tensor([[begin_end(loaded.tokenizer)[0], *ids]], device=loaded.model.device)
@@ -111,7 +142,7 @@ def _carrier(parts: Sequence[_States], offset: float) -> torch.Tensor:
     return torch.linalg.solve(squares_DD, x_ND.T @ wanted_N)
 
 
-def _enough(loaded: Loaded, texts: Sequence[str]) -> Iterator[str]:
+def _enough(loaded: Any, texts: Sequence[str]) -> Iterator[str]:
     """Yield texts until they have enough tokens."""
     from lacy.world import make_world
 

@@ -26,7 +26,7 @@ from lacy.disk import cache_folder, lock, replace_folder
 from lacy.errors import LacyError
 from lacy.model.weights import quiet, require_finite
 
-CONVERSION = 1
+CONVERSION = 2
 """Number of this way to convert; part of the folder's name, so that a new way converts again."""
 
 _LOG = logging.getLogger(__name__)
@@ -113,6 +113,8 @@ def _convert(file: Path, folder: Path) -> None:
     """Write the model and tokenizer of a GGUF file as a plain folder."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from lacy.model.gguf_gate import restore_call
+
     with _named_plainly(file) as (beside, name):
         try:
             # The progress bar of the conversion is not one of those that ``quiet`` disables.
@@ -122,6 +124,7 @@ def _convert(file: Path, folder: Path) -> None:
         except Exception as error:  # unknown architectures and odd metadata: of any class
             raise _unreadable(file, f"transformers cannot read it ({first_line(error)})") from error
     require_finite(model, file)
+    restore_call(model, tokenizer)
     plain = _without_quantisation(model)
     with quiet():
         plain.save_pretrained(folder)

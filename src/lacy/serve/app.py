@@ -177,6 +177,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
             "model": service.name,
             "policy": str(engine.policy),
             "unit": engine.unit,
+            "chat": bool(getattr(engine.tokenizer, "chat_template", None)),
             "prompts": list(service.prompts),
             "sources": source_status(engine.source),
         }

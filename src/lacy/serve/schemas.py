@@ -225,6 +225,7 @@ class ServerInfo(BaseModel):
     model: str
     policy: str
     unit: str
+    chat: bool
     prompts: list[str]
     sources: list[SourceSchema]
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 _CAPITAL = r"[^\W\d_a-z]"
 _APOSTROPHE = "['\u2018\u2019\u02bb\u02bc\u02bf]"
-OKINA = re.compile(r"(?<=\w)[\u2018\u02bb\u02bc\u02bf](?=\w)")
-"""Apostrophes that are letters ("Hawai\u02bbi"); spaCy wrongly splits the name there."""
+NAME_SIGN = re.compile(r"(?<=\w)[\u2018\u02bb\u02bc\u02bf](?=\w)|(?<=[A-Z])&(?=[A-Z])")
+"""Signs that only names have: apostrophes that are letters ("Hawai\u02bbi", which spaCy splits),
+and "&" between capitals ("AT&T")."""
 
 _INSIDE = (
     "upon|on|sur|au|aux|le|la|les|de|du|des|en|sous|under|in|by|the|am|an|der|da|do|e|y|al|el|of"

@@ -111,12 +111,21 @@ function restoreFromAddress() {
   setStatus(`Loaded from the address; press “${button}” to generate ${view.beside ? "the answers" : "the answer"}.`);
 }
 
-/** Streams one answer into its pane; returns its token counts and time as a sentence. */
-async function stream(pane, prompt, policy, signal, onChunk) {
-  const body = { model: server.model, prompt, stream: true, stream_options: { include_usage: true } };
+/** Returns a path and the fields of a request for an answer, or for more of the answer so far. */
+function requestFor(prompt, answer) {
+  if (!server.chat) return ["/v1/completions", { prompt: prompt + answer }];
+  const messages = [{ role: "user", content: prompt.trim() }];
+  if (answer) messages.push({ role: "assistant", content: answer }, { role: "user", content: "Continue." });
+  return ["/v1/chat/completions", { messages }];
+}
+
+/** Streams an answer, or more of the answer so far, into its pane; returns its counts as a sentence. */
+async function stream(pane, policy, signal, onChunk, answer = "") {
+  const [path, asked] = requestFor(pane.prompt, answer);
+  const body = { model: server.model, ...asked, stream: true, stream_options: { include_usage: true } };
   if (policy) body.lacy = { policy };
   const ended = { policy: "", read: 0, finish: "", hint: "" };
-  for await (const chunk of chunks(await ask("/v1/completions", byId("key").value, body, signal))) {
+  for await (const chunk of chunks(await ask(path, byId("key").value, body, signal))) {
     onChunk();
     for (const choice of chunk.choices) {
       pane.add(choice.lacy.spans);
@@ -173,11 +182,11 @@ function generate(plan) {
     setStatus(answers.length > 1 ? `Writing ${answers.length} answers …` : "Writing …");
     byId("answers").classList.add("old"); // until new text arrives
     for (const [n, [title, policy]] of answers.entries()) {
-      const pane = (job.pane = new Pane(title, prompt, {
+      const pane = (job.pane = new Pane(title, server.chat ? `${prompt}\n` : prompt, {
         setStatus, onContinue: (it) => continueAnswer(it, policy), onBegin: startPrompt,
       }));
       const onChunk = () => pane.root.isConnected || showPane(pane, n === 0);
-      const summary = await stream(pane, prompt, policy, job.signal, onChunk);
+      const summary = await stream(pane, policy, job.signal, onChunk);
       results.push(answers.length > 1 ? `${title}: ${summary}` : summary);
       byId("legend").replaceChildren(...legend());
     }
@@ -190,9 +199,9 @@ const continueAnswer = (pane, policy) =>
   runJob(async (job) => {
     job.pane = pane;
     setStatus("Continuing …");
-    const text = pane.words;
+    const answer = pane.words.slice(pane.prompt.length);
     pane.resume();
-    const summary = await stream(pane, text, policy, job.signal, () => {});
+    const summary = await stream(pane, policy, job.signal, () => {}, answer);
     byId("legend").replaceChildren(...legend());
     return summary;
   });

@@ -99,6 +99,7 @@ class Database:
             self._normalize = canonical if self._reader.keyed else subject_key
             self._linker = EntityLinker(self._read_names(), fuzzy=fuzzy, key=self._normalize)
             self.alternatives = self._reader.alternatives()
+            self._relations = tuple(sorted(self.alternatives))
         except StoreError as error:
             store.close()
             if mapping is not None:
@@ -178,7 +179,8 @@ class Database:
                 found.append(Candidate(text, evidence, relation, alternatives, subject))
         if not found:
             return error_reply(self, f"the text has just given all values of {subject!r}", begin)
-        return Reply(tuple(found), ranked=True, seconds=time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
+        return Reply(tuple(found), ranked=True, seconds=seconds, relations=self._relations)
 
     def _find_facts(self, request: Request) -> tuple[EntityLink | None, list[Fact], bool, str]:
         """Return the subject, its facts, True if there are more facts, and why there are none.

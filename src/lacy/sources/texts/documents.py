@@ -255,6 +255,8 @@ class Documents:
             hits = [hit for hit in hits if hit[1] >= _LOWEST_SCORE * hits[0][1]]
         if not about:
             hits = hits_naming(self._db, hits, subject, self.names.false_matches(sentence))
+        if request.question and about:
+            hits = self._with_first_passage(hits, about)
         if self._vectors is not None and others:
             from lacy.sources.texts.vectors import fuse_rankings
 
@@ -262,6 +264,23 @@ class Documents:
             among = [number for number, _ in hits] if named else None
             hits = fuse_rankings(hits, self._vectors.near(sentence, limit, among))[:limit]
         return hits
+
+    def _with_first_passage(self, hits: Sequence[Hit], about: Sequence[str]) -> list[Hit]:
+        """Return hits with the first passage of a document about the subject as the second.
+
+        It says what the subject is, often in none of the question's words.
+        """
+        places = ", ".join("?" * len(about))
+        query = (
+            "SELECT passage.id FROM passage JOIN document ON document.id = document"
+            f" WHERE number = 1 AND subject IN ({places}) ORDER BY passage.id LIMIT 1"
+        )
+        row = self._db.execute(query, tuple(about)).fetchone()
+        if row is None:
+            return list(hits)
+        others = [hit for hit in hits if hit[0] != row[0]]
+        first = next((hit for hit in hits if hit[0] == row[0]), (row[0], 0.0))
+        return [*others[:1], first, *others[1:]] if hits[:1] != [first] else list(hits)
 
     def _known_spellings(self, subject: str) -> Sequence[str]:
         """Return all spellings of a known subject in the documents."""

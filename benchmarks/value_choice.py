@@ -1,0 +1,148 @@
+"""Does the SLM choose the right value? People of PopQA, with and without reading.
+
+    python benchmarks/value_choice.py MODEL POPQA.jsonl.gz --entity-questions DIR
+
+Each person of PopQA has a place of birth or an occupation. ``database``: the fact stands among
+seven others of the same person (places of death and residence, date of birth, spouse, school,
+child), whose values are drawn from other people and from EntityQuestions. ``paragraphs``: the
+person's paragraphs are an index of documents, whose names, dates and numbers are the candidates;
+people whose answer is none of them count as wrong. ``edited``: the database with another value of
+the same kind; a choice is right if it follows the edit. Random order, one seed; intervals are over
+people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import sqlite3
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from lacy.cascade import Engine
+from lacy.disk import write_atomic
+from lacy.model import load_model
+from lacy.run import environment
+from lacy.sources import Database
+from lacy.sources.texts import Documents
+from lacy.types import Document
+
+OPENINGS = {"place of birth": "{} was born in", "occupation": "{} is a"}
+OTHERS = {"place of death": "P20", "spouse": "P26", "educated at": "P69", "child": "P40"}
+
+
+def people(path: Path, count: int, seed: int) -> list[dict]:
+    """Return as many people with a place of birth as with an occupation."""
+    with gzip.open(path, "rt") as lines:
+        rows = [json.loads(line) for line in lines]
+    random.Random(seed).shuffle(rows)
+    found = [[r for r in rows if r["prop"] == prop][: count // 2] for prop in OPENINGS]
+    return [row for group in found for row in group]
+
+
+def facts_of(rows: list[dict], questions: Path, seed: int, edited: bool) -> list[dict[str, str]]:
+    """Return eight facts of each person, in random order."""
+    rng = random.Random(seed)
+    pools = {prop: sorted({r["obj"] for r in rows if r["prop"] == prop}) for prop in OPENINGS}
+    others = {}
+    for name, code in OTHERS.items():
+        rows_of = json.loads((questions / f"{code}.dev.json").read_text(encoding="utf-8"))
+        others[name] = [row["answers"][0] for row in rows_of]
+    result = []
+    for row in rows:
+        facts = {prop: rng.choice(values) for prop, values in pools.items()}
+        facts |= {name: rng.choice(values) for name, values in others.items()}
+        facts["residence"] = rng.choice(pools["place of birth"])
+        year = rng.randint(1850, 1990)
+        facts["date of birth"] = f"{rng.randint(1, 28)} {rng.choice(['March', 'July'])} {year}"
+        if not edited:
+            facts[row["prop"]] = row["obj"]
+        result.append(dict(rng.sample(sorted(facts.items()), len(facts))))
+    return result
+
+
+def chosen(loaded, source, rows: list[dict], **settings) -> list[str]:
+    """Return what each person's opening is continued by: the borrowed value, or ""."""
+    engine = Engine(
+        loaded, source, "always", max_new_tokens=24, calls_in_row=1, abstain=None, **settings
+    )
+    prompts = [OPENINGS[row["prop"]].format(row["subj"]) for row in rows]
+    answers = engine.generate(prompts, [row["subj"] for row in rows], max_new_tokens=24)
+    spans = [next((s for s in answer.spans if s.asked), None) for answer in answers]
+    return [span.text.strip() if span and span.speaker != "slm" else "" for span in spans]
+
+
+def interval(right: np.ndarray, seed: int) -> tuple[float, float]:
+    """Return the 95% bootstrap interval of a share."""
+    draws = np.random.default_rng(seed).choice(right, (2000, len(right))).mean(1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def main() -> None:
+    """Measure, print and store."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("popqa", type=Path)
+    parser.add_argument("--entity-questions", type=Path, required=True)
+    parser.add_argument("--people", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--sources", nargs="+", default=["database", "edited", "paragraphs"])
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/value_choice.json"))
+    args = parser.parse_args()
+    loaded, results = load_model(args.model), []
+    rows = people(args.popqa, args.people, args.seed)
+    for name in args.sources:
+        facts = facts_of(rows, args.entity_questions, args.seed, name == "edited")
+        with TemporaryDirectory() as folder:
+            if name == "paragraphs":
+                texts = [
+                    Document(f"{row['id']}-{n}", p["text"], {"title": p["title"]})
+                    for row in rows
+                    for n, p in enumerate(row["paragraphs"])
+                ]
+                source = Documents.build(texts, Path(folder) / "index")
+                answers = [json.loads(row["possible_answers"]) for row in rows]
+            else:
+                path = Path(folder) / "facts.sqlite"
+                with sqlite3.connect(path) as db:
+                    db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
+                    for row, known in zip(rows, facts, strict=True):
+                        found = [(row["subj"], *fact) for fact in known.items()]
+                        db.executemany("INSERT INTO fact VALUES (?, ?, ?)", found)
+                db.close()
+                source = Database(path)
+                answers = [[known[row["prop"]]] for row, known in zip(rows, facts, strict=True)]
+            for ranking, settings in {"likelihood": {"read": 0}, "reading": {}}.items():
+                begin = time.process_time()
+                values = chosen(loaded, source, rows, **settings)
+                seconds = (time.process_time() - begin) / len(rows)
+                right = np.array(
+                    [
+                        value.casefold() in [answer.casefold() for answer in known]
+                        for value, known in zip(values, answers, strict=True)
+                    ],
+                    float,
+                )
+                row_of = {"source": name, "ranking": ranking, "n": len(rows)}
+                row_of |= {"right": float(right.mean()), "interval": interval(right, args.seed)}
+                for prop in OPENINGS:
+                    mine = [r for r, row in zip(right, rows, strict=True) if row["prop"] == prop]
+                    row_of[prop] = float(np.mean(mine))
+                row_of["cpu_seconds_per_text"] = round(seconds, 2)
+                print(row_of, flush=True)
+                results.append(row_of)
+            source.close()
+    data = {
+        "model": args.model, "seed": args.seed, "results": results, "environment": environment()
+    }  # fmt: skip
+    write_atomic(args.out, json.dumps(data, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
