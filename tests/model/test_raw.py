@@ -244,6 +244,17 @@ def test_a_truncated_download(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_short_name_is_a_source_and_a_tokenizer(smollm2, monkeypatch):
+    from lacy.cli.data.mark import _tokenizer_folder
+    from lacy.sources import LanguageModel, open_source
+
+    monkeypatch.delenv("LACY_CACHE")
+    assert _tokenizer_folder("smollm2") == str(smollm2)
+    source = open_source("smollm2")
+    assert isinstance(source, LanguageModel) and source.name == "smollm2"
+
+
+@pytest.mark.slow
 def test_smollm2_begins_texts_and_ends_chats_as_it_was_trained(smollm2_loaded):
     tokenizer = smollm2_loaded.tokenizer
     assert not smollm2_loaded.calls and smollm2_loaded.model.config.vocab_size == 49_153

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError, one_line
+from lacy.model import SHORT_NAMES
 from lacy.sources.cached import Cached
 from lacy.sources.db import Database
 from lacy.sources.db.stores import hide_credentials, is_postgres_url, is_url
@@ -86,9 +87,9 @@ def open_source(name: str) -> Source:
     Args:
         name: a ``.sqlite``, ``.db`` or ``.duckdb`` file, ``postgresql://user@host/name``, or the
             ``.yaml`` file of a mapping; a folder written by ``lacy data world`` (its facts) or
-            ``lacy source build`` (its texts); the folder or Hub name (``owner/name``) of a causal
-            language model, ``http://host:port/v1#name`` for a model behind a server, or
-            ``llm:NAME`` for a model of the ``llm`` package.
+            ``lacy source build`` (its texts); a causal language model (its folder, GGUF file, short
+            name as ``smollm2``, or Hub name ``owner/name``), ``http://host:port/v1#name`` for a
+            model behind a server, or ``llm:NAME`` for a model of the ``llm`` package.
 
     Raises:
         LacyError: E12, ``name`` is none of these; and the errors of the source itself.
@@ -113,14 +114,14 @@ def open_source(name: str) -> Source:
     if path.suffix in _DATABASES:
         return Database(path)
     is_model = path.suffix == ".gguf" or any((path / part).is_file() for part in _MODEL_FILES)
-    if is_model or (not path.exists() and name.count("/") == 1):
+    if is_model or (not path.exists() and (name.count("/") == 1 or name.lower() in SHORT_NAMES)):
         from lacy.sources.models import LanguageModel
 
         return LanguageModel(str(path))
     what = "the folder is not a model, world or index" if path.is_dir() else "it is not a source"
     do = (
         "give a .sqlite or .duckdb file, postgresql://USER@HOST/NAME, a mapping.yaml, a folder of "
-        "`lacy data world` or `lacy source build`, a model's folder or Hub name, "
+        "`lacy data world` or `lacy source build`, a model's folder, .gguf file or name, "
         "http://HOST:PORT/v1#MODEL, or llm:MODEL"
     )
     raise LacyError("E12", key="source", value=hide_credentials(name), why=what, do=do)

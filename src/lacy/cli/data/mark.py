@@ -60,7 +60,8 @@ class MarkConfig(TextOptions):
     judge, or a language model that is asked now (live)."""
     # [Tokenizer]
     tokenizer: str | None = None
-    """Folder or Hub name of a tokenizer; without one, a tokenizer is trained on the texts."""
+    """Folder, Hub name, .gguf file or short name (smollm2) of a tokenizer; without one, a tokenizer
+    is trained on the texts."""
     begin_token: Rare[str | None] = None
     """Token before every text; by default the tokenizer's begin token or, if that belongs to the
     chat template or is missing, the token that separates documents."""
@@ -159,7 +160,7 @@ def _settings(config: MarkConfig) -> PackSettings:
     from lacy.annotate import PackSettings
 
     return PackSettings(
-        tokenizer=config.tokenizer,
+        tokenizer=_tokenizer_folder(config.tokenizer),
         begin_token=config.begin_token,
         vocab_size=config.vocab_size,
         kind=config.kind,
@@ -168,6 +169,15 @@ def _settings(config: MarkConfig) -> PackSettings:
         batch_size=config.spacy.batch_size,
         n_process=config.spacy.n_process if config.annotator == "spacy" else 1,
     )
+
+
+def _tokenizer_folder(name: str | None) -> str | None:
+    """Return the folder of the tokenizer of a GGUF file or a short name; other names unchanged."""
+    from lacy.model import SHORT_NAMES, resolve
+
+    if name is not None and (name.endswith(".gguf") or name.lower() in SHORT_NAMES):
+        return str(resolve(name))
+    return name
 
 
 def _annotator(config: MarkConfig) -> Annotator | None:
