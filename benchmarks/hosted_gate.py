@@ -75,13 +75,20 @@ def in_process(loaded, articles):
 async def over_http(server, articles, every):
     """Return, by article: positions, the gate (NaN if not reported) and log-probabilities."""
     from lacy.cascade.hosted_scores import _spoken, margin_of
+    from lacy.cascade.hosted_server import FORCED, HostedToken
 
     rows = []
     for ids, _, _ in articles:
         places = list(range(every - 1, len(ids) - 1, every))
         gate, logp = [], []
         for n in places:
-            ((step, *_),) = [await server._score_forced(ids[: n + 1], [ids[n + 1]], False)]
+            bias = {"logit_bias": {str(ids[n + 1]): FORCED}}
+            choice = await server._complete({**server._scoring_body(ids[: n + 1], ""), **bias})
+            (step,) = server._tokens_of(choice, "")[:1] or [HostedToken(-1)]
+            if ids[n + 1] not in step.top:  # llama.cpp reports no part of a character
+                gate.append(np.nan)
+                logp.append(np.nan)
+                continue
             seen = all(token in step.top for token in server.unspoken)
             gate.append(margin_of(step, *server.unspoken) if seen else np.nan)
             logp.append(step.top[ids[n + 1]] - _spoken(step, server))
@@ -144,8 +151,10 @@ def compared(articles, mine, theirs):
         "same_decision_threshold_0": interval(both, same_decisions()),
         **{f"same_decision_rate_{r}": interval(both, same_decisions(r)) for r in RATES},
         "loss_in_process": interval([(p[3],) for p in parts], lambda x: float(-x.mean())),
-        "loss": interval([(p[4],) for p in parts], lambda x: float(-x.mean())),
-        "loss_added": interval([(p[3], p[4]) for p in parts], lambda a, b: float((a - b).mean())),
+        "loss": interval([(p[4],) for p in parts], lambda x: float(-np.nanmean(x))),
+        "loss_added": interval(
+            [(p[3], p[4]) for p in parts], lambda a, b: float(np.nanmean(a - b))
+        ),
     }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ def table_of(place: Path, args: argparse.Namespace, source: Path) -> tuple[Any, 
     articles = []
     for document in read(source):
         found = encode(document, loaded.tokenizer)
-        ids, marks = list(found.input_ids)[: args.tokens], list(found.marks)[: args.tokens]
-        articles.append(type(found)(input_ids=ids, marks=marks))
+        ids, marks = found.input_ids[: args.tokens], found.marks[: args.tokens]
+        articles.append(replace(found, input_ids=ids, marks=marks))
         if len(articles) == args.count:
             break
     fast, _ = bf16_is_fast(torch.device("cpu"))

@@ -54,6 +54,12 @@ GIVEN = {
     "how-to/documents.md": ["runs/mine", "articles.jsonl.gz", "notes"],
     "how-to/endpoint.md": ["runs/mine", "runs/partner"],
     "how-to/engine.md": ["runs/mine"],
+    "how-to/fine-tune.md": [
+        "articles.jsonl.gz",
+        "held-out.jsonl.gz",
+        "models/base",
+        "notes.index",
+    ],
     "how-to/judge.md": ["labels.json"],
     "how-to/own-model.md": [
         "runs/mine",

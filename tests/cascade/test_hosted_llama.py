@@ -2,12 +2,14 @@
 
 import json
 
+import httpx
 import pytest
 import torch
 from fastapi.testclient import TestClient
 
 from helpers import hosted_app
 from helpers.llama_server import llama_server, needs_llama
+from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
 from lacy.cascade.hosted_model import connect
 from lacy.cli import main
@@ -72,6 +74,23 @@ def test_llama_cpp_says_the_same_as_in_process(llama, folder, policy):
     expected, found = mine.generate(PROMPTS), theirs.generate(PROMPTS)
     assert seen(found) == seen(expected)
     assert policy == "never" or sum(answer.calls for answer in found) > 0
+
+
+@needs_llama
+def test_characters_of_several_tokens_arrive_whole(llama, folder):
+    """llama.cpp reports only the last token of a character; a grammar makes the model say some."""
+    hosted = connect(llama, "slm", folder)
+    text = "é東ař"
+    body = {
+        "prompt": [0, 67], "grammar": f'root ::= "{text}"', "max_tokens": 12, "logprobs": 3,
+        "temperature": 0,
+    }  # fmt: skip
+    answer = httpx.post(f"{llama}/completions", json=body, timeout=PATIENCE).json()["choices"][0]
+    expected = hosted.server.token_text.encode(text)
+    assert len(answer["logprobs"]["content"]) < len(expected)
+    found = [token.token for token in hosted.server._tokens_of(answer, "")]
+    assert found[: len(expected)] == expected
+    assert set(found[len(expected) :]) <= {hosted.server.end_id, hosted.call_id}
 
 
 @needs_llama

@@ -8,6 +8,7 @@ import warnings
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from helpers import models
@@ -288,3 +289,29 @@ def test_the_trainer_s_state_names_the_base(config, places):
     out = train(config(save_every=3)).out
     info = read_checkpoint(newest(out)).info
     assert info["depth"] == "lora" and info["base"]["place"] == str(places / "llama-untied")
+
+
+@pytest.mark.slow
+def test_three_steps_of_a_real_model(smollm2, tmp_path):
+    """SmolLM2: adapters and row are trained; a checkpoint is small; all other weights keep bits."""
+    from lacy.corpus import load_tokenizer
+
+    tokenizer = load_tokenizer(smollm2)
+    documents = list(make_world(12, 0).documents("train"))[:6]
+    PackedData.write([encode(d, tokenizer) for d in documents], tokenizer, 64, tmp_path / "data")
+    done = train(
+        TrainConfig(
+            data=tmp_path / "data", out=tmp_path / "run", model="smollm2", depth="lora", steps=3,
+            batch_rows=1, call_rate=0.05, save_every=2, save_minutes=0.0, lora_rank=4,
+            lora_targets=("q_proj", "v_proj"), eval_rows=1, quiet=True,
+        )
+    )  # fmt: skip
+    assert done.finished and size(newest(done.out)) < 20e6 and size(done.out / "stable") < 20e6
+    before, after = (
+        load_file(place / "model.safetensors") for place in (smollm2, done.out / "model")
+    )
+    changed = {name for name, weight in before.items() if not torch.equal(
+        weight.float(), after[name][: len(weight)])}  # fmt: skip
+    assert "model.layers.0.self_attn.q_proj.weight" in changed
+    assert all(name.endswith(("q_proj.weight", "v_proj.weight")) for name in changed)
+    assert len(after["model.embed_tokens.weight"]) == len(tokenizer)

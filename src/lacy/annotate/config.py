@@ -38,7 +38,7 @@ UNMARKING = ("unmark_seen", "unmark_subject", "unmark_edges", "unmark_inside")
 class Rules:
     """Rules for which tokens count as facts (paper §3, §4; its own word lists are not public).
 
-    The defaults mark about 25% of sub-word tokens on Wikipedia, the paper's share;
+    The defaults mark about 27% of sub-word tokens on Wikipedia (the paper: 25%);
     ``docs/annotation.md`` lists the share of each switch.
     """
 

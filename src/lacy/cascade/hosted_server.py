@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
+from lacy.cascade.hosted_characters import LONGEST, unreported_parts
 from lacy.corpus import TokenText
 from lacy.errors import LacyError
 from lacy.remote import Chunk, LoopThread, OpenAIClient, RemoteError, finish_reason, redact
@@ -148,6 +149,9 @@ class CompletionServer:
                 tokens.append(
                     await self._scored_end(request, tokens) if scored else HostedToken(self.end_id)
                 )
+        if not tokens and self.dialect == "llama" and request.max_tokens < LONGEST:
+            whole = replace(request, max_tokens=LONGEST)  # a character of several tokens
+            return (await self.continue_text(whole))[: request.max_tokens]
         if not tokens:
             raise self.no_answer(_nothing_generated(finish))
         return tokens[: request.max_tokens]
@@ -276,7 +280,8 @@ class CompletionServer:
         after = self._scoring_body([*ids, *tokens], "")
         bodies.append({**after, "logprobs": self.vocab_size} if wide else after)
         choices = await asyncio.gather(*map(self._complete, bodies))
-        return [token for choice in choices for token in self._tokens_of(choice, "")[:1]]
+        # llama.cpp reports nothing for a token that is only a part of a character.
+        return [(self._tokens_of(choice, "") or [HostedToken(-1)])[0] for choice in choices]
 
     # ----------------------------------------------------------------------- requests and answers
 
@@ -333,6 +338,13 @@ class CompletionServer:
             own = [
                 _token(place["id"], _by_id(place["top_logprobs"]), place["logprob"])
                 for place in places
+            ]
+            text = str(choice.get("text") or "")
+            parts = unreported_parts([token.token for token in own], text, self.token_text)
+            own = [
+                token
+                for before, last in zip(parts, own, strict=True)
+                for token in (*map(HostedToken, before), last)
             ]
             # In a file that lacy did not write, <CALL> may not be an end token.
             calls = [n for n, token in enumerate(own) if token.token == self.call_id]

@@ -43,7 +43,7 @@ _LENGTH = 128
 _RIDGE = 0.01
 """Weight of the penalty on the carrier, relative to the mean squared hidden state."""
 
-_OFFSETS = (2.0, 8.0)
+_OFFSETS = (8.0, 10.0)
 """Smallest and largest offset in nats. Above a larger one, the probabilities of text tokens would
 be too small to compute their sum, in 32-bit numbers, as 1 minus the two rows."""
 
