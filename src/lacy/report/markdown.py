@@ -27,7 +27,7 @@ METHODS = (
     "calls_per_fact", "call_starts", "entities_right", "borrowed_entities_right", "right_per_text",
     "entity_recall", "calls_per_answer", "language_loss", "stored_bits",
 )  # fmt: skip
-"""Columns of the table of methods, in made-up worlds and on articles; ``auroc_start`` is the AUROC of
+"""Columns of the table of methods, in worlds and on articles; ``auroc_start`` is the AUROC of
 the condition's signal."""
 
 
