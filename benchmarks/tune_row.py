@@ -10,8 +10,9 @@ fitted on the first articles of ``--fit`` and scored on all of ``--valid``. Part
 - ``penalty``: C of the regression;
 - ``weights``: value starts as heavy as all other tokens, or as they are;
 - ``bias``: a row without a bias, with one, and with one that is folded into the row;
-- ``layer``: hidden states of other layers, the mean and all of three, and a small MLP
-  (``--layer-articles`` of each file, because all layers are computed);
+- ``layer``: hidden states of other layers, and the mean and all of three (``--layer-articles`` of
+  each file, because all layers are computed);
+- ``mlp``: a small MLP on the last hidden states;
 - ``misses``: first mentions of which the model's likeliest token is wrong: rows fitted on value
   starts and on misses, entropy, and both;
 - ``kind``: value starts of each kind.
@@ -66,7 +67,7 @@ class Bench:
         self.encoded = {
             name: [
                 encode(document, self.loaded.tokenizer, args.tokens + 1)
-                for document in islice(read(getattr(args, name)), args.articles)
+                for document in islice(read(getattr(args, name)), getattr(args, f"{name}_articles"))
             ]
             for name in ("fit", "valid")
         }
@@ -116,6 +117,8 @@ class Bench:
         everything = np.arange(len(self.valid))
         self.add("articles", "0", "entropy", self.valid.entropy_N)
         for count in COUNTS:
+            if count > len(self.encoded["fit"]):
+                break
             rows, start_N = first(self.fit, count), self.fit.is_start
             self.add("articles", str(count), "gate", self.scores(rows, start_N), gate=True)
             for name in self.words["fit"]:
@@ -176,8 +179,6 @@ class Bench:
 
     def layer(self) -> None:
         """Measure layers and an MLP."""
-        from sklearn.neural_network import MLPClassifier
-
         count = self.args.layer_articles
         parts = {}
         for name, table in (("fit", self.fit), ("valid", self.valid)):
@@ -187,8 +188,8 @@ class Bench:
         due_N, truth_N = self.fit.is_start[rows], self.valid.is_start[kept]
         article_N = self.valid.article_N[kept]
         names = sorted(fit, key=int)
-        some = [names[len(names) // 3], names[2 * len(names) // 3], names[-1]]
-        features = {f"layer {n}": (fit[n], valid[n]) for n in [*some[:2], names[-1]]}
+        some = [names[0], names[len(names) // 2], names[-1]]
+        features = {f"layer {n}": (fit[n], valid[n]) for n in some}
         features["last, after the norm"] = self.fit.hidden_ND[rows], self.valid.hidden_ND[kept]
         features["mean of three"] = tuple(
             np.mean([side[n] / fit[n].std() for n in some], 0) for side in (fit, valid)
@@ -199,14 +200,21 @@ class Bench:
         for name, (left, right) in features.items():
             values_N = fit_linear(left, due_N, DEFAULT)(right)
             self.add_layer(name, values_N, truth_N, article_N)
-        for name in ("last, after the norm", "three together"):
-            left, right = features[name]
-            mean_D, scale_D = left.mean(0), left.std(0)
-            mlp = MLPClassifier(
-                (MLP_UNITS,), alpha=1.0, early_stopping=True, random_state=0, max_iter=60
-            ).fit((left - mean_D) / scale_D, due_N)
-            p_N = mlp.predict_proba((right - mean_D) / scale_D)[:, 1]
-            self.add_layer(f"MLP on {name}", p_N, truth_N, article_N)
+
+    def mlp(self) -> None:
+        """Measure a small MLP on the last hidden states."""
+        from sklearn.neural_network import MLPClassifier
+
+        rows = first(self.fit, self.args.default_articles)
+        hidden_ND, due_N = self.fit.hidden_ND[rows], self.fit.is_start[rows]
+        mean_D, scale_D = hidden_ND.mean(0), hidden_ND.std(0)
+        fitted = MLPClassifier(
+            (MLP_UNITS,), alpha=1.0, early_stopping=True, random_state=0, max_iter=30
+        ).fit((hidden_ND - mean_D) / scale_D, due_N)
+        p_N = fitted.predict_proba((self.valid.hidden_ND - mean_D) / scale_D)[:, 1]
+        p_N = p_N.astype(float).clip(1e-12, 1 - 1e-12)
+        self.add("mlp", "row", "gate", self.scores(rows, self.fit.is_start), gate=True)
+        self.add("mlp", f"MLP of {MLP_UNITS} units", "gate", np.log(p_N / (1 - p_N)), gate=True)
 
     def add_layer(self, setting, values_N, truth_N, article_N) -> None:
         """Measure a signal on the articles of which all layers are computed."""
@@ -296,30 +304,38 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--fit", type=Path, required=True)
     parser.add_argument("--valid", type=Path, required=True)
-    parser.add_argument("--articles", type=int, default=400)
+    parser.add_argument("--fit-articles", type=int, default=400)
+    parser.add_argument("--valid-articles", type=int, default=180)
     parser.add_argument("--default-articles", type=int, default=200)
     parser.add_argument("--layer-articles", type=int, default=100)
     parser.add_argument("--tokens", type=int, default=192)
     parser.add_argument("--states", type=Path, required=True, help="folder of stored states")
     parser.add_argument("--parts", nargs="*", default=[
-        "articles", "penalty", "weights", "bias", "raw", "misses", "kind", "layer", "precision",
+        "articles", "penalty", "weights", "bias", "raw", "misses", "kind", "layer", "mlp",
+        "precision",
     ])  # fmt: skip
     args = parser.parse_args()
     bench = Bench(args)
     for part in args.parts:
         getattr(bench, part)()
-    names = list(dict.fromkeys(name for line in bench.rows for name in line))
-    with open(RESULTS / "tune_row.csv", "w", newline="", encoding="utf-8") as file:
+    path = RESULTS / "tune_row.csv"
+    measured = {line["part"] for line in bench.rows}
+    kept = []
+    if path.exists():  # rows of parts that were not measured now
+        with open(path, encoding="utf-8", newline="") as file:
+            kept = [line for line in csv.DictReader(file) if line["part"] not in measured]
+    lines = [*kept, *rounded(bench.rows)]
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
-        writer.writerows(rounded(bench.rows))
+        writer.writerows(lines)
     conditions = {
         "command": "python benchmarks/tune_row.py smollm2 --fit FIT.jsonl --valid VALID.jsonl",
         "articles": {name: len(articles) for name, articles in bench.encoded.items()},
         "tokens": {"fit": len(bench.fit), "valid": len(bench.valid)},
         "tokens_per_article": args.tokens,
         "precision": "bf16" if bench.bf16 else "fp32",
-        "seconds_of_states": round(bench.seconds, 1),
         "seed": 0,
         "interval": "95%, bootstrap over articles",
         "environment": environment(),

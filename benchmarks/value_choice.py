@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=60)
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--sources", nargs="+", default=["database", "edited", "paragraphs"])
+    parser.add_argument("--rankings", nargs="+", default=["likelihood", "reading"])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/value_choice.json"))
     args = parser.parse_args()
     loaded, results = load_model(args.model), []
@@ -118,7 +119,8 @@ def main() -> None:
                 db.close()
                 source = Database(path)
                 answers = [[known[row["prop"]]] for row, known in zip(rows, facts, strict=True)]
-            for ranking, settings in {"likelihood": {"read": 0}, "reading": {}}.items():
+            for ranking in args.rankings:
+                settings = {"read": 0} if ranking == "likelihood" else {}
                 begin = time.process_time()
                 values = chosen(loaded, source, rows, **settings)
                 seconds = (time.process_time() - begin) / len(rows)

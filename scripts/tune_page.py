@@ -24,7 +24,7 @@ MARKER = re.compile(r"(<!-- rows: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL
 SHARES = {"recall_0.09": "found at 9%", "recall_0.11": "at 11%", "recall_0.22": "at 22%"}
 SETTINGS = {
     "articles": "articles", "penalty": "C", "weights": "weights of the tokens", "bias": "bias",
-    "scaling": "scaling", "layer": "features", "misses": "row", "kind": "kind",
+    "scaling": "scaling", "layer": "features", "mlp": "gate", "misses": "row", "kind": "kind",
 }  # fmt: skip
 """Heading of the column of settings by part."""
 

@@ -64,6 +64,7 @@ def test_nothing_heavy_is_loaded(run):
         "chat",
         "why",
         "study",
+        "tune",
     ],
 )
 def test_the_help_of_a_command_loads_no_torch_and_ends_in_an_example(command):

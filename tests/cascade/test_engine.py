@@ -179,7 +179,7 @@ def test_no_call_in_the_middle_of_a_character():
 def test_looping_answers_end():
     loaded = scripted(lambda t: "." if t[-1] != "." else "", lambda t: True)
     source = ScriptedSource([" Ulm"])
-    answer = Engine(loaded, source, "always").generate(["in"])[0]
+    answer = Engine(loaded, source, "always", calls_in_row=2).generate(["in"])[0]
     assert answer.text == "in Ulm Ulm. Ulm Ulm" + answer.text[len("in Ulm Ulm. Ulm Ulm") :]
     assert answer.tokens <= 128
     once = Engine(loaded, source, "always", calls_in_row=1, max_new_tokens=12).generate(["in"])[0]

@@ -224,7 +224,7 @@ def test_prompts_without_room_and_settings_that_there_are_not():
         engine.variant(unit="page")
     with pytest.raises(LacyError, match="E61"):
         engine.variant("sometimes")
-    assert engine.variant(unit="token").calls_in_row is None and engine.calls_in_row == 2
+    assert engine.variant(unit="token").calls_in_row is None and engine.calls_in_row == 1
 
 
 def test_replies_wake_whoever_waits_for_them():

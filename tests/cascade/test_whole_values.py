@@ -1,5 +1,6 @@
 """Values stay whole where two speakers meet, and none is stated twice."""
 
+import re
 import sqlite3
 
 import pytest
@@ -67,7 +68,9 @@ def test_a_question_may_name_the_value_that_answers_it(database):
     assert sequence.answer().continuation in (" Spain", " 2010")
 
 
-@pytest.mark.parametrize("own", ["s and", "th", "7", ",000", ".5", "-2012"])
+@pytest.mark.parametrize(
+    "own", ["s and", "th", "7", ",000", ".5", "-2012", "– 15", " - 15", "/’15"]
+)
 def test_the_slm_adds_nothing_to_a_borrowed_number(own):
     def speak(text):
         return own[len(text.rpartition("2010")[2]) :] if "2010" in text else " x"
@@ -77,7 +80,8 @@ def test_the_slm_adds_nothing_to_a_borrowed_number(own):
     answer = Engine(loaded, source, "threshold=0", max_new_tokens=12).generate(["It was in"])[0]
     after = answer.text.partition("2010")[2]
     assert not after[:1].isalnum()
-    assert not (after[:1] in ".,-" and after[1:2].isdigit())
+    assert not (after[:1] in ".," and after[1:2].isdigit())
+    assert not re.match(r"\s?[-–/]\s?’?\d", after)
 
 
 def test_other_units_may_continue_a_word():

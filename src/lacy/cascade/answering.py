@@ -17,7 +17,7 @@ from lacy.cascade.backend import Backend
 from lacy.cascade.call import call_outcomes, unanswered, without_special_names
 from lacy.cascade.questions import Question
 from lacy.cascade.rank import tokenize_candidates
-from lacy.cascade.reading import choose_by_reading
+from lacy.cascade.reading import MIN_READING_SCORE, choose_by_reading
 from lacy.cascade.relations import MIN_RELATION_SCORE, KnownLogps, relation_scores
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
 from lacy.sources import continuation
@@ -40,6 +40,8 @@ class ChosenAnswer:
     values: tuple[Candidate, ...] = ()
     why: str = ""
     score: float | None = None
+    limit: float = MIN_RELATION_SCORE
+    """The minimum score."""
 
 
 async def outcomes_of(
@@ -113,7 +115,7 @@ async def choose_answer(
         return ChosenAnswer(why="the question asks for no particular fact")
     if any(candidate.context for candidate in candidates):
         value, score, why = await choose_by_reading(backend, question, candidates)
-        return ChosenAnswer((value,) if value else (), why, score)
+        return ChosenAnswer((value,) if value else (), why, score, MIN_READING_SCORE)
     by_relation: dict[str, dict[str, Candidate]] = {}
     for candidate in candidates:  # of several spellings of a value, the first is its usual one
         by_relation.setdefault(candidate.kind, {}).setdefault(candidate.evidence, candidate)
@@ -180,7 +182,7 @@ def _outcome(
     text += before.candidate.text if before else ""
     value = replace(value, text=continuation(text, value.text))
     after = None
-    if reply.ranked and question.is_single:
+    if reply.ranked and question.is_single and not engine.min_new_tokens:
         closing = question.closing() if not opening else ""
         stop = "" if (closing or value.text).endswith((".", "!", "?")) else "."
         after = _tokenized(sequence, (closing and f" {closing}") + stop)
@@ -200,7 +202,7 @@ def _outcome(
     scores = None if choice.score is None else (choice.score,)
     return CallOutcome(
         options[0], span, offered=tuple(options), opening=before, closing=after, scores=scores,
-        limit=None if choice.score is None else MIN_RELATION_SCORE,
+        limit=None if choice.score is None else choice.limit,
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ class Engine(EngineSettings):
         at: where a text may call: at ``"any"`` token, or only where a ``"word"`` or number begins
             (a value in the middle of a word would break both).
         calls_in_row: maximum number of answers directly after one another; by default it depends on
-            ``unit``.
+            ``unit`` and ``read``.
         timeout: seconds to wait for the source at each step; None for no limit.
         batch_size: number of texts that are generated together.
         remember: keep the policy's state from one ``generate`` to the next. By default each call

@@ -24,7 +24,7 @@ from lacy.cascade.questions import Question
 from lacy.cascade.verbs import PREPOSITIONS
 from lacy.sources import relation_words
 
-MIN_RELATION_SCORE = 4.5
+MIN_RELATION_SCORE = 4.0
 """Minimum score of a relation in nats; below it, the source is taken not to have the answer."""
 
 BONUS = 3.0
@@ -56,7 +56,8 @@ _FAMILIES = tuple(
         "school university college educated education studied attended attend alma",
         "employer employed works employs", "religion faith denomination belief",
         "citizenship nationality citizen", "residence lives live resides resided",
-        "publication published released release", "language languages spoken speak written",
+        "publication published released release", "genre style music",
+        "language languages spoken speak written",
         "award awards prize won", "position plays", "notable famous known",
     )
 )  # fmt: skip
@@ -71,6 +72,7 @@ _DATE = re.compile(
     r"\b\d{4}s?\b(?!,)|\bcentury\b|\b(?:BCE?|CE|AD)\b|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}",
     re.IGNORECASE,
 )
+_NOUN_KIND = re.compile(r"\A(?:type|kind|sort|style) of ")
 _NUMBER = re.compile(r"[~≈<>+−-]?\s*[$£€¥]?\d")
 
 
@@ -156,24 +158,24 @@ def _names_other_kind(question: Question, name: str) -> bool:
 
 def _grammar(question: Question, subject: str, relation: str) -> float:
     """Return what the question's grammar says for or against a relation."""
-    words, noun = relation.split(), question.noun.split()
-    family = _family_bonus(question, subject, words)
-    if words and noun and _stems(words) == _stems(noun):
-        return BONUS + family
+    words, noun = relation.split(), _NOUN_KIND.sub("", question.noun).split()
+    text = question.text.replace(subject, " ").casefold()
+    asked = re.findall(r"[^\W_]+", text)
+    score = BONUS if any(f & set(asked) and f & set(words) for f in _FAMILIES) else 0.0
+    content = [word for word in words if word not in PREPOSITIONS]
+    if noun and _stems(words) == _stems(noun):
+        return score + 2 * BONUS
+    if noun == question.noun.split() and set(_stems(content)) & set(_stems(noun)):
+        return score + BONUS
+    if not noun and set(_stems(content)) & set(_stems(asked)):
+        score = BONUS
     if len(words) < 2 or words[-1] not in PREPOSITIONS:
-        return family
+        return score
     asked = re.findall(r"[^\W_]+", question.text.casefold())
     if asked and asked[-1] == words[-1]:  # "... founded by?"
-        return family + ((0.0 if noun else BONUS) if asked[-len(words) :] == words else -BONUS)
+        return score + ((0.0 if noun else BONUS) if asked[-len(words) :] == words else -BONUS)
     before = rf"\b{re.escape(relation)}\s+(?:the\s+)?{re.escape(subject.casefold())}"
-    return family - (BONUS if re.search(before, question.text.casefold()) else 0.0)
-
-
-def _family_bonus(question: Question, subject: str, words: Sequence[str]) -> float:
-    """Return the bonus for a word of the relation that has a relative in the question."""
-    asked = set(re.findall(r"[^\W_]+", question.text.replace(subject, " ").casefold()))
-    named = set(words)
-    return BONUS if any(family & asked and family & named for family in _FAMILIES) else 0.0
+    return score - (BONUS if re.search(before, question.text.casefold()) else 0.0)
 
 
 def _stems(words: Sequence[str]) -> list[str]:

@@ -156,7 +156,11 @@ class EngineSettings:
     @property
     def calls_in_row(self) -> int | None:
         """Maximum number of answers directly after one another; None for any number."""
-        return CALLS_IN_ROW[self.unit] if self._calls_in_row is None else self._calls_in_row
+        if self._calls_in_row is not None:
+            return self._calls_in_row
+        if self.unit == "value" and self.reader:
+            return 1  # a model that reads puts its own words between two values
+        return CALLS_IN_ROW[self.unit]
 
     def variant(
         self,

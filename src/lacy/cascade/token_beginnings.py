@@ -17,8 +17,8 @@ def tokens_beginning_with(token_text: TokenText, size: int, beginning: str) -> T
     Args:
         token_text: the tokens' text; the result is kept for a few tokenizers.
         size: number of tokens with logits.
-        beginning: ``"digits"``, ``"letters"`` (letters and digits) or ``"names"`` (the same, and a
-            space before a capital letter), all but the last without a space.
+        beginning: ``"digits"``, ``"letters"`` (letters and digits), ``"range"`` (digits, also after
+            a space) or ``"names"`` (letters and digits, and capitals after a space).
     """
     found = [n for n in range(size) if continues(token_text.bytes_of(n), beginning)]
     return torch.tensor(found, dtype=torch.long)
@@ -29,7 +29,9 @@ def continues(token: bytes, beginning: str) -> bool:
     first = token[:1]
     if beginning == "names" and first == b" ":
         return b"A" <= token[1:2] <= b"Z"
-    return first.isdigit() or (beginning != "digits" and is_letter(first))
+    if beginning == "range" and first == b" ":
+        return token[1:2].isdigit()
+    return first.isdigit() or (beginning in ("letters", "names") and is_letter(first))
 
 
 def is_letter(first: bytes) -> bool:

@@ -24,6 +24,7 @@ from lacy.types import Candidate
 if TYPE_CHECKING:
     from lacy.cascade.sequence import TextSequence
 
+_RANGE = re.compile(r"\s?[–—/-]\s?['’]?")
 _SIGN_AFTER_NUMBER = re.compile(r"\d[.,:/–-]$")
 
 
@@ -87,11 +88,13 @@ def forbid_continuation(
 
 
 def forbidden_beginning(sequence: TextSequence) -> str:
-    """Return which beginning the next token must not have: "names", "digits" or ""."""
+    """Return which beginning the next token must not have; "" if it may have any."""
     if sequence.engine.unit != "value" or sequence.forced is not None:
         return ""
     if sequence.answers_in_row:
         last = sequence.text[-1:]
         return "names" if last.isalnum() and not is_unspaced(last) else ""
-    sign = sequence.own_since_answer
-    return "digits" if sign and len(sign) == 1 and _SIGN_AFTER_NUMBER.search(sequence.text) else ""
+    sign, before = sequence.own_since_answer, sequence.spans[-1].text[-1:]
+    if not sign or not before.isdigit():
+        return ""
+    return "range" if _RANGE.fullmatch(sign) else "digits" if sign in (".", ",", ":") else ""
