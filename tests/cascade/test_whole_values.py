@@ -81,6 +81,7 @@ def test_the_slm_adds_nothing_to_a_borrowed_number(own):
     after = answer.text.partition("2010")[2]
     assert not after[:1].isalnum()
     assert not (after[:1] in ".," and after[1:2].isdigit())
+    assert after[:1] not in ("-", "/")
     assert not re.match(r"\s?[-–/]\s?’?\d", after)
 
 

@@ -45,6 +45,9 @@ CUE_WORDS = 12
 POSITION_COST = 0.01
 """Subtracted in nats for each character of the passage before a value."""
 
+FARTHEST = 200
+"""Number of characters after which a value's place costs no more."""
+
 MAX_NOUNS = 6
 """Maximum number of unmarked lists of nouns of a passage that are candidates."""
 
@@ -161,7 +164,7 @@ def _cue(question: Question, candidate: Candidate) -> float:
         words = list(reversed(normalized_words(before)))[:CUE_WORDS]
         near = (1 - n / CUE_WORDS for n, word in enumerate(words) if word[:4] in asked)
         best = max(best, next(near, 0.0))
-    place = max(candidate.context.find(text), 0)
+    place = min(max(candidate.context.find(text), 0), FARTHEST)
     return CUE_BONUS * best - POSITION_COST * place
 
 

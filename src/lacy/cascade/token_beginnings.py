@@ -9,6 +9,8 @@ from torch import Tensor
 
 from lacy.corpus import TokenText
 
+_DASHES = (b"-", b"/", "–".encode(), "—".encode())
+
 
 @lru_cache(maxsize=8)
 def tokens_beginning_with(token_text: TokenText, size: int, beginning: str) -> Tensor:
@@ -18,7 +20,8 @@ def tokens_beginning_with(token_text: TokenText, size: int, beginning: str) -> T
         token_text: the tokens' text; the result is kept for a few tokenizers.
         size: number of tokens with logits.
         beginning: ``"digits"``, ``"letters"`` (letters and digits), ``"range"`` (digits, also after
-            a space) or ``"names"`` (letters and digits, and capitals after a space).
+            a space), ``"names"`` (letters and digits, and capitals after a space) or ``"number"``
+            (the same and dashes, which would begin a range).
     """
     found = [n for n in range(size) if continues(token_text.bytes_of(n), beginning)]
     return torch.tensor(found, dtype=torch.long)
@@ -27,11 +30,13 @@ def tokens_beginning_with(token_text: TokenText, size: int, beginning: str) -> T
 def continues(token: bytes, beginning: str) -> bool:
     """True if a token begins as in ``tokens_beginning_with``."""
     first = token[:1]
-    if beginning == "names" and first == b" ":
+    if beginning == "number" and token.removeprefix(b" ").startswith(_DASHES):
+        return True
+    if beginning in ("names", "number") and first == b" ":
         return b"A" <= token[1:2] <= b"Z"
     if beginning == "range" and first == b" ":
         return token[1:2].isdigit()
-    return first.isdigit() or (beginning in ("letters", "names") and is_letter(first))
+    return first.isdigit() or (beginning not in ("digits", "range") and is_letter(first))
 
 
 def is_letter(first: bytes) -> bool:

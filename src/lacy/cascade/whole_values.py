@@ -93,6 +93,8 @@ def forbidden_beginning(sequence: TextSequence) -> str:
         return ""
     if sequence.answers_in_row:
         last = sequence.text[-1:]
+        if last.isdigit():
+            return "number"
         return "names" if last.isalnum() and not is_unspaced(last) else ""
     sign, before = sequence.own_since_answer, sequence.spans[-1].text[-1:]
     if not sign or not before.isdigit():
