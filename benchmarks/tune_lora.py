@@ -23,9 +23,8 @@ from sklearn.metrics import roc_auc_score
 
 from lacy.annotate import encode
 from lacy.corpus import read
-from lacy.model import head_weight, load_model, model_fingerprint
+from lacy.model import bf16_is_fast, head_weight, load_model, model_fingerprint
 from lacy.run import environment
-from lacy.train import bf16_is_fast
 from lacy.tune.misses import first_mentions
 from lacy.tune.states import read_states
 

@@ -74,6 +74,8 @@ def trace(
     except Exception:  # architectures differ in what they need; an estimate is not worth a failure
         return None
     head = 2 * HEAD_ROWS * vocabulary * 4 + KEPT + 2 * 4 * whole_head
+    if bf16:  # the head in bfloat16, and a chunk of its logits before and after the loss
+        head += 2 * work.head + 2 * 2 * HEAD_ROWS * vocabulary
     matrices = work.matrices if config.optimizer == "muon" and config.depth == "full" else 0
     memory = Memory(
         weights=4 * parameters,
