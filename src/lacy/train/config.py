@@ -70,11 +70,11 @@ class TrainConfig:
     hold_out: float = 0.0
     """Share of the rows that is held out for validation if --valid is not given."""
     replay: Path | None = None
-    """Packed general texts to mix in, so that a trained model forgets less."""
+    """Packed general texts to mix in, so that a pretrained model forgets less."""
     replay_share: Rare[float] = 0.1
     """Share of the rows that come from --replay."""
     valid_general: Rare[Path | None] = None
-    """Packed texts of other kinds; the loss on them (general_loss) shows what is forgotten."""
+    """Packed texts of other kinds; a rise of the loss on them (general_loss) shows forgetting."""
 
     # [Model]
     model: str = "1m"
@@ -132,8 +132,8 @@ class TrainConfig:
 
     # [Optimizer]
     lr: float | None = None
-    """Peak learning rate; by default 3e-3 for a new model (5e-4 above 300M parameters), and for a
-    trained one by its size and --depth (135M: 9e-5 full, 9e-4 lora)."""
+    """Peak learning rate; by default 3e-3 for a new model (5e-4 above 300M parameters); for a
+    pretrained one it depends on size and --depth (135M: 9e-5 full, 9e-4 lora)."""
     warmup: Rare[float] = 0.03
     """Share of the steps in which the learning rate rises."""
     decay: float | None = None
