@@ -111,6 +111,11 @@ class RecomputingDecoder(Decoder):
             self.tokens_BT = [row[:-count] for row in self.tokens_BT]
             self._last_BV = None
 
+    @property
+    def _takes_trees(self) -> bool:
+        """False: tokens are read as one text, without the mask of a tree."""
+        return False
+
     def _forward(self, rows: Sequence[int], input_KT: Tensor, cache: Any, keep: int) -> Tensor:
         all_BT = [
             [*self.tokens_BT[row], *new] for row, new in zip(rows, input_KT.tolist(), strict=True)
