@@ -81,9 +81,9 @@ class Request:
     """Fingerprint of the caller's tokenizer, for the unit ``token``. A model with another tokenizer
     returns whole numbers, because digits from two models could form a number that neither meant."""
     question: str = ""
-    """The question that the text answers, if any; a look-up finds the subject and the words to
-    search for in it. ``text`` then has the earlier turns of the conversation as paragraphs, the
-    question, and the answer so far."""
+    """The question that the text answers, if any; a lookup takes the subject and the search words
+    from it. ``text`` then has the earlier turns of the conversation as paragraphs, the question,
+    and the answer so far."""
 
 
 @dataclass(frozen=True, slots=True)

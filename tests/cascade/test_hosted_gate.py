@@ -11,10 +11,11 @@ from helpers.serving import serving
 from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
 from lacy.cascade.hosted_model import connect
+from lacy.cascade.hosted_scores import log_likelihood
 from lacy.cli import main
 from lacy.corpus import TokenText, train_tokenizer
 from lacy.errors import LacyError
-from lacy.model import build_model, gate_of, load_model, save_model
+from lacy.model import Decoder, build_model, gate_of, load_model, save_model
 from lacy.model.gguf_gate import gate_rows
 from lacy.sources import ScriptedSource
 from lacy.world import make_world
@@ -134,6 +135,27 @@ def test_a_server_without_the_reference_cannot_host_a_gate(folder):
         with pytest.raises(LacyError, match=r"(?s)E92.*lacy export --to gguf"):
             Engine(hosted, None, "threshold=0")
         Engine(hosted, None, "never").generate(PROMPTS[:1], max_new_tokens=2)
+
+
+@pytest.mark.parametrize("gate", ["sigmoid", "softmax"])
+def test_likelihoods_behind_a_server_equal_those_in_process(folder, tmp_path, gate):
+    """Only a ``<CALL>`` in the softmax takes probability from the end of a value."""
+    from helpers import hosted_app
+
+    loaded = load_model(folder)
+    loaded.model.config.lacy_gate = gate
+    place = save_model(tmp_path / "slm", loaded.model, loaded.tokenizer)
+    encode = TokenText(loaded.tokenizer).encode
+    ids, values, ends = [0, *encode("Mara")], [encode("ab"), encode("hole")], encode(".,ae")
+    decoder = Decoder(loaded.model, call_id=loaded.call_id)
+    decoder.feed([ids])
+    with hosted_app.serving(loaded.model, loaded.tokenizer, "ids") as (address, _):
+        server = connect(address, "slm", place, top=len(loaded.tokenizer)).server
+        told = server.run(server.score_texts([(ids, "Mara", v, True) for v in values]))
+    for which in (None, ends):
+        (expected,) = decoder.score([0], [values], whole=True, ends=which)
+        found = [log_likelihood(t, v, server, which) for t, v in zip(told, values, strict=True)]
+        assert found == pytest.approx(expected, abs=1e-3)
 
 
 @needs_llama

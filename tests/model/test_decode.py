@@ -18,6 +18,7 @@ from helpers.slow_decoder import (
 from lacy.errors import LacyError
 from lacy.model import decode
 from lacy.model.decode import Decoder
+from lacy.model.recompute import RecomputingDecoder
 from lacy.model.trees import NODES
 
 
@@ -200,3 +201,26 @@ def test_a_whole_candidate_includes_the_probability_that_no_call_follows(shape):
     decoder.step([1, 1])  # and again without the logits of the last step
     decoder.rewind(1)
     assert decoder.score([0, 1], groups, whole=True) == [pytest.approx(g, abs=1e-4) for g in whole]
+
+
+@torch.no_grad()
+def test_a_separate_gate_takes_no_probability_from_the_end_of_a_candidate(shape):
+    model = llama()
+    model.lm_head.weight[CALL] *= -20  # nearly all probability in a softmax at some places
+    ids, groups, ends = [[1, 2, 3], [4, 5, 6]], [[[7], [8, 9, 7]], [[3, 2]]], [5, 9, CALL]
+    for kind in (Decoder, RecomputingDecoder):
+        model.config.lacy_gate = "sigmoid"
+        decoder = kind(model, call_id=CALL)
+        decoder.read(ids)
+        plain = [[slow_score(model, row, c) for c in g] for row, g in zip(ids, groups, strict=True)]
+        for score in (decoder.score([0, 1], groups), decoder.score([0, 1], groups, whole=True)):
+            assert score == [pytest.approx(group, abs=1e-4) for group in plain]
+        found = decoder.score([0, 1], groups, whole=True, ends=ends)
+        for row, group, before, after in zip(ids, groups, plain, found, strict=True):
+            for candidate, short, long in zip(group, before, after, strict=True):
+                logits = slow_next(model, row + candidate)[:CALL].double()
+                follow = torch.softmax(logits, -1)[[5, 9]].sum().log()
+                assert long == pytest.approx(short + float(follow), abs=1e-4)
+        model.config.lacy_gate = "softmax"  # there it does
+        lower = decoder.score([0, 1], groups, whole=True)
+        assert sum(map(sum, lower)) < sum(map(sum, plain)) - 1

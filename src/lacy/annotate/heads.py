@@ -2,7 +2,7 @@
 
 Both are plain spaCy taggers over begin, inside and outside labels on the shared ``tok2vec``. spaCy
 would write their labels into ``token.tag_``; lacy reads the scores instead, because a threshold on
-the probability of "outside" decides better than the most likely label.
+the probability of "outside" is more accurate than the likeliest label.
 """
 
 from __future__ import annotations

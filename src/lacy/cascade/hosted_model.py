@@ -127,12 +127,13 @@ def connect(
         ),
     )
     call_id = tokens.get_vocab().get(CALL_TOKEN)
+    gate: Gate = "sigmoid" if config.get("lacy_gate") == "sigmoid" else "softmax"
     server = CompletionServer(
-        client, TokenText(tokens), call_id, end, begin, len(tokens), top, ends - {end}
-    )
+        client, TokenText(tokens), call_id, end, begin, len(tokens), top, ends - {end},
+        gated=gate == "sigmoid",
+    )  # fmt: skip
     limits = (config.get("max_position_embeddings"), server.run(_probe(server)))
     context = min((limit for limit in limits if limit), default=NO_LIMIT)
-    gate: Gate = "sigmoid" if config.get("lacy_gate") == "sigmoid" else "softmax"
     meta = _json(folder / "lacy.json")
     return Hosted(server, tokens, call_id, gate, ends, context, meta, folder)
 

@@ -129,9 +129,8 @@ def log_likelihood(
     if len(scored) <= len(tokens):
         return total
     end = scored[len(tokens)]
-    gated = server.reference_id is not None
     if ends is None:
-        return total + (0.0 if gated else _spoken(end, server))
+        return total + (0.0 if server.gated else _spoken(end, server))
     unspoken = server.unspoken
     end_logps = [end.top[token] for token in ends if token in end.top and token not in unspoken]
     unreported = 1.0 - math.fsum(map(math.exp, end.top.values()))
@@ -139,7 +138,9 @@ def log_likelihood(
     if server.dialect == "text" and any(n in ends for n in server.ends):
         # These servers never report the end of text, so it is in the rest.
         p_end += max(0.0, unreported)
-    total -= _spoken(end, server) if gated else 0.0  # a gate does not compete with other tokens
+    total -= (
+        _spoken(end, server) if server.gated else 0.0
+    )  # a gate does not compete with other tokens
     return total + (math.log(p_end) if p_end > 0 else end.floor)
 
 

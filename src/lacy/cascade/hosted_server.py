@@ -88,6 +88,7 @@ class CompletionServer:
         top: number of the likeliest tokens to request; vLLM allows 20 by default.
         other_ends: further token ids that end a text.
         reference_id: token id of ``<CALL_REFERENCE>`` (``lacy.model.gguf_gate``); None for none.
+        gated: True if the model's ``<CALL>`` is a separate gate, which is no part of its softmax.
     """
 
     client: OpenAIClient
@@ -99,6 +100,7 @@ class CompletionServer:
     top: int = 20
     other_ends: frozenset[int] = frozenset()
     reference_id: int | None = None
+    gated: bool = False
     dialect: Dialect = field(default="ids", init=False)
     ids: dict[str, int] = field(default_factory=dict, init=False)
     """Token ids by text, for the dialect *text*."""

@@ -35,7 +35,8 @@ CALIBRATION_TEXTS = 100
 """Default number of texts that a model is calibrated on."""
 
 READER_TEXTS, READER_LENGTH = 20, 160
-"""Maximum number of texts, and of tokens of each, that a model which reads is calibrated on."""
+"""Maximum number of texts, and of tokens per text, for calibrating a model that ranks after
+reading."""
 
 CHAIN_SHARE = 5 / 6
 """Share of the timeout that a chain of sources may use, so that it replies before the timeout."""
@@ -301,7 +302,7 @@ def _is_world(source: SourceLike) -> bool:
 def _beginnings(index: Any, texts: int, loaded: Any) -> list[Document]:
     """Return indexed documents, cut to the model's context.
 
-    A model that reads needs no calibration of kinds, only some signals for a budget.
+    A model that ranks after reading needs no calibration of kinds, only some signals for a budget.
     """
     length = context_of(loaded.model)
     if can_read(loaded):

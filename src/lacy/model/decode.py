@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lacy.errors import LacyError
+from lacy.model.forward import gate_of
 from lacy.model.likelihood import ending_logps, log_norms
 from lacy.model.trees import Tree, build_trees, takes_trees, tree_inputs
 
@@ -200,7 +201,8 @@ class Decoder:
 
         The candidates of all rows go through the model in as few passes as ``score_cells`` allows.
         The candidates of a row form one tree after its cache (``trees``), or one single-branch tree
-        each if the model does not support trees. The softmax excludes ``<CALL>``.
+        each if the model does not support trees. The softmax of the candidates' tokens excludes
+        ``<CALL>``. That of the token after them includes it, unless it is a separate gate.
 
         Args:
             rows: rows of the decoder.
@@ -252,6 +254,11 @@ class Decoder:
             for logits_V, norm, tokens in zip(logits_RV, norms, firsts, strict=True)
         ]
 
+    @property
+    def _takes_trees(self) -> bool:
+        """True if the candidates of a row share one tree."""
+        return takes_trees(self.model)
+
     def _score_trees(
         self,
         jobs: list[tuple[int, int, int, list[int]]],
@@ -267,7 +274,7 @@ class Decoder:
         total_J = torch.zeros(len(jobs), device=device)
         for trees in build_trees(
             [(row, tokens) for row, _, _, tokens in jobs], firsts, whole=whole,
-            length=self.length, cells=self.score_cells, nodes=nodes, shared=takes_trees(self.model),
+            length=self.length, cells=self.score_cells, nodes=nodes, shared=self._takes_trees,
         ):  # fmt: skip
             logits_RNV = self._forward_trees(trees, cut)
             norm_RN = log_norms(logits_RNV, self.call_id)
@@ -276,7 +283,8 @@ class Decoder:
                 lasts = [(n, *last) for n, tree in enumerate(trees) for last in tree.ends]
                 tree_E, node_E, job_E = torch.tensor(lasts, device=device).T
                 places, norm_E = (tree_E, node_E), norm_RN[tree_E, node_E]
-                logp_E = ending_logps(logits_RNV, places, norm_E, self.call_id, ends)
+                gated = gate_of(self.model) == "sigmoid"
+                logp_E = ending_logps(logits_RNV, places, norm_E, self.call_id, ends, gated=gated)
                 total_J.index_add_(0, job_E, logp_E)
             if steps:
                 tree_S, node_S, token_S, job_S = torch.tensor(steps, device=device).T
@@ -290,7 +298,7 @@ class Decoder:
         device, rows = self.model.device, [tree.row for tree in trees]
         before = self.length - cut
         cache = self._copy(torch.tensor(rows, device=device), before)
-        if not takes_trees(self.model):  # single-branch trees need no tree mask
+        if not self._takes_trees:  # single-branch trees need no tree mask
             input_RT = torch.tensor(pad([tree.tokens for tree in trees]), device=device)
             return self._forward(rows, input_RT, cache, keep=input_RT.shape[1])
         begins = [self._columns(row)[0] for row in rows]

@@ -1,8 +1,8 @@
 """The architectures that llama.cpp and ``transformers`` compute identically.
 
-Each entry says how one ``model_type`` is written: its name there, its fields, and what changes in
-its weights. ``tests/model/test_gguf_shapes.py`` compares the log-probabilities of each with those
-of llama.cpp. A setting that changes what is computed, and is not written, is refused.
+Each entry says how one ``model_type`` is written: its name in llama.cpp, its fields, and the
+changes to its weights. ``tests/model/test_gguf_shapes.py`` compares the log-probabilities of each
+with those of llama.cpp. Settings that change the computation but have no field are refused.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def shape_of(model: Any, where: str | Path) -> Shape:
 
 
 def _rotary(config: Any) -> dict[str, bool]:
-    """Return the requirements of Llama and its relatives, by what violates each."""
+    """Return the requirements of Llama and similar models, by a description of each violation."""
     qwen = config.model_type in ("qwen2", "qwen3")
     windows = getattr(config, "layer_types", None) or []
     full = all(kind == "full_attention" for kind in windows)

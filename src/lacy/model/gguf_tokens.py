@@ -1,10 +1,10 @@
 """Write a tokenizer into a GGUF file, so that llama.cpp splits texts into the same tokens.
 
 ``<CALL>`` is a *normal* token there. llama.cpp turns the names of control and user-defined tokens
-into these tokens wherever they occur in a text, so that anybody could type a call; a normal token
-is reached only through merges, and there are none. Where ``<CALL>`` competes with the other tokens,
-it is also an end token (end of message), so that generation stops at the token itself, but not at
-its name in a text.
+into these tokens wherever they occur in a text, so anybody could type a call. A normal token
+results only from merges, and no merge produces ``<CALL>``. Where ``<CALL>`` competes with the other
+tokens, it is also an end token (end of message), so that generation stops at the token itself, but
+not at its name in a text.
 """
 
 from __future__ import annotations

@@ -34,8 +34,13 @@ def ending_logps(
     own_E: Tensor,
     call_id: int | None,
     ends: Sequence[int] | None,
+    *,
+    gated: bool = False,
 ) -> Tensor:
     """Return the log-probability that one of ``ends`` follows.
+
+    A CALL in the softmax takes its share of the probability. A CALL with a gate of its own does
+    not, so without ``ends`` a value of a gated model always ends: the result is 0.
 
     Args:
         logits: logits (R, N, V).
@@ -43,9 +48,10 @@ def ending_logps(
         own_E: ``log_norms`` of these places.
         call_id: the id of CALL; None if there is none.
         ends: tokens that may follow; None for all but CALL.
+        gated: True if CALL is a separate sigmoid gate (``gate_of``).
     """
     all_E = own_E
-    if call_id is not None:
+    if call_id is not None and not gated:
         all_E = torch.logaddexp(own_E, logits[places[0], places[1], call_id].float())
     if ends is None:
         return own_E - all_E

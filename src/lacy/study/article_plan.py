@@ -1,7 +1,7 @@
-"""The plan of a study on articles: which models continue them, under which conditions.
+"""Plan a study on articles: which models continue them, under which conditions.
 
-A recipe with the setting ``articles`` is read as an ``ArticleStudyPlan``. Each method is a model as
-it is, or one that ``lacy tune`` makes from a model before it is asked.
+A recipe with the setting ``articles`` is read as an ``ArticleStudyPlan``. A method is either a
+model as it is, or one that the study first tunes with ``lacy tune``.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from lacy.types import Unit
 class ArticleStudyPlan:
     """Let models continue held-out articles under conditions, score the texts, and compare.
 
-    The articles themselves answer the calls, or another source. Every condition of every model is
-    a job of its own; the same command continues a stopped study, and each stop leaves valid tables
-    of what is finished.
+    Calls are answered by the articles themselves or by another source. Every condition of every
+    model is one job. If the study is stopped, the same command continues it, and the tables contain
+    the finished jobs.
     """
 
     articles: Path
@@ -92,7 +92,7 @@ class ArticleStudyPlan:
 
 @dataclass(frozen=True)
 class ArticleMethod:
-    """How a model is made and asked."""
+    """How a model is made, and under which conditions it continues articles."""
 
     model: str | None = None
     """Name of the model, as in `lacy generate`."""
@@ -106,7 +106,7 @@ class ArticleMethod:
 
 @dataclass(frozen=True)
 class ArticleCondition:
-    """How a model is asked: policy, source and unit."""
+    """How a model continues articles: policy, source and unit."""
 
     policy: str
     """When to call: a policy's text; ``oracle``, wherever the model itself would name something;
@@ -157,7 +157,7 @@ def _run_key(plan: ArticleStudyPlan, method: ArticleMethod, seed: int) -> str:
 
 
 def _identity(path: Path | None) -> list[Any]:
-    """Return what tells a file from others: its name and size, wherever it is."""
+    """Return the name and size of a file, which identify it in any folder."""
     size = path.stat().st_size if path is not None and path.is_file() else None
     return [path and path.name, size]
 

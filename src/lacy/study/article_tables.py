@@ -1,4 +1,4 @@
-"""Tidy tables of a study on articles, in the same form as those of a study in made-up worlds.
+"""Write tidy tables of a study on articles, in the form of those of a study in made-up worlds.
 
 All models continue the same articles, so several seeds of a method are averaged article by article
 before articles are resampled: the intervals cover the choice of articles, and the rows of single
@@ -92,7 +92,7 @@ def _columns(plan: ArticleStudyPlan, run: ArticleRun) -> dict[str, Any]:
 
 
 def _tune_columns(run: ArticleRun) -> dict[str, Any]:
-    """Return the settings of tuning, and the objective, by which pages know plain methods."""
+    """Return the settings of tuning, and the objective, by which pages detect plain methods."""
     tune = run.settings.tune
     return {"objective": "none" if tune is None else "tuned", **(tune or {})}
 

@@ -95,7 +95,7 @@ def answers_file(plan: ArticleStudyPlan, run: ArticleRun, name: str) -> Path:
 
 
 def measurements_file(plan: ArticleStudyPlan, run: ArticleRun) -> Path:
-    """Return the file with what was measured of a model itself, along the true articles."""
+    """Return the file with the measurements of a model on the true articles."""
     return (
         article_run_folder(plan, run)
         / f"reading.{digest([articles_key(plan), plan.call_rate])}.json"
@@ -221,7 +221,7 @@ def _calibration(plan: ArticleStudyPlan, run: ArticleRun) -> Calibration | None:
 
 
 def readable(answer: Answer) -> str:
-    """Return a text for people: the prompt before a bar, borrowed values in brackets."""
+    """Return a text for display: the prompt before a bar, borrowed values in brackets."""
     parts = []
     for span in answer.spans:
         if span.speaker == "prompt":
@@ -235,7 +235,7 @@ def readable(answer: Answer) -> str:
 
 
 def measure_run(plan: ArticleStudyPlan, run: ArticleRun) -> None:
-    """Measure a model along the true articles: call quality, language loss, loss on facts."""
+    """Measure a model on the true articles: call quality, language loss, loss on facts."""
     from lacy.cascade import truncate_document
     from lacy.evaluate import as_data, measure_on_texts
 
@@ -249,4 +249,4 @@ def measure_run(plan: ArticleStudyPlan, run: ArticleRun) -> None:
 
 
 READ_TOKENS = 256
-"""Number of tokens of each article along which a model is measured."""
+"""Maximum number of tokens per article on which a model is measured."""

@@ -70,17 +70,16 @@ class TrainConfig:
     hold_out: float = 0.0
     """Share of the rows that is held out for validation if --valid is not given."""
     replay: Rare[Path | None] = None
-    """Packed general texts to mix in, so that a trained model forgets less."""
+    """Packed general texts to mix in, so that a pretrained model forgets less."""
     replay_share: Rare[float] = 0.1
     """Share of the rows that come from --replay."""
     valid_general: Rare[Path | None] = None
-    """Packed texts of other kinds; the loss on them (general_loss) shows what is forgotten."""
+    """Packed texts of other kinds; a rise of the loss on them (general_loss) shows forgetting."""
 
     # [Model]
     model: str = "1m"
     """A preset for a new model (tiny, demo, 1m, 3m, 15m, 135m, 334m, 360m, 1b; 334m is the paper's
-    GPT-2), or a model to start from: a folder, a GGUF file, smollm2 or a Hub name. <CALL> is added
-    if it is missing."""
+    GPT-2), or a model to start from: a folder, a GGUF file, smollm2 or a Hub name."""
     fork: Rare[Path | None] = None
     """Start from a checkpoint with its optimizer; a run's folder means the one before the decay."""
     depth: str = "full"

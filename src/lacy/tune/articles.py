@@ -1,4 +1,4 @@
-"""Read the articles of a tuning: texts of any format, marked if needed, as tokens with marks."""
+"""Read articles for tuning: texts of any format become tokens with marks."""
 
 from __future__ import annotations
 
@@ -93,9 +93,9 @@ def read_articles(
         reading: further arguments of ``lacy.corpus.read``.
 
     Raises:
-        LacyError: E162, too few articles; E163, most texts are in another
-            language than the annotator's; E164, nothing is
-            marked; and the errors of ``read`` and ``PackedData.load``.
+        LacyError: E162, too few articles; E163, most texts are in another language than the
+            annotator's; E164, nothing is marked; and the errors of ``read`` and
+            ``PackedData.load``.
     """
     report = ReadReport() if report is None else report
     notes: list[str] = []
@@ -135,7 +135,7 @@ def _sample(stream: Iterable[Any], size: int, seed: int) -> list[Any]:
 
 
 def _cut(document: Document, tokens: int) -> Document:
-    """Cut a text after about twice as many characters as its tokens have, between words."""
+    """Cut a text between words, after about twice as many characters as its tokens need."""
     end = CHARACTERS_PER_TOKEN * tokens
     if len(document.text) <= end:
         return document
@@ -186,7 +186,7 @@ def _annotated(
 
 
 def _in_language(documents: list[Document], language: str, say: Notify) -> list[Document]:
-    """Return the documents that are not recognised as being in another language.
+    """Return the documents without those that are in another language.
 
     Raises:
         LacyError: E163, half of them or more are.
