@@ -14,6 +14,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from helpers import hosted_app
+from helpers.models import SCRATCH
 from lacy.cascade import Engine, Oracle, parse_policy
 from lacy.cascade.calibration import Calibration, KindFit
 from lacy.cascade.hosted import mode_of
@@ -246,7 +247,7 @@ def test_characters_of_several_tokens_come_whole(tmp_path_factory):
         num_attention_heads=2, max_position_embeddings=96, bos_token_id=0, eos_token_id=0,
     )).eval()  # fmt: skip
     model.lm_head.weight.data *= 30
-    folder = save_model(tmp_path_factory.mktemp("bytes") / "slm", model, tokenizer)
+    folder = save_model(tmp_path_factory.mktemp("bytes") / "slm", model, tokenizer, SCRATCH)
     mine = Engine(load_model(folder), ScriptedSource([" é"]), "threshold=-2")
     expected = mine.generate(PROMPTS, max_new_tokens=24)
     with hosted_app.serving(model, tokenizer, "ids") as (url, _):

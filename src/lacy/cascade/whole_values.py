@@ -1,7 +1,7 @@
 """Keep values whole where the SLM's text meets a source's, and state each value once.
 
 Three rules hold for values (unit ``value``). A value that the text already states is not offered
-again. The SLM never continues a word, number or name that a source has written ("2010" + "s",
+again (``Engine(restate=)``; models that lacy trained from scratch repeat facts, so they may). The SLM never continues a word, number or name that a source has written ("2010" + "s",
 "1,200" + ",000", "UNED" + " University"). Inside a number that the SLM has begun, only the rest of
 a source's number may follow, so that no number mixes digits of the SLM and a source.
 """
