@@ -1,10 +1,10 @@
-"""What a separate gate loses when llama.cpp computes the model, at several precisions.
+"""Measure what a separate gate loses when llama.cpp computes the model, at several precisions.
 
     python benchmarks/hosted_gate.py MODEL TEXTS.jsonl --articles 100
 
 MODEL is a folder with a separate gate (``lacy_gate: sigmoid``), TEXTS has marks
-(``[start, end, reason]``). The model is exported at each precision (the shared vector comes from texts
-of a made-up world) and served by xllamacpp. Parts:
+(``[start, end, reason]``). The model is exported at each precision (the shared vector is fitted on
+texts of a made-up world) and served by xllamacpp. Parts:
 
 - ``positions``: at every ``--every``-th position of each article, the server reports the gate and
   the likelihood of the true token: AUROC at value starts, agreement of the decisions at the
