@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lacy._convert import Problem, read_fields
 from lacy.study.plan import digest
@@ -43,6 +43,8 @@ class ArticleStudyPlan:
     """spaCy pipeline that finds names, numbers and dates in articles and texts."""
     model: str = "smollm2"
     """The model of all methods that name no other."""
+    dtype: Literal["fp32", "bf16", "auto"] = "fp32"
+    """Precision of the weights while texts are generated."""
     tune_on: Path | None = None
     """Articles that methods are tuned on; they must not contain the held-out ones."""
     methods: dict[str, Any] = field(default_factory=dict)
@@ -170,7 +172,7 @@ def article_condition_key(plan: ArticleStudyPlan, run: ArticleRun, name: str) ->
 
 def articles_key(plan: ArticleStudyPlan) -> str:
     """Return a hash of the articles that are continued, and of those to calibrate on."""
-    settings = [plan.only, plan.people, plan.calibration, plan.pipeline]
+    settings = [plan.only, plan.people, plan.calibration, plan.pipeline, plan.dtype]
     return digest([_identity(plan.articles), *settings])
 
 

@@ -61,7 +61,15 @@ def write_article_tables(plan: ArticleStudyPlan) -> dict[str, pd.DataFrame]:
     }
     for name, table in tables.items():
         write_atomic(plan.out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
-    settings = ("model", "people", "calibration", "prompt_words", "max_new_tokens", "pipeline")
+    settings = (
+        "model",
+        "people",
+        "calibration",
+        "prompt_words",
+        "max_new_tokens",
+        "pipeline",
+        "dtype",
+    )
     setup = {
         **environment(), **{name: getattr(plan, name) for name in settings},
         "articles": plan.articles.name, "tune_on": plan.tune_on and plan.tune_on.name,

@@ -31,6 +31,7 @@ from lacy.types import Answer, Document
 if TYPE_CHECKING:
     from lacy.cascade import Calibration
     from lacy.evaluate import Extract
+    from lacy.model import Precision
 
 
 def article_jobs(plan: ArticleStudyPlan) -> dict[str, Job]:
@@ -128,10 +129,13 @@ def _extract(pipeline: str) -> Extract:
 
 
 @lru_cache(maxsize=1)
-def _loaded(name: str) -> Any:
+def _loaded(name: str, dtype: Precision) -> Any:
     from lacy.cascade import open_model
+    from lacy.model import set_precision
 
-    return open_model(name)
+    loaded = open_model(name)
+    set_precision(loaded.model, dtype)
+    return loaded
 
 
 def marked_articles(plan: ArticleStudyPlan, articles: Sequence[Document]) -> list[Document]:
@@ -171,7 +175,7 @@ def calibrate_run(plan: ArticleStudyPlan, run: ArticleRun) -> None:
     """Calibrate a model on the articles after the held-out ones."""
     from lacy.evaluate import calibrate_on
 
-    loaded, (_, others) = _loaded(model_of(plan, run)), articles_of(plan)
+    loaded, (_, others) = _loaded(model_of(plan, run), plan.dtype), articles_of(plan)
     calibration = calibrate_on(loaded, others, _extract(plan.pipeline))
     file = calibration_file(plan, run)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +187,7 @@ def ask_articles(plan: ArticleStudyPlan, run: ArticleRun, name: str) -> None:
     from lacy.evaluate import answer_articles, article_prompts, open_article_source
 
     begin = time.perf_counter()
-    loaded, (articles, others) = _loaded(model_of(plan, run)), articles_of(plan)
+    loaded, (articles, others) = _loaded(model_of(plan, run), plan.dtype), articles_of(plan)
     condition, extract = plan.condition(name), _extract(plan.pipeline)
     words = plan.words(condition)
     prompts = article_prompts(articles, extract, words)
@@ -235,7 +239,7 @@ def measure_run(plan: ArticleStudyPlan, run: ArticleRun) -> None:
     from lacy.cascade import truncate_document
     from lacy.evaluate import as_data, measure_on_texts
 
-    loaded, (articles, _) = _loaded(model_of(plan, run)), articles_of(plan)
+    loaded, (articles, _) = _loaded(model_of(plan, run), plan.dtype), articles_of(plan)
     marked = marked_articles(plan, articles)
     cut = [truncate_document(d, loaded.tokenizer, READ_TOKENS) for d in marked]
     measured = measure_on_texts(loaded, cut, call_rate=plan.call_rate)
