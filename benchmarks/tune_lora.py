@@ -1,4 +1,5 @@
-"""Compare a model tuned with LoRA with the model that it started from, as a gate and as a reader.
+"""Compare a model tuned with LoRA with the model that it started from, as a gate and in reading
+facts.
 
     python benchmarks/tune_lora.py --before TUNED_ROW --after RUN/model [RUN/model ...] \
         --articles MARKED.jsonl [--general TEXTS.jsonl.gz]
