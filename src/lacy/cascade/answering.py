@@ -154,7 +154,7 @@ def _joined(values: Sequence[Candidate]) -> Candidate:
 async def _with_small_words(
     backend: Backend, sequence: TextSequence, opening: str, value: str
 ) -> str:
-    """Return the opening with the small words that are likeliest before the value."""
+    """Return the opening followed by the likeliest small words before the value."""
     assert sequence.question is not None
     words = sequence.question.small_words(opening, value)
     openings = [" ".join(filter(None, (opening, word))) for word in words]

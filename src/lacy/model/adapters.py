@@ -1,4 +1,4 @@
-"""Open a ``peft`` adapter (LoRA and others): find its base, check that it fits, and merge it."""
+"""Load a ``peft`` adapter (LoRA and others): find its base, check that it fits, and merge it."""
 
 from __future__ import annotations
 

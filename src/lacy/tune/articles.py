@@ -33,10 +33,10 @@ CHARACTERS_PER_TOKEN = 8
 does not spend time on text that is not used."""
 
 FEW_ARTICLES = 20
-"""With fewer articles, the fitted row is weak and its figures are uncertain."""
+"""With fewer articles, the user is warned: the row will be weak and its figures uncertain."""
 
 MIN_ARTICLES = 5
-"""Fewer articles cannot be split into groups that are fitted and scored in turn."""
+"""Minimum number of articles for splitting them into groups that are fitted and scored in turn."""
 
 MIN_STARTS = 20
 """Minimum number of value starts in all articles together."""
@@ -48,7 +48,7 @@ class Articles:
 
     encoded: list[Encoded]
     annotator: str
-    """Who marked them: name and version of an annotator, or ``given``."""
+    """Name and version of the annotator that marked them, or ``given``."""
     report: ReadReport = field(default_factory=ReadReport)
     notes: list[str] = field(default_factory=list)
     """Sentences about automatic choices and problems."""
