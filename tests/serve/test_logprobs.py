@@ -122,7 +122,9 @@ def test_a_prompt_is_scored_without_generation(client, engine):
 
 def test_stop_strings_cut_logprobs_but_not_the_echoed_prompt():
     line = "Ada. Ada lived in Rome. Then she left."
-    loaded = scripted(lambda t: line[len(t) :], lambda t: t[-3:] == " in")
+    loaded = scripted(
+        lambda t: line[len(t) :] if line.startswith(t) else ". Then", lambda t: t[-3:] == " in"
+    )
     source = ScriptedSource([" Ulm an der Donau"], name="book")
     with serving(Engine(loaded, source, "threshold=0", max_new_tokens=60)) as running:
         for stop, text in [(".", " Ada lived in Ulm an der Donau"), (" an", " Ada lived in Ulm")]:

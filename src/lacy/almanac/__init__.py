@@ -1,7 +1,7 @@
-"""Facts that ship with lacy: people, countries and chemical elements, with short articles of them.
+"""Facts that ship with lacy: people, countries and chemical elements, and short articles on them.
 
-They are the texts and the source of ``lacy demo --real``. Everything here may be shipped: the facts
-are listed in tables, and all sentences are written by this package. NOTICE names the origins.
+``lacy demo --real`` uses them as its texts and its source. All of it may be redistributed: the
+facts are in tables whose origins NOTICE lists, and this package writes all sentences.
 """
 
 import lazy_loader

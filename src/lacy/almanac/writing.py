@@ -86,7 +86,7 @@ _SENTENCES: dict[SubjectKind, tuple[tuple[str, ...], ...]] = {
         ),
     ),
 }
-"""Groups of sentences by kind. An article has one sentence of each group, in this order."""
+"""Groups of sentences by kind. An article has one sentence from each group, in this order."""
 
 _OPENINGS: dict[SubjectKind, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "person": (
@@ -105,7 +105,7 @@ _OPENINGS: dict[SubjectKind, tuple[tuple[str, tuple[str, ...]], ...]] = {
         ("{N} was discovered in", ("discovered", "discovered in")),
     ),
 }
-"""Openings by kind, with the relations of which a value may follow."""
+"""Openings by kind, with the relations whose values may follow."""
 
 _PLACE = re.compile(r"\{([^}]*)\}")
 
@@ -117,11 +117,11 @@ class Opening:
     text: str
     subject: Subject
     relations: tuple[str, ...]
-    """The relations of which a value may follow."""
+    """The relations whose values may follow."""
 
     @property
     def right(self) -> tuple[str, ...]:
-        """The values that may follow."""
+        """The values that complete the opening correctly."""
         return tuple(self.subject.facts[relation] for relation in self.relations)
 
 

@@ -2,7 +2,7 @@
 
 Both are plain spaCy taggers over begin, inside and outside labels on the shared ``tok2vec``. spaCy
 would write their labels into ``token.tag_``; lacy reads the scores instead, because a threshold on
-the probability of "outside" decides better than the most likely label.
+the probability of "outside" is more accurate than the likeliest label.
 """
 
 from __future__ import annotations
@@ -95,10 +95,10 @@ def use_numpy_products(nlp: Language) -> None:
 
 @cache
 def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # it searches all loaded libraries, which takes milliseconds
+    return ThreadpoolController()  # cached: it searches all libraries, in milliseconds
 
 
 def single_thread() -> AbstractContextManager[Any]:
-    """Limit numpy to one thread: with matrices this small, more only cost processor time."""
+    """Limit numpy to one thread; for small matrices, more threads only cost processor time."""
     limited: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
     return limited

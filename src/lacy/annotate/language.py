@@ -1,8 +1,8 @@
-"""Warn about texts in another language than the annotator's, whose marks would be wrong.
+"""Warn about texts that are not in the annotator's language; their marks would be wrong.
 
 The language of a text is the one whose most frequent function words make up the largest share of
-its words; scripts that only one language (or few) use decide by their letters. This is meant to
-detect a wrong corpus or pipeline, not to tell close relatives apart.
+its words. For scripts that only one language (or few) uses, the letters decide. This is meant to
+detect a wrong corpus or pipeline, not to distinguish closely related languages.
 """
 
 from __future__ import annotations

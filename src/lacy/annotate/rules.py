@@ -83,9 +83,9 @@ def _complete_values(spans: Sequence[Mark], text: str, rules: Rules) -> list[Mar
 
 
 def _without_qualifiers(spans: Sequence[Mark], values: Sequence[Mark], text: str) -> Iterator[Mark]:
-    """Yield the spans, where "least 183" and "more than 5%" begin at the value.
+    """Yield the spans without leading qualifiers ("least 183", "more than 5%").
 
-    Entity recognisers include such words; the value alone is the fact.
+    Entity recognisers include such words, but only the value is the fact.
     """
     by_end = {end: value for value in values for end in range(value.start + 1, value.end + 1)}
     for span in spans:

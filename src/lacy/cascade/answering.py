@@ -1,10 +1,10 @@
 """Answer a question from a source: choose the value, and the words that lead to it.
 
-A chat's answer calls before its first word if the question asks for a fact. The source offers all
-that it knows about the subject. Of a database, the relation that the question asks for is chosen
-(``relations``); of documents, the value that the question's passages give (``reading``). The answer
-then begins with a statement made from the question ("Marie Curie was born"), the likeliest of a few
-small words ("on", "in", "a"), and the value; the model goes on from there.
+If a chat's question asks for a fact, the source is asked before the first word of the answer. It
+returns all that it knows about the subject. With a database, the SLM chooses the relation that the
+question asks for (``relations``); with documents, the value that the passages give (``reading``).
+The answer then begins with a statement made from the question ("Marie Curie was born"), the
+likeliest of a few small words ("on", "in", "a"), and the value. The model continues from there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_RELATIONS = 40
 """Maximum number of relations that are compared; those of the subject come first."""
 
 MARGIN = 1.0
-"""A relation that the subject does not have must be ahead by this score of those that it has."""
+"""A relation that the subject does not have must beat those that it has by this score."""
 
 MAX_LISTED = 5
 """Maximum number of values of one relation that an answer lists."""
@@ -50,7 +50,7 @@ async def outcomes_of(
     replies: Sequence[Reply],
     spans: Sequence[Span],
 ) -> list[CallOutcome]:
-    """Decide how calls end: those of questions by the question, the others by the text so far."""
+    """Decide how calls end: calls for a question by the question, others by the text so far."""
     asking = [n for n, sequence in enumerate(sequences) if sequence.asks]
     others = [n for n in range(len(sequences)) if n not in asking]
     found: dict[int, CallOutcome] = {}
@@ -103,7 +103,7 @@ async def choose_answer(
         backend: computes with the SLM.
         question: the question.
         reply: the source's reply.
-        known: log-likelihoods that are kept from one question to the next.
+        known: log-likelihoods cached from earlier questions.
     """
     candidates = reply.candidates
     if not reply.ranked:
@@ -152,7 +152,7 @@ def _joined(values: Sequence[Candidate]) -> Candidate:
 async def _with_small_words(
     backend: Backend, sequence: TextSequence, opening: str, value: str
 ) -> str:
-    """Return the opening with the small words that are likeliest before the value."""
+    """Return the opening followed by the likeliest small words before the value."""
     assert sequence.question is not None
     words = sequence.question.small_words(opening, value)
     openings = [" ".join(filter(None, (opening, word))) for word in words]

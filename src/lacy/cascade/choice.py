@@ -1,9 +1,10 @@
-"""Choose among candidates after reading, and say how probable it is that the choice is right.
+"""Choose among candidates after reading, with a probability that the choice is right.
 
-``ValueChoice`` combines what is known about each candidate linearly. A softmax over all candidates
-and "none of them" gives probabilities. The default weights are those of a fit on 57 people of PopQA
-with SmolLM2-135M, rounded (``docs/results/value.md``). The score of "none of them" and the limit
-were set by reading texts: a value is borrowed where it is likelier right than the model's own.
+``ValueChoice`` scores each candidate by a linear combination of its features. A softmax over the
+candidates and one more class, "no candidate is right", gives probabilities. The default weights
+were fitted on 57 people of PopQA with SmolLM2-135M and rounded (``docs/results/value.md``). The
+score of "no candidate is right" and the limit were set by hand, by reading generated texts: a value
+is used where it is more often right than what the model would write.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 FEATURES = ("read", "relation")
-"""What is known about a candidate: its log-likelihood after reading the source's sentences, and
-the gain of its relation's name (``reader``). Its number of tokens and its likelihood without
-reading added nothing."""
+"""Features of a candidate: its log-likelihood after reading the source's sentences, and the gain of
+its relation's name (``reader``). Its number of tokens and its likelihood without reading did not
+help."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValueChoice:
-    """A fitted combination of ``FEATURES``.
+    """A fitted linear combination of ``FEATURES``.
 
     Args:
         weights: one coefficient per feature.
-        none: the score of "none of them".
-        limit: probability from which on the best candidate is used.
+        none: the score of "no candidate is right".
+        limit: minimum probability of the best candidate to be used.
     """
 
     weights: tuple[float, ...] = (1.0, 1.0)

@@ -48,9 +48,9 @@ class Engine(EngineSettings):
         calibration: the calibration of this model (``calibrate``), with reference log-likelihoods
             for ranking and signals that a budget starts from.
         read: maximum number of tokens of a source's own sentences that the model reads before it
-            ranks its values; by default 320, or 0 for a model that lacy trained from nothing. A
+            ranks its values; by default 320, or 0 for a model that lacy trained from scratch. A
             model behind a server does not read.
-        choice: how candidates are chosen after reading; by default with fitted coefficients.
+        choice: weights for choosing among candidates after reading; by default fitted ones.
 
         unknown: what an answer in a chat says where no source has the fact that the question asks
             for; if empty, the model answers in its own words.

@@ -35,7 +35,8 @@ CALIBRATION_TEXTS = 100
 """Default number of texts that a model is calibrated on."""
 
 READER_TEXTS, READER_LENGTH = 20, 160
-"""Maximum number of texts, and of tokens of each, that a model which reads is calibrated on."""
+"""Maximum number of texts, and of tokens per text, for calibrating a model that ranks after
+reading."""
 
 CHAIN_SHARE = 5 / 6
 """Share of the timeout that a chain of sources may use, so that it replies before the timeout."""
@@ -185,11 +186,11 @@ def default_policy(
         policy: Policy = Threshold(RAW_ENTROPY, by="entropy")
         policy = Budget(0.22, by="entropy") if calibrated else policy
         return policy, (
-            f"Policy: {policy}, a call where the model is unsure of the next word, as it was not "
-            "taught to call (lacy tune MODEL --data DATA teaches it)."
+            f"Policy: {policy}, calls where the model is unsure of the next word, because it was "
+            "not taught to call (lacy tune MODEL --data DATA teaches it)."
         )
     if gate == "sigmoid":
-        why = "where the model's gate gives a call even odds or more"
+        why = "calls where the gate's probability is 50% or more"
         return Threshold(0.0), f"Policy: threshold=0, {why}; change it by --policy."
     if is_lookup(source) and trained_not_to_call(meta):
         free = "a database costs nothing" if _is_database(source) else "texts cost nothing"
@@ -301,7 +302,7 @@ def _is_world(source: SourceLike) -> bool:
 def _beginnings(index: Any, texts: int, loaded: Any) -> list[Document]:
     """Return indexed documents, cut to the model's context.
 
-    A model that reads needs no calibration of kinds, only some signals for a budget.
+    A model that ranks after reading needs no calibration of kinds, only some signals for a budget.
     """
     length = context_of(loaded.model)
     if can_read(loaded):

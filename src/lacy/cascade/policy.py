@@ -8,7 +8,7 @@ the paper's rule only in their signal, so all can be compared at the same call r
     budget=0.22               the paper's: running quantile of the <CALL> margin
     budget=0.22,by=entropy    the same rate, placed by a plain model's entropy (by=top2, by=random)
     threshold=0.5             a fixed limit on the margin, without a fixed rate
-    gate+entropy              the limit that `lacy tune` has fitted to that signal
+    gate+entropy              a threshold on that signal that `lacy tune` has fitted
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class Threshold(_Stateless):
 
 @dataclass(frozen=True, slots=True)
 class FittedThreshold:
-    """Calls where ``gate+entropy`` exceeds the limit that ``lacy tune`` has fitted to the model."""
+    """Calls where ``gate+entropy`` exceeds the threshold that ``lacy tune`` has fitted."""
 
     signal: ClassVar[str] = "gate+entropy"
 

@@ -2,8 +2,8 @@
 
 The logits of a step give the probability of every candidate's first token, and a candidate is never
 likelier than its first token. So once a few candidates are scored, those that cannot reach the best
-score need no forward pass. The result is exact: the same candidate with the same score. Candidates
-that remain without a score are certainly worse.
+score need no forward pass. The result is exact: the same best candidate with the same score.
+Candidates that are not scored are certainly worse.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROUNDING = 1e-3
 
 
 class CandidateSearch:
-    """The search for the best candidate of one call; ``scores`` has what is known.
+    """The search for the best candidate of one call; ``scores`` has the scores so far.
 
     Args:
         tokens: tokens of each candidate.
@@ -62,7 +62,7 @@ class CandidateSearch:
         return self._first(possible) if self._rounds == 1 else possible
 
     def _first(self, order: Sequence[int]) -> list[int]:
-        """Return the first candidates that have no more than ``FIRST_TOKENS`` different tokens."""
+        """Return the first candidates in ``order``, up to ``FIRST_TOKENS`` distinct tokens."""
         prefixes: set[tuple[int, ...]] = set()
         for count, index in enumerate(order):
             tokens = tuple(self._tokens[index])

@@ -1,7 +1,7 @@
-"""Read questions: what they ask for, and how the statement that answers them begins.
+"""Parse questions: what they ask for, and how a statement that answers them begins.
 
 "When was Ada Lovelace born?" asks for a date, and "Ada Lovelace was born" begins its answer. The
-rules below know English grammar and no relation: they work on the words around the name.
+rules below only use English grammar and the words around the name; they know no relations.
 
 A base model does not answer questions at all; ``question_hint`` tells its user what to type.
 """
@@ -39,7 +39,7 @@ _BARE = re.compile(
     r"\s+(?P<verb>(?-i:[a-z]+(?:ed|s|d|t|w|g|k|e|n)))\s+(?P<rest>.+?)[\s.?？!]*\Z",
     re.IGNORECASE | re.DOTALL,
 )
-"""A question for the subject of a verb: "Who founded Zynga?"."""
+"""A question that asks for the subject of its verb: "Who founded Zynga?"."""
 _REQUEST = re.compile(
     r"(?:please,?\s+)?(?:(?:can|could|would) you\s+)?(?:please\s+)?"
     r"(?:tell me|give me|name|state|what about)\s+(?P<rest>.+?)[\s.?？!]*\Z",
@@ -111,7 +111,7 @@ class Question:
 
     @property
     def noun(self) -> str:
-        """The kind of thing asked for in words: "sport" in "What sport does ...?"."""
+        """The noun after "what" or "which": "sport" in "What sport does ...?"."""
         asked = _ASKED.match(self.text)
         return asked["noun"].strip() if asked else ""
 
@@ -235,8 +235,8 @@ def statement_start(question: str, subject: str = "") -> str:
     """Return the beginning of a statement that answers a question, or "" if none can be formed.
 
     "When was Ada Lovelace born?" becomes "Ada Lovelace was born", "What is Ada's occupation?"
-    "Ada's occupation is". A question for the subject of a verb ("Who founded Zynga?") has none: its
-    answer begins with the value.
+    "Ada's occupation is". A question that asks for the subject of its verb ("Who founded Zynga?")
+    has none: its answer begins with the value.
 
     Args:
         question: the question.

@@ -1,11 +1,11 @@
-"""Let the SLM read what a source says before it ranks the source's values.
+"""Put a source's sentences before the text when the SLM ranks the source's values.
 
-A pretrained model does not know the fact, but it can find it in a text. So the sentences that state
+A pretrained model may not know a fact, but it can find it in a text. So the sentences that state
 the candidates (a passage of a document, or "Marie Curie's place of birth is Warsaw." for a row of a
-database) are put before the text, in a second copy of the sequence that is never shown. There, the
-likelihood of a candidate depends on what the source says about it, and not only on its kind.
+database) are put before a hidden copy of the text. There, the likelihood of a candidate depends on
+what the source says about it, and not only on its kind.
 
-Where a source names its relations in words, a second question is asked: how much likelier is the
+If a source names its relations in words, a second score is added: how much likelier is the
 relation's name after "The sentence "Marie Curie was born in ..." gives Marie Curie's" than without
 the sentence? This tells apart relations with the same kind of values, such as the places of birth
 and of death.
@@ -34,8 +34,8 @@ _TAIL = 200
 _SENTENCE_END = re.compile(r"(?<=\w\w[.!?])\s+(?=[A-Z])|\n")
 
 BLOCK = 128
-"""The beginning of a long text is left out in steps of so many tokens, so that the rest of it stays
-the same for many calls and need not be read again."""
+"""Number of tokens by which the beginning of a long text is cut at a time. The rest then stays the
+same for many calls, so its keys and values can be reused."""
 
 MOST_KEPT = 8_192
 """Maximum number of tokens that are kept for later calls, over all texts."""
@@ -45,9 +45,10 @@ BLOCKS = 2
 
 
 def can_read(loaded: Any) -> bool:
-    """True if a model may use what it reads: not if lacy trained it from nothing.
+    """Return whether a model ranks after reading: not if lacy trained it from scratch.
 
-    A small model of few texts knows kinds of values, but does not find a fact in a text.
+    A small model trained on few texts has learned kinds of values, but cannot find a fact in a
+    text.
 
     Args:
         loaded: the model, as from ``load_model``; ``meta`` has its training, if any.
@@ -63,7 +64,7 @@ def sentences_of(candidates: Sequence[Candidate], token_text: TokenText, most: i
     Args:
         candidates: the candidates of a reply, best first.
         token_text: counts tokens.
-        most: maximum number of tokens; sentences that do not fit are left out.
+        most: maximum number of tokens; further sentences are left out.
     """
     kept: list[str] = []
     facts = {c.evidence or c.text: c for c in reversed(candidates)}
@@ -97,7 +98,7 @@ class GrowingText(Protocol):
 class Reader:
     """Computes log-likelihoods of candidates after a source's sentences and a text.
 
-    What has been read is kept for each text, so that the next call reads only what is new.
+    Keys and values are kept for each text, so that the next call processes only new tokens.
 
     Args:
         model: the SLM, in this process.
@@ -137,8 +138,8 @@ class Reader:
     def relation_gains(self, sequence: GrowingText, candidates: Sequence[Candidate]) -> list[float]:
         """Return log p(relation | last sentence) - log p(relation) of each candidate, in nats.
 
-        Candidates whose relations have no name in words have the mean gain of the others; without
-        two named relations, all are 0.
+        Candidates whose relations have no name in words get the mean gain of the others. If fewer
+        than two relations have one, all gains are 0.
         """
         names = ["" if c.kind.isupper() else relation_words(c.kind) for c in candidates]
         known = list(dict.fromkeys(filter(None, names)))
@@ -191,7 +192,7 @@ class Reader:
         return decoder if owner is not None and owner() is sequence else None
 
     def _keep(self, sequence: GrowingText, decoder: Decoder) -> None:
-        """Keep a decoder for the next call; forget those of ended texts, and old ones."""
+        """Keep a decoder for the next call; drop those of finished texts and the oldest ones."""
         self._decoders[id(sequence)] = ref(sequence), decoder
         total = 0
         for key, (owner, kept) in reversed(list(self._decoders.items())):

@@ -1,4 +1,4 @@
-"""Choose among the values of passages the one that answers a question, by reading comprehension.
+"""Choose the value in passages that answers a question, by reading comprehension.
 
 The SLM reads a passage and the question, and then the beginning of the statement that answers it.
 For a value v of the passage,
@@ -6,12 +6,12 @@ For a value v of the passage,
     score(v) = log p(v and a full stop | passage, question, "Marie Curie was born in")
              - PRIOR_WEIGHT log p(v | passage, "What do you know about Marie Curie?", "... is"),
 
-in nats. The second term is how readily the SLM copies this value from this passage whatever is
-asked. Two rules of reading are added: a word of the question shortly before a value speaks for it
-("born ... in Warsaw"), and what comes first in a passage is likelier. Values of a kind that the
-question excludes, and parts of the subject's own name, are left out. A question for a common noun
-("What is X's occupation?") also finds nouns without a mark, and if the chosen one is part of a list
-("an actor, writer and film director"), the whole list is the answer.
+in nats. The second term measures how likely the SLM is to copy this value from this passage for any
+question. Two rules of reading change the score: a word of the question shortly before a value
+raises it ("born ... in Warsaw"), and values later in a passage lose some. Values of a kind that the
+question excludes, and parts of the subject's own name, are left out. If the question asks for a
+common noun ("What is X's occupation?"), nouns without a mark are candidates, too. If the chosen one
+is part of a list ("an actor, writer and film director"), the whole list is the answer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_PASSAGES = 3
 """Maximum number of passages that are read."""
 
 MIN_READING_SCORE = -1.5
-"""Minimum score of a value in nats; below it, the passages are taken not to have the answer."""
+"""Minimum score of a value in nats; without one, the passages count as lacking the answer."""
 
 PRIOR_WEIGHT = 0.5
 """Weight of the second term; 1 would favour rare values (see ``benchmarks/questions.py``)."""
@@ -46,7 +46,7 @@ POSITION_COST = 0.01
 """Subtracted in nats for each character of the passage before a value."""
 
 FARTHEST = 200
-"""Number of characters after which a value's place costs no more."""
+"""Number of characters after which the penalty for a value's position stops growing."""
 
 MAX_NOUNS = 6
 """Maximum number of unmarked lists of nouns of a passage that are candidates."""
@@ -152,7 +152,7 @@ def _by_passage(
 
 
 def _cue(question: Question, candidate: Candidate) -> float:
-    """Return what the words before a value in its passage say for it, in nats."""
+    """Return the bonus in nats for words of the question shortly before a value."""
     asked = {
         word[:4]
         for word in normalized_words(question.text.replace(candidate.subject, " "))
@@ -169,7 +169,7 @@ def _cue(question: Question, candidate: Candidate) -> float:
 
 
 def whole_list(candidate: Candidate) -> Candidate:
-    """Return a value that is one of a list of common nouns in its passage as the whole list."""
+    """Return the whole list if a value is part of a list of common nouns in its passage."""
     text = candidate.text.strip()
     if not text[:1].islower():
         return candidate

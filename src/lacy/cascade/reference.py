@@ -30,8 +30,9 @@ MAX_KEPT = 2048
 SmolLM2-135M in float32)."""
 
 MAX_CHARACTERS = 600
-"""Maximum length of a reference text; the beginning of a longer one is cut. Reading a text costs a
-large model more than scoring values after it, and the last sentences tell which kind is due."""
+"""Maximum length of a reference text; longer texts lose their beginning. For a large model,
+processing a text costs more than scoring values after it, and the last sentences show which kind of
+value is due."""
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
@@ -51,10 +52,10 @@ class ReferenceText(NamedTuple):
     subject: str
 
     def shortened(self) -> ReferenceText:
-        """Return its last sentences of at most ``MAX_CHARACTERS`` characters.
+        """Return the last sentences, at most ``MAX_CHARACTERS`` characters.
 
-        The subject is dropped if they do not name it. Most do not; so they are the same for all
-        subjects, and read only once.
+        The subject is dropped if they do not name it. Most do not, so they are the same for all
+        subjects and are processed only once.
         """
         if len(self.text) <= MAX_CHARACTERS:
             return self

@@ -1,4 +1,4 @@
-"""Find the relation that a question asks for, among those that a database has for its subject.
+"""Find which of a database's relations a question asks for.
 
 The SLM does not know the fact, but it knows English: after "In what city was George Rankin born?
 The question asks for the", it expects "place of birth" rather than "employer". For a relation r
@@ -6,12 +6,13 @@ and a subject s,
 
     score(r) = log p(r "of" s | question) - log p(r "of" s | questions that ask nothing particular),
 
-in nats. The second term removes how common the words are; the mean with a second reading, in which
-a stand-in replaces the name, removes much of what the model expects of a famous name. Values are
-not read at all, so a changed fact is followed like any other. Two rules of grammar are added: a
-noun that the question asks for ("What sport does ...") favours the relation of that name, and a
-relation that ends in a preposition ("capital of") is compared with the end of the question. Kinds
-of values that the question's first words exclude (a date for "Where ...") are left out.
+in nats. The second term removes how common the words are. The score is averaged with that of a
+second prompt, in which a placeholder replaces the name; this removes much of what the model expects
+for a famous name. The SLM does not see the values, so a changed fact is used like any other. Two
+rules of grammar are added: a noun that the question asks for ("What sport does ...") favours the
+relation of that name, and a relation that ends in a preposition ("capital of") is compared with the
+end of the question. Relations with values of a kind that the question's first words exclude (a date
+for "Where ...") are left out.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from lacy.cascade.verbs import PREPOSITIONS
 from lacy.sources import relation_words
 
 MIN_RELATION_SCORE = 4.0
-"""Minimum score of a relation in nats; below it, the source is taken not to have the answer."""
+"""Minimum score of a relation in nats; without one, the source counts as lacking the answer."""
 
 BONUS = 3.0
-"""Added in nats where grammar speaks for a relation, subtracted where it speaks against it."""
+"""Nats that are added if grammar favours a relation, and subtracted if it excludes one."""
 
 KnownLogps = dict[tuple[str, str], float]
 """Log-likelihoods of one model by text and continuation."""
@@ -37,8 +38,8 @@ MAX_KNOWN = 20_000
 """Maximum number of log-likelihoods that are kept."""
 
 STAND_IN = "X"
-"""Takes the place of the subject's name in a second reading, which counts half as much: a model
-that knows a famous name expects certain relations of it, whatever is asked."""
+"""Placeholder for the subject's name in a second prompt, which counts half as much: for a famous
+name, a model expects certain relations whatever the question."""
 
 _FAMILIES = tuple(
     frozenset(words.split())
@@ -61,8 +62,9 @@ _FAMILIES = tuple(
         "award awards prize won", "position plays", "notable famous known",
     )
 )  # fmt: skip
-"""Words that ask for the same relation; one in the question and one in the relation's name count
-like grammar. The SLM alone often knows the family, but not which of its members is meant."""
+"""Groups of words that ask for the same relation. If one is in the question and one in the
+relation's name, this counts like a rule of grammar, because the SLM often confuses related
+relations."""
 
 _PLACES = frozenset("place location country city town residence continent headquarters".split())
 _TIMES = frozenset("date year time day".split())
@@ -84,7 +86,7 @@ def value_kind(value: str) -> str:
 
 
 def fits(question: Question, values: Sequence[str]) -> bool:
-    """True if at least one value can be of the kind that the question's first words ask for."""
+    """True if at least one value fits the kind that the question's first words ask for."""
     kinds = {value_kind(value) for value in values}
     if question.expects == "number":
         return bool(kinds & {"number", "date"})  # "1850" may be a number of people
@@ -104,9 +106,9 @@ async def relation_scores(
         backend: computes with the SLM.
         question: the question.
         subject: its subject, as the question spells it.
-        values: the values of each relation; none for a relation that the subject does not have.
+        values: the values of each relation; empty for a relation that the subject does not have.
         known: log-likelihoods of the same model by text and continuation; new ones are added. Those
-            with the stand-in return whenever a question of the same form is asked.
+    with the placeholder are reused for every question of the same form.
     """
     names = [name for name, listed in values.items() if not listed or fits(question, listed)]
     names = [name for name in names if not _names_other_kind(question, name)]
@@ -134,7 +136,7 @@ async def _logps(
     pairs: Sequence[Sequence[tuple[str, str]]],
     known: KnownLogps,
 ) -> list[list[float]]:
-    """Return the log-likelihoods of pairs (text, continuation); equal texts are in one list."""
+    """Return the log-likelihoods of pairs (text, continuation), one request per distinct text."""
     if len(known) > MAX_KNOWN:
         known.clear()
     new = [[pair for pair in group if pair not in known] for group in pairs]
@@ -157,7 +159,7 @@ def _names_other_kind(question: Question, name: str) -> bool:
 
 
 def _grammar(question: Question, subject: str, relation: str) -> float:
-    """Return what the question's grammar says for or against a relation."""
+    """Return the bonus or penalty in nats of a relation by the question's grammar."""
     words, noun = relation.split(), _NOUN_KIND.sub("", question.noun).split()
     text = question.text.replace(subject, " ").casefold()
     asked = re.findall(r"[^\W_]+", text)

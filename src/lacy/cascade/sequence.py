@@ -44,7 +44,8 @@ class CallOutcome:
     offered: tuple[TokenizedCandidate, ...] = ()
     """All candidates that could have been appended."""
     opening: TokenizedCandidate | None = None
-    """The model's words before the candidate: the beginning of a statement that it completes."""
+    """The model's words before the candidate: the beginning of a sentence that the candidate
+    completes."""
     closing: TokenizedCandidate | None = None
     """The model's words after the candidate, which end the text."""
     scores: tuple[float | None, ...] | None = None
@@ -98,7 +99,7 @@ class TextSequence:
     implied: int = 0
     """Number of tokens at the beginning of ``ids`` that the engine added (the begin token)."""
     stated_from: int = 0
-    """Values in the text from this character on are not borrowed again."""
+    """Values that the text states from this character index on are not borrowed again."""
     forced: deque[int] | None = None
     """Tokens of a given text; they are appended instead of own tokens and answers."""
     on_text: Callable[[Span], object] | None = None

@@ -159,7 +159,7 @@ class EngineSettings:
         if self._calls_in_row is not None:
             return self._calls_in_row
         if self.unit == "value" and self.reader:
-            return 1  # a model that reads puts its own words between two values
+            return 1  # a model that ranks after reading writes words between two values
         return CALLS_IN_ROW[self.unit]
 
     def variant(

@@ -1,9 +1,9 @@
-"""Keep values whole where the SLM's text and a source's text meet, and state each value once.
+"""Keep values whole where the SLM's text meets a source's, and state each value once.
 
 Three rules hold for values (unit ``value``). A value that the text already states is not offered
 again. The SLM never continues a word, number or name that a source has written ("2010" + "s",
 "1,200" + ",000", "UNED" + " University"). Inside a number that the SLM has begun, only the rest of
-a source's number may follow, so that no number has digits of two speakers.
+a source's number may follow, so that no number mixes digits of the SLM and a source.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def fitting_candidates(
 ) -> tuple[Candidate, ...]:
     """Return the candidates that neither break up a number nor complete a whole word.
 
-    A source may offer the rest of a value with which the text ends. This is right only if the SLM
-    is inside that value, as its own next token shows: after "born in 189", "3" completes a number
+    A source may offer the rest of a value that the text has begun. This is right only if the SLM is
+    inside that value, which its own next token shows: after "born in 189", "3" completes a number
     if the SLM would write a digit; after "he is a", "ctor" does not complete "actor".
 
     Args:

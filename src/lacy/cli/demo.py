@@ -51,7 +51,7 @@ class DemoConfig:
     model: str = "smollm2"
     """The pretrained model of --real: smollm2, a .gguf file, a folder, or a Hub name."""
     texts: Path | None = None
-    """Articles that --real fits the row on, instead of those that ship with lacy."""
+    """Articles to fit the row on with --real, instead of those that ship with lacy."""
     subjects: Rare[int] = 60
     """Number of people, countries and elements that --real asks about and does not fit on."""
     # [The made-up world]

@@ -20,8 +20,7 @@ MAX_NEW_TOKENS = 14
 """Maximum number of tokens that complete an opening."""
 
 CALIBRATION = 60
-"""Number of articles on which the ranking of values and the budgets of the controls are
-calibrated."""
+"""Number of articles for calibrating the ranking of values and the budgets of the controls."""
 
 FAMOUS = ("Marie Curie", "Albert Einstein", "Norway", "Wolfgang Amadeus Mozart", "Japan", "Radium")
 """Subjects that are always asked about, because readers can judge the answers."""

@@ -14,7 +14,7 @@ from lacy.config import Positional
 from lacy.errors import LacyError
 
 _TEXTS = 256
-"""Number of texts that are read for a separate gate, at most."""
+"""Maximum number of texts that are read for a separate gate."""
 
 
 @dataclass
@@ -29,11 +29,11 @@ class ExportConfig:
     out: Path | None = None
     """File to write; by default MODEL.gguf beside the model."""
     precision: Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"] = "f16"
-    """Precision of the weights; f32 is exact, f16 nearly so, q8_0 half the size of f16; q4_1 and
-    q4_0 are a third of it, with the tables of tokens in q8_0."""
+    """Precision of the weights: f32 is exact, f16 nearly exact, q8_0 has half the size of f16; q4_1
+    and q4_0 have a third of it, with embedding and head in q8_0."""
     texts: Path | None = None
     """For a model with a separate gate: texts like those that it will write (a file or a folder),
-    so that a server reports the gate; by default made-up biographies."""
+    so that a server reports the gate's tokens; by default made-up biographies."""
 
 
 FLAGS = ExportConfig
@@ -54,7 +54,7 @@ def run(config: ExportConfig) -> int:
         raise LacyError("E12", key="out", value=out, why="it is a folder", do=do)
     gated = gate_of(loaded.model) == "sigmoid"
     if gated:
-        say("Reading texts, so that a server can report the gate ...", file=sys.stderr)
+        say("Reading texts to make the gate readable through a server ...", file=sys.stderr)
     written = write_gguf(loaded, out, config.precision, _texts(config.texts) if gated else ())
     values = {
         "parameters": sum(p.numel() for p in loaded.model.parameters()),
@@ -73,7 +73,7 @@ def run(config: ExportConfig) -> int:
 
 
 def _texts(path: Path | None) -> list[str]:
-    """Return the beginning of the texts in a file or folder."""
+    """Return the beginnings of the texts in a file or folder."""
     from lacy.corpus import read
 
     if path is None:

@@ -54,8 +54,8 @@ class EngineOptions(SourceOptions):
     tokenizer: Rare[Path | None] = None
     """Local folder of the tokenizer, for a model on a server (http://host:port/v1#name)."""
     begin_token: Rare[str | None] = None
-    """Token that begins every text (not a chat), if not the one that lacy chooses; `lacy data check
-    MODEL` shows it."""
+    """Token that begins every text (but not a chat), instead of the one that lacy chooses, which
+    `lacy data check MODEL` shows."""
     dtype: Rare[Literal["fp32", "bf16", "auto"]] = "fp32"
     """Precision of the weights. bf16 halves memory and is faster where the CPU or GPU supports it,
     but rounding changes some words; auto uses it there."""

@@ -63,9 +63,9 @@ ENTRIES = {
         "use a decoder whose logits are hidden states times one matrix and whose attention uses "
         "position_ids (Llama, GPT-2, Qwen, Mistral, SmolLM)",
         USAGE,
-        "Every causal language model generates, is served and is evaluated as it is. Training with "
-        "lacy's loss needs more: logits that are plainly hidden states times one matrix, causal "
-        "attention, and documents of one row that do not see each other.",
+        "lacy can generate with, serve and evaluate every causal language model as it is. Training "
+        "with lacy's loss also needs logits that are exactly hidden states times one matrix, "
+        "causal attention, and a model in which packed documents do not attend to each other.",
     ),
     "E59": Entry("the model in {path} cannot be used here: {why}", "{do}", DATA),
     # E98, E130-E136: models and tokenizers from elsewhere
@@ -88,8 +88,8 @@ ENTRIES = {
         'merge it into its base first: python -c "from lacy.model import load_model, save_model; '
         "m = load_model('{path}'); save_model('MERGED', m.model, m.tokenizer)\"",
         DATA,
-        "An adapter modifies the weights of another model. It can be generated from, served, "
-        "evaluated and exported as it is; training starts from complete models.",
+        "An adapter modifies the weights of another model. lacy can generate with, serve, evaluate "
+        "and export it as it is, but training starts from complete models.",
     ),
     "E132": Entry(
         "the {what} in {path} requires its own code (type {kind}), which lacy does not run",
@@ -109,8 +109,8 @@ ENTRIES = {
         "{do}",
         DATA,
         "lacy dequantises a GGUF file once and keeps the result in ~/.cache/lacy (LACY_CACHE names "
-        "another folder). Read are the architectures that transformers converts and the "
-        "quantisations that the package gguf decodes.",
+        "another folder). It reads the architectures that transformers can convert and the "
+        "quantisations that the package gguf can decode.",
     ),
     # E152-E161: models that others trained
     "E152": Entry(
@@ -118,8 +118,8 @@ ENTRIES = {
         "teach it: lacy tune {name} --data DATA; or use a policy that needs no training: never, "
         "random=0.22, entropy={entropy:g}, top2=0.7, always",
         USAGE,
-        "A model that somebody else trained has no <CALL> token. lacy adds one so that every "
-        "command works, but its logit means nothing before it is trained.",
+        "A pretrained model from elsewhere has no <CALL> token. lacy adds one so that every "
+        "command works, but its logit is meaningless before training.",
     ),
     "E153": Entry(
         "the model {name} is not installed",
@@ -135,29 +135,29 @@ ENTRIES = {
     ),
     "E155": Entry(
         "the weights of the model in {path} have changed since its <CALL> row was tuned",
-        "tune it again: lacy tune {path} --data DATA; or put back the weights that it was tuned "
-        "with",
+        "tune it again: lacy tune {path} --data DATA; or restore the weights with which it was "
+        "tuned",
         DATA,
-        "A tuned row reads the hidden states of exactly the weights on which it was fitted; with "
-        "others it would call at the wrong places. lacy.json stores their fingerprint.",
+        "A tuned row fits only the hidden states of the weights on which it was fitted; with other "
+        "weights it would call at the wrong places. lacy.json stores their fingerprint.",
     ),
     # E172: training of a part of a model
     "E172": Entry(
         "the checkpoint {path} needs the model {base} that it was trained from: {why}",
         "restore that model, or start again in another folder (--out)",
         DATA,
-        "If only a part of a model is trained, checkpoints contain only this part and refer to "
-        "the model for the rest.",
+        "If only a part of a model is trained, checkpoints contain only this part; the rest is "
+        "read from the original model.",
     ),
     "E156": Entry(
         "the adapter in {path} cannot be used: {why}",
         "{do}",
         DATA,
-        "An adapter changes the weights of one model. lacy opens it merged into that base if the "
-        "base is on this machine.",
+        "An adapter changes the weights of one base model. lacy loads the base and merges the "
+        "adapter into it, so the base must be on this machine.",
     ),
     "E200": Entry(
-        "the model {model} runs on a server, which chooses its precision; --dtype {dtype} cannot",
+        "the model {model} runs on a server, so --dtype {dtype} has no effect",
         "leave out --dtype, or start the server with a model of that precision",
         USAGE,
     ),
@@ -196,7 +196,7 @@ ENTRIES = {
     ),
     # E162-E165: tuning
     "E162": Entry(
-        "only {articles} usable article(s) in {path}; a tuning needs at least {least}",
+        "only {articles} usable article(s) in {path}; lacy tune needs at least {least}",
         "give a folder, a .jsonl or a .csv with one article per file or row; 100 to 200 articles "
         "are enough",
         DATA,
@@ -204,11 +204,11 @@ ENTRIES = {
         "the others.",
     ),
     "E163": Entry(
-        "{others} of {total} articles are in another language than the annotator's ({language})",
+        "{others} of {total} articles are not in the annotator's language ({language})",
         "name a spaCy pipeline of their language, such as --pipeline de_core_news_sm, leave them "
         "out, or give articles with marks of your own",
         DATA,
-        "A row that is fitted to wrong marks calls at wrong places.",
+        "A row that is fitted to wrong marks calls in the wrong places.",
     ),
     "E164": Entry(
         "only {starts} value(s) are marked in the {articles} articles of {path}",
@@ -216,7 +216,7 @@ ENTRIES = {
         DATA,
     ),
     "E165": Entry(
-        "{due} of {tokens} tokens need a call: there is nothing to tell apart",
+        "{due} of {tokens} tokens need a call; the row needs tokens with and without a call",
         "give more articles, or articles whose marks differ",
         DATA,
     ),

@@ -1,7 +1,7 @@
-"""Counts of generated texts against a reference article each, from which all scores are computed.
+"""Count right entities and values of generated texts, each against a reference article.
 
-Scores are ratios of sums over articles (see ``metrics.toml``), so the counts of single articles are
-enough to pool and to compare conditions article by article.
+All scores are ratios of sums over articles (see ``metrics.toml``), so the counts per article are
+enough to pool articles and to compare conditions article by article.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ ARTICLE_COUNTS = (
     "borrowed_supported", "values", "values_stated", "births", "births_right", "calls", "called",
     "tokens",
 )  # fmt: skip
-"""Names of the counts of one text: itself (1); its new entities and those that the article
-contains, all and by who wrote them; values in the same stretch of the article and those that the
-text states; a stated date of birth and a right one (0 or 1); calls; tokens from calls; tokens."""
+"""Names of the counts of one text: the text itself (1); new entities and those of them that the
+article contains, in total, own and borrowed; values in an equally long part of the article and
+those of them that the text states; whether it states a date of birth and the right one (0 or 1);
+calls; tokens from calls; tokens."""
 
 NEAR = 120
 """Number of characters in which the bracket with the date of birth begins."""
@@ -98,9 +99,9 @@ def _births(answer: Answer, reference: str) -> tuple[bool, bool]:
 def _recalled(
     answers: Sequence[Answer], references: Sequence[str], extract: Extract
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return per article the number of its values, and of those that the text states.
+    """Return for each article the number of its values, and how many of them the text states.
 
-    Only the stretch of the article counts that is as long as the text, without the prompt.
+    Only a part of the article that is as long as the text counts, without the prompt.
     """
     stretches = [
         reference[: len(answer.text)] for answer, reference in zip(answers, references, strict=True)

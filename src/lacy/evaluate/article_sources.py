@@ -1,8 +1,8 @@
-"""The sources of an evaluation on articles: what answers the calls, and the prompts of articles.
+"""Open the sources that answer calls in an evaluation on articles, and make the prompts.
 
 The article itself can answer in two forms. ``values`` is a database of the names, numbers and dates
-that an annotator found in it; ``documents`` is an index of the articles' texts, in which passages
-are searched first. Any other name is opened as on the command line, such as a larger model.
+that an annotator found in it; ``documents`` is an index of the articles' texts, which has to find a
+passage first. Any other name, such as that of a larger model, is opened as on the command line.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def mark_values(
     Args:
         articles: the articles.
         extract: finds their values.
-        prompts: what is given of each; by default ``article_prompt``.
+        prompts: the beginning of each that is given; by default ``article_prompt``.
     """
     prompts = [article_prompt(a) for a in articles] if prompts is None else prompts
     marked_articles = []
@@ -106,8 +106,8 @@ def write_values(path: Path, annotated: Iterable[tuple[str, str, Sequence[Mark]]
 
     Args:
         path: a file that does not exist yet.
-        annotated: subject, text and marks of each article. The relation of a mark that has none is
-            its reason.
+        annotated: subject, text and marks of each article. A mark without a relation is stored
+            under its reason.
     """
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
@@ -144,7 +144,7 @@ def article_prompts(
 
 
 def _beginning(text: str, marks: Sequence[Mark], words: int) -> str:
-    """Return some words at the beginning of a text, and less if a value would be cut."""
+    """Return the first words of a text, fewer if a value would be cut."""
     found = list(re.finditer(r"\S+", text))
     if not found:
         return text

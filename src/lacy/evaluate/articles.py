@@ -1,9 +1,9 @@
 """Evaluation on held-out articles: the article itself is both the source and the judge.
 
 The model continues the beginning of each held-out article. Calls are answered from the article
-itself (``article_sources``), so the source is known to have the facts. A
-generated name, number or date counts as right if the article contains it. The model alone, random
-calls and calls chosen by the model are compared at the same call rate.
+itself (``article_sources``), so the source is known to have the facts. A generated name, number or
+date counts as right if the article contains it. The model alone, random calls and calls chosen by
+the model are compared at the same call rate.
 
 Values from the source are nearly always in the article by construction. The score therefore rewards
 calling where a value is due; it does not measure whether the right value is in the right place.
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 CALIBRATION_TOKENS = 512
-"""Number of tokens of each article that a model is calibrated on; articles can be very long."""
+"""Maximum number of tokens per article for calibration; articles can be very long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What is measured of a model along true texts: where it would call, and its losses."""
+"""Measure a model on true texts: where it would call, and its losses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TextMeasurements:
 def measure_on_texts(
     loaded: Any, documents: Iterable[Document], *, call_rate: float = 0.22, seed: int = 0
 ) -> TextMeasurements:
-    """Run a model along marked texts, and measure where it would call and how likely they are.
+    """Run a model on marked texts, and measure where it would call and its losses.
 
     Args:
         loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``.

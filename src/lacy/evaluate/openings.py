@@ -1,4 +1,4 @@
-"""Facts after an opening: does the model complete "Marie Curie died in" with the true value?
+"""Test facts after an opening: does a model complete "Marie Curie died in" with the true value?
 
 An opening is the beginning of a sentence after which a known value is due. It counts as right if
 the sentence that the model completes contains a value that may follow. Other statements in the

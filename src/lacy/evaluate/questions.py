@@ -1,4 +1,4 @@
-"""Evaluation on questions: a model answers alone, or with a database or documents as its source.
+"""Evaluate answers to questions, by a model alone or with a database or documents as source.
 
 An answer is right if it contains an accepted answer as whole words, after normalization (case,
 punctuation and articles do not count), as for PopQA. Questions are asked one by one as chats, with
@@ -46,7 +46,7 @@ class TestQuestion:
     text: str
     answers: tuple[str, ...]
     subject: str = ""
-    """Who or what it is about; not told to the source, which has to find it."""
+    """Who or what it is about. The source does not get it and has to find it."""
     relation: str = ""
     """The kind of fact it asks for."""
     popularity: float | None = None
@@ -79,7 +79,7 @@ class QuestionsResult:
     conditions: Mapping[str, QuestionAnswers]
 
     def results(self) -> list[Result]:
-        """Return every value as a result."""
+        """Return the scores of all conditions as results."""
         found: list[Result] = []
         for name, answers in self.conditions.items():
             conditions = {"condition": name, "policy": answers.policy}

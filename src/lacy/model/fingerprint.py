@@ -1,6 +1,6 @@
-"""Recognise the weights of a model, apart from its ``<CALL>`` row.
+"""Compute a fingerprint of a model's weights, except its ``<CALL>`` row.
 
-A tuned ``<CALL>`` row reads the hidden states of exactly the weights on which it was fitted. Its
+A tuned ``<CALL>`` row fits only the hidden states of the weights on which it was fitted. Its
 ``lacy.json`` stores their fingerprint, and ``load_model`` compares it.
 """
 
@@ -21,17 +21,17 @@ FINGERPRINT = "fingerprint"
 """Key of ``lacy.json`` for the fingerprint of the weights that a tuned row belongs to."""
 
 _VOCABULARY_ROWS = 64
-"""Number of rows that are read from a table of tokens. They exist in every vocabulary, before and
-after ``<CALL>`` is added or padding is dropped."""
+"""Number of rows that are read from embedding and head. These rows always exist, before and after
+``<CALL>`` is added or padding is dropped."""
 
 
 def model_fingerprint(model: Any) -> str:
     """Return 16 hex digits that change if weights other than the ``<CALL>`` row change.
 
-    A few rows of every matrix are read (the first, middle and last; of the tables of tokens the
-    first 64), so the result takes milliseconds for a model in memory. It does not depend on the
-    dtype in which equal numbers are stored, on the ``<CALL>`` row, on the padding of the
-    vocabulary, or on whether tied tables are stored once or twice.
+    A few rows of every matrix are read (the first, middle and last; the first 64 of embedding and
+    head), so this takes milliseconds for a model in memory. It does not depend on the dtype in
+    which equal numbers are stored, on the ``<CALL>`` row, on the padding of the vocabulary, or on
+    whether tied matrices are stored once or twice.
 
     Args:
         model: a ``transformers`` model, or a name as in ``resolve`` of a model on this machine.
@@ -70,7 +70,10 @@ def _sample(name: str, shape: Sequence[int]) -> list[int]:
 
 
 def _digest(name: str, shape: Sequence[int], rows: torch.Tensor) -> str:
-    """Return a digest of a weight, without names outside the layers, which depend on the class."""
+    """Return a digest of a weight.
+
+    Names outside the layers are left out, because they depend on the class.
+    """
     body = BODY.search(name)
     key = name[body.start() :].lstrip(".") if body else ""
     size = tuple(shape) if body else tuple(shape)[1:]

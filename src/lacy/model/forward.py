@@ -68,10 +68,10 @@ def hidden_states(
 
 
 def head_inputs(model: Any, input_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what the model's head multiplies, and the model's own logits.
+    """Return the input of the model's head, and the model's own logits.
 
-    This holds for every architecture: the logit of a row is its product with these states, changed
-    at most by the model's bias, scale or cap, which keep the order.
+    For every architecture, the logit of a row is its product with these states, after the model's
+    bias, scale or cap, if any, which do not change the order of positions.
 
     Args:
         model: a causal language model.
@@ -204,7 +204,7 @@ def require_decoder(model: PreTrainedModel) -> None:
     """Raise E58 unless a model can continue texts; its head may have a bias, a cap or a scale."""
     kind = type(model).__name__
     if getattr(model.config, "vocab_size", None) is None or model.get_output_embeddings() is None:
-        why = "it has parts for images or sounds; save its language model as a model of its own"
+        why = "it has parts for images or sounds; save its language model alone in another folder"
         raise LacyError("E58", architecture=kind, why=why)
     try:
         encoder = sees_later_tokens(model)
@@ -293,7 +293,7 @@ def gate_of(model: Any) -> Gate:
 
 
 def set_gate(model: PreTrainedModel, call_negative: str) -> None:
-    """Record in the model's config how its ``<CALL>`` logit is trained, and that it is."""
+    """Record in the model's config that its ``<CALL>`` logit was trained, and how."""
     model.config.lacy_gate = "sigmoid" if call_negative == "sigmoid" else "softmax"
     set_taught(model, taught=True)
 

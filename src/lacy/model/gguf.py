@@ -30,14 +30,14 @@ from lacy.types import CALL_TOKEN
 
 Precision = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"]
 """Precision of the weights: 4 bytes, 2 bytes, or about 1 or 0.6 bytes each (blocks of 32 with a
-scale; ``q4_1`` has an offset, too). With ``q4_0`` and ``q4_1``, the tables of tokens are ``q8_0``,
-because the head and its ``<CALL>`` row suffer most from 4 bits."""
+scale; ``q4_1`` has an offset, too). With ``q4_0`` and ``q4_1``, embedding and head are ``q8_0``,
+because the head with its ``<CALL>`` row loses most accuracy at 4 bits."""
 
 _BLOCK = 32
 """Weights per scale in quantized rows; other row lengths are written as ``f16``."""
 
 _TABLES = ("token_embd.weight", "output.weight")
-"""Names of the tables of tokens."""
+"""GGUF names of embedding and head."""
 
 
 def write_gguf(
@@ -97,7 +97,7 @@ def _add_header(
 def _tensors(
     model: Any, shape: Shape, rows: NDArray[np.float32] | None
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield names and weights as llama.cpp expects them, in float32; shared tables once.
+    """Yield names and weights as llama.cpp expects them, in float32; tied matrices once.
 
     ``rows`` replaces the last row of the head, which is that of ``<CALL>``.
     """

@@ -3,15 +3,15 @@
 A gate reads the logit of ``<CALL>`` itself (``lacy_gate: sigmoid``), but servers report
 log-probabilities, from which logits are known only up to a constant; and as the logit does not
 compete with those of other tokens, ``<CALL>`` is rarely among the likeliest tokens, which alone are
-reported. One more row solves both. With a carrier vector ``c``, the file contains
+reported. One more row solves both problems. With a shared vector ``c``, the file contains
 
     <CALL>:           w + c        (w is the gate's row)
     <CALL_REFERENCE>: c
 
-so ``log p(<CALL>) - log p(<CALL_REFERENCE>) = w·h``, the gate's logit, whatever ``c`` is. The
-carrier only lifts both rows among the likeliest tokens: it is a linear estimate of the largest text
-logit, plus an offset. The file forbids both tokens (``tokenizer.ggml.suppress_tokens``), so other
-clients of the server generate exactly the text that the model alone would write.
+so ``log p(<CALL>) - log p(<CALL_REFERENCE>) = w·h``, the gate's logit, whatever ``c`` is. ``c``
+makes both rows likely enough to be reported: it is a linear estimate of the largest text logit,
+plus an offset. The file forbids both tokens (``tokenizer.ggml.suppress_tokens``), so other clients
+of the server generate exactly the text that the model alone would write.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ REPORTED = 20
 """Number of likeliest tokens among which the two rows should be; servers' usual limit."""
 
 _TOKENS = 2048
-"""Number of tokens from which the carrier is computed."""
+"""Number of tokens to which the shared vector is fitted."""
 
 _LENGTH = 128
 """Tokens read of each text."""
 
 _RIDGE = 0.01
-"""Weight of the penalty on the carrier, relative to the mean squared hidden state."""
+"""Weight of the penalty on the shared vector, relative to the mean squared hidden state."""
 
 _OFFSETS = (8.0, 10.0)
-"""Smallest and largest offset in nats. Above a larger one, the probabilities of text tokens would
-be too small to compute their sum, in 32-bit numbers, as 1 minus the two rows."""
+"""Smallest and largest offset in nats. With a larger one, the probability of all text tokens would
+be too small to compute as 1 minus that of the two rows in 32-bit numbers."""
 
 
 def gate_rows(
@@ -65,9 +65,9 @@ def gate_rows(
     parts = [_states(loaded, text, head_VD) for text in _enough(loaded, texts)]
     needed = max(_needed(parts[::2], parts[1::2]), _needed(parts[1::2], parts[::2]))
     offset = min(max(_OFFSETS[0], needed), _OFFSETS[1])
-    carrier_D = _carrier(parts, offset)
+    shared_D = _shared_vector(parts, offset)
     # The reference is rounded first, so that the gate's row is added to what the file contains.
-    reference = rounded(carrier_D.float().numpy()[None])
+    reference = rounded(shared_D.float().numpy()[None])
     call = reference + head_VD[-1].numpy()
     return np.concatenate([call, reference]).astype(np.float32)
 
@@ -122,15 +122,15 @@ def _states(loaded: Any, text: str, head_VD: torch.Tensor) -> _States:
 
 
 def _needed(fitted: Sequence[_States], others: Sequence[_States]) -> float:
-    """Return the offset with which the carrier is reported at all but 0.1% of other tokens."""
+    """Return the offset with which both rows are reported at all but 0.1% of the other tokens."""
     if not fitted or not others:
         return 0.0
-    carrier_D = _carrier(fitted, 0.0)
-    lacking_N = torch.cat([part.last_N - part.hidden_ND @ carrier_D for part in others])
+    shared_D = _shared_vector(fitted, 0.0)
+    lacking_N = torch.cat([part.last_N - part.hidden_ND @ shared_D for part in others])
     return float(lacking_N.quantile(0.999))
 
 
-def _carrier(parts: Sequence[_States], offset: float) -> torch.Tensor:
+def _shared_vector(parts: Sequence[_States], offset: float) -> torch.Tensor:
     """Return the vector whose product with a hidden state is about the largest logit plus offset.
 
     A ridge regression without a constant term, because a row of the head has none.

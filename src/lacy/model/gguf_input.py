@@ -27,7 +27,7 @@ from lacy.errors import LacyError
 from lacy.model.weights import quiet, require_finite
 
 CONVERSION = 2
-"""Number of this way to convert; part of the folder's name, so that a new way converts again."""
+"""Version of the conversion; part of the folder's name, so that a new version converts again."""
 
 _LOG = logging.getLogger(__name__)
 

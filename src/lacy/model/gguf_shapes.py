@@ -1,8 +1,8 @@
 """The architectures that llama.cpp and ``transformers`` compute identically.
 
-Each entry says how one ``model_type`` is written: its name there, its fields, and what changes in
-its weights. ``tests/model/test_gguf_shapes.py`` compares the log-probabilities of each with those
-of llama.cpp. A setting that changes what is computed, and is not written, is refused.
+Each entry says how one ``model_type`` is written: its name in llama.cpp, its fields, and the
+changes to its weights. ``tests/model/test_gguf_shapes.py`` compares the log-probabilities of each
+with those of llama.cpp. Settings that change the computation but have no field are refused.
 """
 
 from __future__ import annotations
@@ -94,17 +94,17 @@ def shape_of(model: Any, where: str | Path) -> Shape:
     arch = _ARCHITECTURES.get(config.model_type)
     if arch is None:
         known = ", ".join(_ARCHITECTURES)
-        raise _unwritable(where, f"it is of kind {config.model_type}; GGUF is written for {known}")
+        raise _unwritable(where, f"its model_type is {config.model_type}; supported are {known}")
     checks = {"gpt2": _gpt2, "gemma3": _gemma3}.get(arch, _rotary)
     for what, plain in checks(config).items():
         if not plain:
-            raise _unwritable(where, f"it has {what}, which is not written")
+            raise _unwritable(where, f"it has {what}, which lacy cannot write")
     kind = gguf.MODEL_ARCH[arch.upper()]
     return Shape(arch, config, gguf.get_tensor_name_map(kind, config.num_hidden_layers))
 
 
 def _rotary(config: Any) -> dict[str, bool]:
-    """Return the requirements of Llama and its relatives, by what violates each."""
+    """Return the requirements of Llama and similar models, by a description of each violation."""
     qwen = config.model_type in ("qwen2", "qwen3")
     windows = getattr(config, "layer_types", None) or []
     full = all(kind == "full_attention" for kind in windows)
@@ -155,7 +155,7 @@ def _plain_rope(rope: Mapping[str, Any]) -> dict[str, bool]:
     known = ("rope_type", "rope_theta", "partial_rotary_factor")
     return (
         plain
-        | {"partly rotated positions": whole}
+        | {"rotary embeddings of only a part of each head": whole}
         | {f"position setting {name}": name in known for name in rope}
     )
 

@@ -17,8 +17,8 @@ Precision = Literal["fp32", "bf16", "auto"]
 def set_precision(model: PreTrainedModel, precision: Precision) -> str:
     """Convert a model's weights in place; return a sentence for the user, or "" for fp32.
 
-    A token costs the time to read all weights, which bf16 halves, and longer inputs take a third of
-    the time (``benchmarks/decode_speed.py``). The rounding changes some words.
+    The time per token is that of reading all weights, which bf16 halves; longer inputs take a third
+    of the time (``benchmarks/decode_speed.py``). The rounding changes some words.
 
     Raises:
         LacyError: E12, there is no such precision.

@@ -1,8 +1,8 @@
-"""Choose how to decode a model: with our cache, or by reading each text again for every token.
+"""Choose how to decode: with our cache, or by processing each text again for every token.
 
 ``Decoder`` needs a cache of keys and values alone, whose rows can be joined, copied and cut. Models
-with a recurrent state (Mamba) or with linear attention in some layers (Qwen3.5) keep something
-else; they are decoded without a cache.
+with a recurrent state (Mamba) or with linear attention in some layers (Qwen3.5) have another kind
+of state; they are decoded without a cache.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CACHED: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
 
 def new_decoder(model: Any, *, call_id: int | None = None) -> Decoder:
-    """Return an empty decoder that is right for a model's architecture.
+    """Return an empty decoder that suits a model's architecture.
 
     Args:
         model: a causal ``transformers`` model.
@@ -73,9 +73,9 @@ def _agrees(model: Any, tolerance: float = 1e-3) -> bool:
 
 
 class RecomputingDecoder(Decoder):
-    """A decoder without a cache: every forward pass reads all tokens of its rows again.
+    """A decoder without a cache: every forward pass processes all tokens of its rows again.
 
-    It is right for every causal model; a text of T tokens costs T passes over up to T tokens.
+    It works for every causal model; a text of T tokens costs T passes over up to T tokens.
     """
 
     @torch.inference_mode()

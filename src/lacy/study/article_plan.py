@@ -1,7 +1,7 @@
-"""The plan of a study on articles: which models continue them, under which conditions.
+"""Plan a study on articles: which models continue them, under which conditions.
 
-A recipe with the setting ``articles`` is read as an ``ArticleStudyPlan``. Each method is a model as
-it is, or one that ``lacy tune`` makes from a model before it is asked.
+A recipe with the setting ``articles`` is read as an ``ArticleStudyPlan``. A method is either a
+model as it is, or one that the study first tunes with ``lacy tune``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lacy._convert import Problem, read_fields
 from lacy.study.plan import digest
@@ -20,9 +20,9 @@ from lacy.types import Unit
 class ArticleStudyPlan:
     """Let models continue held-out articles under conditions, score the texts, and compare.
 
-    The articles themselves answer the calls, or another source. Every condition of every model is
-    a job of its own; the same command continues a stopped study, and each stop leaves valid tables
-    of what is finished.
+    Calls are answered by the articles themselves or by another source. Every condition of every
+    model is one job. If the study is stopped, the same command continues it, and the tables contain
+    the finished jobs.
     """
 
     articles: Path
@@ -43,6 +43,8 @@ class ArticleStudyPlan:
     """spaCy pipeline that finds names, numbers and dates in articles and texts."""
     model: str = "smollm2"
     """The model of all methods that name no other."""
+    dtype: Literal["fp32", "bf16", "auto"] = "fp32"
+    """Precision of the weights while texts are generated."""
     tune_on: Path | None = None
     """Articles that methods are tuned on; they must not contain the held-out ones."""
     methods: dict[str, Any] = field(default_factory=dict)
@@ -90,7 +92,7 @@ class ArticleStudyPlan:
 
 @dataclass(frozen=True)
 class ArticleMethod:
-    """How a model is made and asked."""
+    """How a model is made, and under which conditions it continues articles."""
 
     model: str | None = None
     """Name of the model, as in `lacy generate`."""
@@ -104,7 +106,7 @@ class ArticleMethod:
 
 @dataclass(frozen=True)
 class ArticleCondition:
-    """How a model is asked: policy, source and unit."""
+    """How a model continues articles: policy, source and unit."""
 
     policy: str
     """When to call: a policy's text; ``oracle``, wherever the model itself would name something;
@@ -155,7 +157,7 @@ def _run_key(plan: ArticleStudyPlan, method: ArticleMethod, seed: int) -> str:
 
 
 def _identity(path: Path | None) -> list[Any]:
-    """Return what tells a file from others: its name and size, wherever it is."""
+    """Return the name and size of a file, which identify it in any folder."""
     size = path.stat().st_size if path is not None and path.is_file() else None
     return [path and path.name, size]
 
@@ -170,7 +172,7 @@ def article_condition_key(plan: ArticleStudyPlan, run: ArticleRun, name: str) ->
 
 def articles_key(plan: ArticleStudyPlan) -> str:
     """Return a hash of the articles that are continued, and of those to calibrate on."""
-    settings = [plan.only, plan.people, plan.calibration, plan.pipeline]
+    settings = [plan.only, plan.people, plan.calibration, plan.pipeline, plan.dtype]
     return digest([_identity(plan.articles), *settings])
 
 
@@ -184,7 +186,7 @@ def article_problems(plan: ArticleStudyPlan) -> list[str]:
     problems = [f"{name} is empty" for name in ("methods", "conditions", "seeds")
                 if not getattr(plan, name)]  # fmt: skip
     if plan.people < 1 or plan.max_new_tokens < 1:
-        problems.append("people and max_new_tokens are at least 1")
+        problems.append("people and max_new_tokens must be at least 1")
     problems += _entry_problems("conditions", plan.conditions, ArticleCondition)
     problems += _entry_problems("methods", plan.methods, ArticleMethod)
     if problems:
@@ -193,7 +195,9 @@ def article_problems(plan: ArticleStudyPlan) -> list[str]:
     for name in plan.methods:
         method = plan.method(name)
         unknown = [c for c in method.conditions or () if c not in plan.conditions]
-        problems += [f"methods.{name}.conditions names {c!r}, no condition" for c in unknown]
+        problems += [
+            f"methods.{name}.conditions names {c!r}, which is not a condition" for c in unknown
+        ]
         if method.tune is not None and plan.tune_on is None:
             problems.append(f"methods.{name}.tune needs tune_on, the articles to tune on")
     return problems + _comparison_problems(plan)
@@ -208,7 +212,7 @@ def _entry_problems(group: str, entries: Mapping[str, Any], cls: type) -> list[s
             sentences.append(f"{group}.{name}: a name has no blank and none of / @ .")
         values = given_condition(given) if cls is ArticleCondition else given or {}
         if not isinstance(values, Mapping):
-            sentences.append(f"{group}.{name} is {values!r}, not `key: value` lines")
+            sentences.append(f"{group}.{name} is {values!r}, expected `key: value` lines")
             continue
         read = read_fields(cls, values, f"{group}.{name}.", problems)
         required = {f.name for f in fields(cls) if f.name == "policy"}
@@ -240,7 +244,7 @@ def _comparison_problems(plan: ArticleStudyPlan) -> list[str]:
     from lacy.evaluate import RATIOS
     from lacy.study.plan import comparison_sides
 
-    sentences = [f"metrics names {name!r}, which is none of {', '.join(RATIOS)}"
+    sentences = [f"metrics names {name!r}, choose from {', '.join(RATIOS)}"
                  for name in plan.metrics if name not in RATIOS]  # fmt: skip
     for text in plan.compare:
         for side in comparison_sides(text):

@@ -31,6 +31,7 @@ from lacy.types import Answer, Document
 if TYPE_CHECKING:
     from lacy.cascade import Calibration
     from lacy.evaluate import Extract
+    from lacy.model import Precision
 
 
 def article_jobs(plan: ArticleStudyPlan) -> dict[str, Job]:
@@ -94,7 +95,7 @@ def answers_file(plan: ArticleStudyPlan, run: ArticleRun, name: str) -> Path:
 
 
 def measurements_file(plan: ArticleStudyPlan, run: ArticleRun) -> Path:
-    """Return the file with what was measured of a model itself, along the true articles."""
+    """Return the file with the measurements of a model on the true articles."""
     return (
         article_run_folder(plan, run)
         / f"reading.{digest([articles_key(plan), plan.call_rate])}.json"
@@ -128,10 +129,13 @@ def _extract(pipeline: str) -> Extract:
 
 
 @lru_cache(maxsize=1)
-def _loaded(name: str) -> Any:
+def _loaded(name: str, dtype: Precision) -> Any:
     from lacy.cascade import open_model
+    from lacy.model import set_precision
 
-    return open_model(name)
+    loaded = open_model(name)
+    set_precision(loaded.model, dtype)
+    return loaded
 
 
 def marked_articles(plan: ArticleStudyPlan, articles: Sequence[Document]) -> list[Document]:
@@ -171,7 +175,7 @@ def calibrate_run(plan: ArticleStudyPlan, run: ArticleRun) -> None:
     """Calibrate a model on the articles after the held-out ones."""
     from lacy.evaluate import calibrate_on
 
-    loaded, (_, others) = _loaded(model_of(plan, run)), articles_of(plan)
+    loaded, (_, others) = _loaded(model_of(plan, run), plan.dtype), articles_of(plan)
     calibration = calibrate_on(loaded, others, _extract(plan.pipeline))
     file = calibration_file(plan, run)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +187,7 @@ def ask_articles(plan: ArticleStudyPlan, run: ArticleRun, name: str) -> None:
     from lacy.evaluate import answer_articles, article_prompts, open_article_source
 
     begin = time.perf_counter()
-    loaded, (articles, others) = _loaded(model_of(plan, run)), articles_of(plan)
+    loaded, (articles, others) = _loaded(model_of(plan, run), plan.dtype), articles_of(plan)
     condition, extract = plan.condition(name), _extract(plan.pipeline)
     words = plan.words(condition)
     prompts = article_prompts(articles, extract, words)
@@ -217,7 +221,7 @@ def _calibration(plan: ArticleStudyPlan, run: ArticleRun) -> Calibration | None:
 
 
 def readable(answer: Answer) -> str:
-    """Return a text for people: the prompt before a bar, borrowed values in brackets."""
+    """Return a text for display: the prompt before a bar, borrowed values in brackets."""
     parts = []
     for span in answer.spans:
         if span.speaker == "prompt":
@@ -231,11 +235,11 @@ def readable(answer: Answer) -> str:
 
 
 def measure_run(plan: ArticleStudyPlan, run: ArticleRun) -> None:
-    """Measure a model along the true articles: call quality, language loss, loss on facts."""
+    """Measure a model on the true articles: call quality, language loss, loss on facts."""
     from lacy.cascade import truncate_document
     from lacy.evaluate import as_data, measure_on_texts
 
-    loaded, (articles, _) = _loaded(model_of(plan, run)), articles_of(plan)
+    loaded, (articles, _) = _loaded(model_of(plan, run), plan.dtype), articles_of(plan)
     marked = marked_articles(plan, articles)
     cut = [truncate_document(d, loaded.tokenizer, READ_TOKENS) for d in marked]
     measured = measure_on_texts(loaded, cut, call_rate=plan.call_rate)
@@ -245,4 +249,4 @@ def measure_run(plan: ArticleStudyPlan, run: ArticleRun) -> None:
 
 
 READ_TOKENS = 256
-"""Number of tokens of each article along which a model is measured."""
+"""Maximum number of tokens per article on which a model is measured."""

@@ -1,8 +1,8 @@
-"""Control policies that look at the text alone: how much of calling is plain syntax?
+"""Fit control policies that use the text alone, to see how much of calling is plain syntax.
 
 A gate reads the last hidden state of the model. ``embedding`` reads only the input embedding of the
-last token, and ``position`` only how far the text is. Both are fitted on the same articles and keep
-to the same budget, so a gate is worth only what it adds to them.
+last token, and ``position`` only the number of tokens so far. Both are fitted on the same articles
+and keep the same budget; a gate is useful only if it beats them.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def control_of(policy: str) -> tuple[str, float] | None:
 
 @dataclass(frozen=True)
 class TextBudget:
-    """A budget by a score of the text itself, without the model's signals."""
+    """A budget policy whose signal is a function of the text, not of the model's outputs."""
 
     budget: Budget
     score: Callable[[str, int], float]
-    """Score of a text and its number of generated tokens; higher values favour a call."""
+    """Function of a text and its number of generated tokens; higher values favour a call."""
     name: str
     signal: str = ""
 

@@ -1,4 +1,4 @@
-"""The jobs of a plan, with what each needs first."""
+"""List the jobs of a plan and their dependencies."""
 
 from __future__ import annotations
 

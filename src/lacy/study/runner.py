@@ -39,7 +39,7 @@ class Job:
     """Row and column of the job in the display; jobs without a row are not shown."""
     column: str = ""
     progress: Callable[[], str] | None = None
-    """Returns how far a running job is."""
+    """Returns the progress of a running job."""
     first: bool = False
     """True to start it before other jobs that are ready, so that results come early."""
     state: str = "waiting"

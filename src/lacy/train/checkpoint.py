@@ -1,11 +1,11 @@
 """Write and read checkpoints: what has been trained, and the trainer's state.
 
-``checkpoints/step-00000100/`` of a full training opens like any model (``load_model``, plain
-``transformers``); if only a part of a model is trained, it contains this part (``Trained``).
-``trainer.safetensors`` and ``trainer.json`` contain everything needed to resume bit for bit:
-optimizers, running quantile, torch's random state, and the open window of metrics. The position in
-the data and the learning rate are functions of the step. A folder gets its name only when all of it
-is on disk, so a killed process leaves nothing that looks like a checkpoint.
+``checkpoints/step-00000100/`` of a full training can be loaded like any model (``load_model``,
+plain ``transformers``). If only a part of a model is trained, it contains only this part
+(``Trained``). ``trainer.safetensors`` and ``trainer.json`` contain everything needed to resume bit
+for bit: optimizers, running quantile, torch's random state, and the open window of metrics. The
+position in the data and the learning rate are functions of the step. A folder gets its name only
+when all of it is on disk, so a killed process leaves nothing that looks like a checkpoint.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def write_checkpoint(
 
     Args:
         path: folder of the checkpoint.
-        trained: the model, and what of it is trained.
+        trained: the model, and which part of it is trained.
         tokenizer: its tokenizer.
         meta: entries of ``lacy.json``.
         info: numbers, including ``step``.

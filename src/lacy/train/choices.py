@@ -65,7 +65,7 @@ def settle(
     elif gate == "sigmoid" and negative != "sigmoid":
         notes.append(
             f"WARNING: the model has a gate, but call_negative is {negative}: its <CALL> row must"
-            " be learned anew (leave out --call-negative)"
+            " be retrained (leave out --call-negative)"
         )
     if config.method != "none" and not config.new_model and new_row(model):
         notes.append(

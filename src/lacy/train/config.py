@@ -56,8 +56,8 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
 class TrainConfig:
     """Train a small model that emits <CALL> where a fact is due.
 
-    OUT receives model/ (opens in plain transformers), checkpoints/, metrics.jsonl and config.yaml.
-    The same command again resumes a stopped run.
+    OUT receives model/ (plain transformers can load it), checkpoints/, metrics.jsonl and
+    config.yaml. The same command again resumes a stopped run.
     """
 
     # [Data]
@@ -69,18 +69,17 @@ class TrainConfig:
     """Packed data for validation; by default the last --hold-out share of the rows."""
     hold_out: float = 0.0
     """Share of the rows that is held out for validation if --valid is not given."""
-    replay: Path | None = None
-    """Packed general texts to mix in, so that a trained model forgets less."""
+    replay: Rare[Path | None] = None
+    """Packed general texts to mix in, so that a pretrained model forgets less."""
     replay_share: Rare[float] = 0.1
     """Share of the rows that come from --replay."""
     valid_general: Rare[Path | None] = None
-    """Packed texts of other kinds; the loss on them (general_loss) shows what is forgotten."""
+    """Packed texts of other kinds; a rise of the loss on them (general_loss) shows forgetting."""
 
     # [Model]
     model: str = "1m"
     """A preset for a new model (tiny, demo, 1m, 3m, 15m, 135m, 334m, 360m, 1b; 334m is the paper's
-    GPT-2), or a model to start from: a folder, a GGUF file, smollm2 or a Hub name. <CALL> is added
-    if it is missing."""
+    GPT-2), or a model to start from: a folder, a GGUF file, smollm2 or a Hub name."""
     fork: Rare[Path | None] = None
     """Start from a checkpoint with its optimizer; a run's folder means the one before the decay."""
     depth: str = "full"
@@ -132,12 +131,12 @@ class TrainConfig:
 
     # [Optimizer]
     lr: float | None = None
-    """Peak learning rate; by default 3e-3 for a new model (5e-4 above 300M parameters), and for a
-    trained one by its size and --depth (135M: 9e-5 full, 9e-4 lora)."""
+    """Peak learning rate; by default 3e-3 for a new model, and less for a pretrained one, by its
+    size and --depth."""
     warmup: Rare[float] = 0.03
     """Share of the steps in which the learning rate rises."""
     decay: float | None = None
-    """Share of the steps in which the learning rate falls; 0.2 by default, 1 for a fork."""
+    """Share of the steps in which the learning rate falls; by default 0.2, for a fork 1."""
     decay_shape: Rare[Decay] = "1-sqrt"
     """Shape of the decay: linear, 1-sqrt, cosine, or exponential (MiniCPM)."""
     half_life: Rare[float] = 0.2
@@ -155,7 +154,7 @@ class TrainConfig:
 
     # [Machine]
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    """Dtype of activations; auto is bf16 where it is fast; weights stay in fp32."""
+    """Dtype of activations (weights stay fp32); auto: bf16 where it is fast."""
     device: Rare[Literal["auto", "cpu"]] = "auto"
     """Device; auto uses a GPU if there is one."""
     compile: Rare[bool] = False
@@ -275,7 +274,7 @@ class TrainConfig:
             )
         place = Path(self.model)
         if not preset and place.exists() and place.resolve() == Path(self.out).resolve():
-            found.append("out is the folder of model, give one of its own")
+            found.append("out is the folder of the model, choose another folder")
         if not (preset or place.exists() or "/" in self.model or self.model in SHORT_NAMES):
             names = [*preset_names(), *SHORT_NAMES]
             hint = did_you_mean(self.model, names)

@@ -229,7 +229,7 @@ def _without_data(config: TrainConfig) -> DryRun:
 
 
 def _trace(config: TrainConfig, info: DataInfo) -> Traced | None:
-    """Return the sizes of training a model that exists; None for one that is not here yet."""
+    """Return the sizes of training a pretrained model; None if it has not been downloaded yet."""
     place: str | Path = config.model
     if config.fork is not None:
         place = fork_source(config.fork)

@@ -1,8 +1,8 @@
 """Estimate the memory of training any model, from its config alone.
 
 The model is built and run on *fake* tensors, which have shapes but no numbers, so this takes
-seconds and no memory. Autograd reports each tensor that it would keep for the backward pass: the
-estimate therefore follows the architecture and the depth, without a formula for each family.
+seconds and no memory. Autograd reports each tensor that it would keep for the backward pass, so the
+estimate follows from architecture and depth, without a formula for each family.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Mix rows of general texts into the batches (replay), so that a tuned model forgets less.
+"""Mix rows of general texts into the batches (replay), so that a pretrained model forgets less.
 
-Each batch contains the same share of replayed rows, up to rounding; the rows of both data sets
-follow their own orders, so every row is seen before one is seen again.
+Each batch contains the same share of replayed rows, up to rounding. Each data set has its own
+order, and all its rows are used before any is repeated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Mixture:
 
     @property
     def rows_per_epoch(self) -> float:
-        """Rows of all batches in which each training row occurs once."""
+        """Number of rows in all batches of one epoch, including replayed rows."""
         return self.order.n_rows / (1.0 - self.own_share)
 
     @property

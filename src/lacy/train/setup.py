@@ -66,7 +66,7 @@ class Session:
     valid_rows: NDArray[np.int64]
     state: FitState
     trained: Trained
-    """What of ``state.model`` is trained and saved."""
+    """Which part of ``state.model`` is trained and saved."""
     schedule: WSD
     device: torch.device
     saved: Saved | None = None

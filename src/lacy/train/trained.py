@@ -1,6 +1,6 @@
-"""Train all of a model or a part of it (``depth``), and store what has changed.
+"""Train all or a part of a model (``depth``), and store what was trained.
 
-The parts that stay as they are get no gradient, no optimizer state and no copy in a checkpoint:
+Frozen parts have no gradient, no optimizer state and no copy in a checkpoint:
 
 - ``full``: everything is trained; a checkpoint is a complete model folder.
 - ``lora``: low-rank adapters (Hu et al., arXiv 2106.09685) and the ``<CALL>`` row are trained; a
@@ -12,7 +12,7 @@ The parts that stay as they are get no gradient, no optimizer state and no copy 
 ``peft`` holds adapters and row, also for ``last=N``: it trains single rows of a matrix that is
 otherwise frozen (``trainable_token_indices``), even if the matrix is also the embedding. The row is
 attached to the head alone, because ``<CALL>`` is never an input. After training, ``merge`` writes
-everything into the weights of the model, and all other weights keep their bits.
+the trained parts into the model's weights. All other weights stay bit-identical.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Base:
 
 @dataclass(slots=True)
 class Trained:
-    """A model under training, and what of it is trained.
+    """A model under training, and which part of it is trained.
 
     Args:
         model: the model; its parameters with ``requires_grad`` are trained.
@@ -177,7 +177,7 @@ class Trained:
 
 
 def adapter_meta(model: PreTrainedModel, base: Base, depth: str) -> dict[str, Any]:
-    """Return the entries of ``lacy.json`` from which ``load_model`` opens an adapter."""
+    """Return the entries of ``lacy.json`` that ``load_model`` needs to load an adapter."""
     weights = {"weights": base.weights} if base.weights else {}
     return {"depth": depth, "base": {"place": base.place, **weights}, "gate": gate_of(model)}
 

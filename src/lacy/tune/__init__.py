@@ -2,7 +2,7 @@
 
 ``tune`` fits the ``<CALL>`` row of a frozen model as a gate: a logistic regression on the hidden
 states, which are computed once. The distribution over text tokens does not change. The result is a
-model folder that every command of lacy and plain ``transformers`` open.
+model folder that every command of lacy and plain ``transformers`` can load.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Read the articles of a tuning: texts of any format, marked if needed, as tokens with marks."""
+"""Read articles for tuning: texts of any format become tokens with marks."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ CHARACTERS_PER_TOKEN = 8
 does not spend time on text that is not used."""
 
 FEW_ARTICLES = 20
-"""With fewer articles, the fitted row is weak and its figures are uncertain."""
+"""With fewer articles, the user is warned: the row will be weak and its figures uncertain."""
 
 MIN_ARTICLES = 5
-"""Fewer articles cannot be split into groups that are fitted and scored in turn."""
+"""Minimum number of articles for splitting them into groups that are fitted and scored in turn."""
 
 MIN_STARTS = 20
 """Minimum number of value starts in all articles together."""
@@ -48,7 +48,7 @@ class Articles:
 
     encoded: list[Encoded]
     annotator: str
-    """Who marked them: name and version of an annotator, or ``given``."""
+    """Name and version of the annotator that marked them, or ``given``."""
     report: ReadReport = field(default_factory=ReadReport)
     notes: list[str] = field(default_factory=list)
     """Sentences about automatic choices and problems."""
@@ -93,9 +93,9 @@ def read_articles(
         reading: further arguments of ``lacy.corpus.read``.
 
     Raises:
-        LacyError: E162, too few articles; E163, most texts are in another
-            language than the annotator's; E164, nothing is
-            marked; and the errors of ``read`` and ``PackedData.load``.
+        LacyError: E162, too few articles; E163, most texts are in another language than the
+            annotator's; E164, nothing is marked; and the errors of ``read`` and
+            ``PackedData.load``.
     """
     report = ReadReport() if report is None else report
     notes: list[str] = []
@@ -135,7 +135,7 @@ def _sample(stream: Iterable[Any], size: int, seed: int) -> list[Any]:
 
 
 def _cut(document: Document, tokens: int) -> Document:
-    """Cut a text after about twice as many characters as its tokens have, between words."""
+    """Cut a text between words, after about twice as many characters as its tokens need."""
     end = CHARACTERS_PER_TOKEN * tokens
     if len(document.text) <= end:
         return document
@@ -186,7 +186,7 @@ def _annotated(
 
 
 def _in_language(documents: list[Document], language: str, say: Notify) -> list[Document]:
-    """Return the documents that are not recognised as being in another language.
+    """Return the documents without those that are in another language.
 
     Raises:
         LacyError: E163, half of them or more are.

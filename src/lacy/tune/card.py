@@ -14,7 +14,7 @@ TARGETS: dict[Target, tuple[str, str]] = {
     "miss": ("Where the model gets a value wrong", "tokens begin a value that it does not write"),
     "value": ("Fact tokens of the highest loss", "tokens are such fact tokens"),
 }
-"""What a call is due for: a heading, and words after the number of tokens."""
+"""For each target: a heading, and the words that follow the number of tokens."""
 
 
 def figure_columns() -> list[str]:
@@ -71,7 +71,7 @@ def model_card(base: str, meta: Mapping[str, Any], figures: TuneFigures) -> str:
 
 
 def _how(meta: Mapping[str, Any]) -> str:
-    """Say what was fitted or trained, on what."""
+    """Return a sentence that says what was fitted or trained, and on which texts."""
     texts = f"{meta['articles']} articles (marks: {meta['annotator']})"
     if meta["depth"] == "row":
         return (

@@ -1,7 +1,8 @@
 """Train more of a model than the ``<CALL>`` row: adapters, the last layers, or everything.
 
-The run starts from the fitted row, so that its first calls are good already. A fifth of the
-articles is neither fitted nor trained on; all figures are measured there, before and after.
+The run starts from the fitted row, so its first calls are already good. A fifth of the articles is
+used neither for fitting nor for training; all figures are measured on it, before and after
+training.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ MIN_HELD_OUT = 5
 """Minimum number of articles that are held out."""
 
 BATCH_ROWS = 8
-"""Rows per training step: small, because a tuning has few rows."""
+"""Rows per training step: few, because there are few rows to train on."""
 
 ALL_STARTS = 0.5
-"""Call rate for targets at value starts: more than there are, so that all are delegated."""
+"""Call rate for targets at value starts: above their share, so that all are delegated."""
 
 
 def train_deeper(tuning: Tuning) -> tuple[Measured, np.ndarray]:

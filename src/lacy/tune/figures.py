@@ -12,8 +12,8 @@ from lacy.evaluate import CallCalibration, Score, auroc, calibration_of, ratio
 from lacy.types import MarkFlag
 
 RATES = (0.09, 0.11, 0.22)
-"""Shares of positions with a call at which recall is reported: about the share of first mentions,
-that of value starts, and the paper's call rate."""
+"""Call rates at which recall is reported: about the share of first mentions, the share of value
+starts, and the paper's call rate."""
 
 KINDS = ("DATE", "ENTITY", "NUMBER", "KEYWORD", "VALUE")
 """Kinds of values, as in ``Mark.reason``."""
@@ -27,11 +27,11 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class AtRate:
-    """Calls at the highest values of a signal, at a given share of positions."""
+    """Quality of calls at a given share of positions, those with the highest values of a signal."""
 
     rate: float
     limit: float
-    """The value of the signal above which the calls are."""
+    """Calls are made where the signal exceeds this value."""
     recall: Score
     """Share of the due calls that are made."""
     precision: Score
@@ -40,7 +40,7 @@ class AtRate:
 
 @dataclass(frozen=True)
 class SignalFigures:
-    """How well one signal ranks the positions at which a call is due above all others."""
+    """How well one signal ranks positions where a call is due above the others."""
 
     auroc: Score
     at: tuple[AtRate, ...]
@@ -49,7 +49,7 @@ class SignalFigures:
 
 @dataclass(frozen=True)
 class TuneFigures:
-    """What was measured on articles that the scoring rows had not been fitted on."""
+    """Figures measured on articles that the scoring rows had not been fitted on."""
 
     articles: int
     tokens: int
@@ -98,7 +98,7 @@ def signal_figures(
 
 
 def limit_at(values_N: Floats, rate: float) -> float:
-    """Return the value that a share ``rate`` of the positions exceeds."""
+    """Return the value that the share ``rate`` of the positions exceeds."""
     return float(np.quantile(values_N, 1.0 - rate, method="higher"))
 
 

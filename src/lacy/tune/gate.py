@@ -1,7 +1,7 @@
-"""Fit the ``<CALL>`` row as a gate by logistic regression, and score articles that it has not seen.
+"""Fit the ``<CALL>`` row as a gate by logistic regression, and cross-validate it by articles.
 
-The head has no bias, so the row must produce the base rate by itself. It can, because the hidden
-states of a language model have a large constant part: features are divided by their standard
+The head has no bias, so the row itself must express the base rate. It can, because the hidden
+states of a language model have a large constant part. So features are divided by their standard
 deviation but not centred, and the regression has no intercept. On SmolLM2-135M this is as good as a
 regression with intercept, in AUROC and calibration (``docs/results/tune.md``).
 """
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from lacy.errors import LacyError
 
 FOLDS, FEW_FOLDS = 10, 5
-"""Number of groups of articles that are scored in turn, and for few articles."""
+"""Number of groups of articles that are scored in turn, and the number for few articles."""
 
 FEW_ARTICLES = 50
-"""With fewer articles, a tenth of them contains too few misses for the weights of gate and entropy.
-"""
+"""Minimum number of articles for ``FOLDS`` groups. With fewer, a tenth of the articles has too few
+misses to fit the weights of ``gate+entropy``."""
 
 MAX_ITERATIONS = 1000
 

@@ -24,7 +24,7 @@ from lacy.tune.states import States
 
 @dataclass(frozen=True)
 class Measured:
-    """The figures of a gate, and what is fitted beside it."""
+    """The figures of a gate, and the weights of ``gate+entropy``."""
 
     figures: TuneFigures
     gate_N: NDArray[np.float64]
@@ -54,7 +54,7 @@ def measure(
         inverse_penalty: C of the logistic regression.
         seed: seed of the groups of articles and of the intervals.
 
-        row_D: a row that none of the articles was used for; by default rows are fitted here.
+        row_D: a row that was fitted on other articles; by default rows are fitted here.
         extra: further signals for the target.
     """
     one_ND = embedding_VD[table.input_N]

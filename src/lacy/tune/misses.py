@@ -45,11 +45,11 @@ def calls_due(
     """Return True for each predicted token at which a call is due.
 
     Args:
-        target: ``where`` (value starts), ``miss`` (first mentions of values that the model does not
-            write itself) or ``value`` (the paper's: fact tokens of the highest loss).
+        target: ``where`` (value starts), ``miss`` (first mentions of values that the model gets
+            wrong) or ``value`` (fact tokens with the highest loss, as in the paper).
         table: one row per predicted token.
         first_N: True for first mentions.
-        wrong_N: True for values that the model does not write; by default those of which the first
+        wrong_N: True for values that the model does not generate; by default those whose first
             token is not the model's likeliest.
         call_rate: share of tokens for ``value``.
     """

@@ -9,7 +9,7 @@ from functools import partial
 
 @contextmanager
 def progress_bar(what: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar with the time left on a terminal; silent elsewhere. Yields what advances it.
+    """Show a progress bar with the time left on a terminal, and yield a function that advances it.
 
     Args:
         what: what is done.

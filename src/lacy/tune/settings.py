@@ -14,20 +14,20 @@ Target = Literal["where", "miss", "value"]
 
 @dataclass
 class TuneSettings:
-    """What is fitted, on how much text."""
+    """What to fit, and on how much text."""
 
     # [Tuning]
     depth: str = "row"
-    """How much of the model is trained: only the <CALL> row (row, in minutes on a CPU), adapters
+    """How much of the model is trained: only the <CALL> row (row; minutes on a CPU), adapters
     (lora), the last layers (last=2), or everything (full)."""
     target: Target = "where"
-    """Where the model should call: at the first token of each value (where), only where the model
-    does not write the value itself (miss), or at the fact tokens of highest loss (value, the
-    paper's, for --unit token)."""
+    """Where the model should call: at the first token of each value (where), only at values that
+    the model gets wrong (miss), or at the fact tokens with the highest loss (value, as in the
+    paper, for --unit token)."""
     articles: int = 200
     """Number of articles to use, chosen at random if there are more."""
     tokens: int = 256
-    """Tokens per article; the rest of longer ones is not read."""
+    """Maximum number of tokens per article; longer ones are cut."""
     seed: Rare[int] = 0
     """Seed of the choice of articles and of the groups in which they are scored."""
 
@@ -41,9 +41,9 @@ class TuneSettings:
 
     # [Machine]
     states: Rare[Path | None] = None
-    """Folder for the hidden states, which a later run with the same texts uses again; by default
+    """Folder for the hidden states, which later runs on the same texts reuse; by default
     OUT-states."""
     device: Rare[Literal["auto", "cpu"]] = "auto"
-    """Where the hidden states are computed; auto takes a GPU if there is one."""
+    """Device for the hidden states; auto uses a GPU if there is one."""
     threads: Rare[int | None] = None
     """Number of CPU threads."""

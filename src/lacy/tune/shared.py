@@ -1,4 +1,4 @@
-"""What the steps of a tuning share: model, articles, settings, and where results are stored."""
+"""State that the steps of a tuning share: model, articles, settings, folder of results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Clock:
         self._seconds: dict[str, float] = {}
 
     def step(self, name: str, detail: str) -> None:
-        """Announce a step; the time of the previous one ends."""
+        """Announce a step, and end the time of the previous one."""
         self._end()
         self._name = name
         elapsed = format_duration(self._last - self._begin)

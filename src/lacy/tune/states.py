@@ -2,8 +2,8 @@
 
 One file per article holds what every later step needs: the last hidden state before each predicted
 token, and the loss, entropy and correctness of the model's own prediction. The file is named after
-the weights' fingerprint, the precision and the article's tokens, so that files of an interrupted or
-an earlier run are used again, and files of another model never are.
+the weights' fingerprint, the precision and the article's tokens, so a later run reuses the files of
+an interrupted or earlier one, but never those of another model.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _compute(
 def _compute_any_head(
     model: Any, rows: Sequence[Sequence[int]], bf16: bool
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Yield the same for a model whose logits are not plainly states times head."""
+    """Yield the same for a model whose logits are not exactly states times head."""
     for ids in rows:
         input_1T = torch.tensor([list(ids[:-1])], device=model.device)
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):

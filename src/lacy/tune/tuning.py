@@ -87,9 +87,9 @@ def tune(
     """Teach a pretrained model to call where a value begins, and write it as a new folder.
 
     The ``<CALL>`` row is fitted as a sigmoid gate on hidden states of the frozen model, so that its
-    text does not change. All figures come from articles that the row which scores them has not been
-    fitted on: the articles are split into ten groups, and each group is scored by a row fitted on
-    others. The final row is fitted on all articles.
+    text does not change. All figures come from articles that the scoring row was not fitted on: the
+    articles are split into ten groups, and each group is scored by a row fitted on other groups.
+    The final row is fitted on all articles. Other depths are measured on held-out articles.
 
     Args:
         model: name of a causal language model as in ``load_model``, or an open model, which is

