@@ -93,9 +93,9 @@ def read_articles(
         reading: further arguments of ``lacy.corpus.read``.
 
     Raises:
-        LacyError: E162, too few articles; E163, most texts are in another language than the
-            annotator's; E164, nothing is marked; and the errors of ``read`` and
-            ``PackedData.load``.
+        LacyError: E12, packed data with ``only``; E162, too few articles; E163, most texts are in
+            another language than the annotator's; E164, nothing is marked; and the errors of
+            ``read`` and ``PackedData.load``.
     """
     report = ReadReport() if report is None else report
     notes: list[str] = []
@@ -105,6 +105,7 @@ def read_articles(
         notify(sentence)
 
     if isinstance(data, str | Path) and (Path(data) / "lacy_data.json").is_file():
+        _refuse_only(reading.get("only"))
         encoded, annotator = _packed_articles(data, tokenizer, articles, tokens, seed), "given"
     else:
         stream = (
@@ -119,6 +120,12 @@ def read_articles(
     found = Articles(encoded, annotator, report, notes)
     _require_enough(found, data, say)
     return found
+
+
+def _refuse_only(only: str | None) -> None:
+    if only is not None:
+        why, do = "packed data have no fields", "give it to lacy data mark, which packs the data"
+        raise LacyError("E12", key="only", value=only, why=why, do=do)
 
 
 def _sample(stream: Iterable[Any], size: int, seed: int) -> list[Any]:
