@@ -83,8 +83,8 @@ async def over_http(server, articles, every):
         gate, logp = [], []
         for n in places:
             bias = {"logit_bias": {str(ids[n + 1]): FORCED}}
-            choice = await server._complete({**server._scoring_body(ids[: n + 1], ""), **bias})
-            (step,) = server._tokens_of(choice, "")[:1] or [HostedToken(-1)]
+            choice = await server._complete({**server._scoring_body(ids[: n + 1]), **bias})
+            (step,) = server._tokens_of(choice)[:1] or [HostedToken(-1)]
             if ids[n + 1] not in step.top:  # llama.cpp reports no part of a character
                 gate.append(np.nan)
                 logp.append(np.nan)
@@ -197,7 +197,7 @@ def choices(loaded, hosted, articles, count):
             mine = decoder.score([0], [options], whole=True)[0]
             seconds[0] += time.perf_counter() - begin
             begin = time.perf_counter()
-            jobs = [(ids[: n + 1], "", tokens, False) for tokens in options]
+            jobs = [(ids[: n + 1], tokens, False) for tokens in options]
             told = server.run(server.score_texts(jobs))
             theirs = [
                 log_likelihood(t, o, server, None) for t, o in zip(told, options, strict=True)
