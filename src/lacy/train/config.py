@@ -170,7 +170,7 @@ class TrainConfig:
     eval_every: Rare[int] = 0
     """Steps between validations; 0 validates only at the end."""
     eval_rows: Rare[int | None] = None
-    """Largest number of rows of a validation; 256 by default, fewer for a large model on a CPU."""
+    """Maximum number of rows per validation; 256 by default, fewer for a large model on a CPU."""
     save_every: int = 0
     """Steps between checkpoints; 0 saves by time only."""
     save_minutes: Rare[float] = 10.0
