@@ -1,4 +1,4 @@
-"""Perplexity of texts behind each token that could begin them.
+"""Measure the perplexity of texts after each token that could begin them.
 
     python benchmarks/begin_token.py smollm2 --data held-out.jsonl --out results.json
 

@@ -1,4 +1,4 @@
-"""CPU time of one call (the choice among K candidates), against one token of the same model.
+"""Measure the CPU time of a call (ranking K candidates) relative to a token of the same model.
 
     python benchmarks/call_speed.py MODEL --texts marked.jsonl [--calibrate 40] [--bf16]
 

@@ -1,4 +1,4 @@
-"""Speed of plain decoding (no calls): lacy against ``transformers``, in this process and served.
+"""Compare the speed of decoding (no calls) with ``transformers``, in this process and served.
 
     python benchmarks/decode_speed.py MODEL [--part process served calls] [--bf16]
 

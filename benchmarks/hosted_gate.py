@@ -1,17 +1,17 @@
-"""What a separate gate loses when llama.cpp computes the model, at several precisions.
+"""Measure what a separate gate loses when llama.cpp computes the model, at several precisions.
 
     python benchmarks/hosted_gate.py MODEL TEXTS.jsonl --articles 100
 
 MODEL is a folder with a separate gate (``lacy_gate: sigmoid``), TEXTS has marks
-(``[start, end, reason]``). The model is exported at each precision (the carrier comes from texts
-of a made-up world) and served by xllamacpp. Parts:
+(``[start, end, reason]``). The model is exported at each precision (the shared vector is fitted on
+texts of a made-up world) and served by xllamacpp. Parts:
 
 - ``positions``: at every ``--every``-th position of each article, the server reports the gate and
   the likelihood of the true token: AUROC at value starts, agreement of the decisions at the
   model's own threshold and at equal rates (9%, 22%) with the model in process (fp32), share of
   positions where the rows are not among the 20 likeliest, language loss.
 - ``folded``: the alternative without a second row: one row that competes in the softmax at a
-  calibrated bias (``scale * w + carrier``), computed in process; agreement at equal rates.
+  calibrated bias (``scale * w + c``), computed in process; agreement at equal rates.
 - ``choices``: at the first value starts of each article, the choice among its values by
   likelihood, through HTTP and in process, and the time of each.
 
@@ -83,8 +83,8 @@ async def over_http(server, articles, every):
         gate, logp = [], []
         for n in places:
             bias = {"logit_bias": {str(ids[n + 1]): FORCED}}
-            choice = await server._complete({**server._scoring_body(ids[: n + 1], ""), **bias})
-            (step,) = server._tokens_of(choice, "")[:1] or [HostedToken(-1)]
+            choice = await server._complete({**server._scoring_body(ids[: n + 1]), **bias})
+            (step,) = server._tokens_of(choice)[:1] or [HostedToken(-1)]
             if ids[n + 1] not in step.top:  # llama.cpp reports no part of a character
                 gate.append(np.nan)
                 logp.append(np.nan)
@@ -162,10 +162,10 @@ def folded(loaded, articles, mine):
     """Return how often one competing row decides as the gate does, at equal rates."""
     from lacy.model.gguf_gate import gate_rows
 
-    call, carrier = gate_rows(loaded)
+    call, shared = gate_rows(loaded)
     found = {}
     for scale in (0.0, 1.0, 4.0, 16.0):
-        row = scale * (call - carrier) + carrier
+        row = scale * (call - shared) + shared
         parts = [(g, h.numpy() @ row - best) for g, _, h, best in mine]
         labels = [np.array(starts[1:]) for _, starts, _ in articles]
         found[f"scale_{scale:g}"] = {
@@ -197,7 +197,7 @@ def choices(loaded, hosted, articles, count):
             mine = decoder.score([0], [options], whole=True)[0]
             seconds[0] += time.perf_counter() - begin
             begin = time.perf_counter()
-            jobs = [(ids[: n + 1], "", tokens, False) for tokens in options]
+            jobs = [(ids[: n + 1], tokens, False) for tokens in options]
             told = server.run(server.score_texts(jobs))
             theirs = [
                 log_likelihood(t, o, server, None) for t, o in zip(told, options, strict=True)

@@ -1,4 +1,4 @@
-"""Speed of one text at a time: a model in this process (fp32) against llama.cpp.
+"""Compare the speed of a model in this process (fp32) with llama.cpp, one text at a time.
 
     python benchmarks/hosted_speed.py MODEL TEXTS.jsonl
 

@@ -1,11 +1,11 @@
-"""Compare a model tuned with LoRA with the model that it started from, as a gate and as a reader.
+"""Compare a model tuned with LoRA with the model that it started from.
 
     python benchmarks/tune_lora.py --before TUNED_ROW --after RUN/model [RUN/model ...] \
         --articles MARKED.jsonl [--general TEXTS.jsonl.gz]
 
-Both models read the first tokens of held-out marked articles. Measured are the AUROC of the
-``<CALL>`` logit at value starts and at misses (first mentions that the *first* model gets wrong, so
-that both are asked for the same positions), and the loss of the text without ``<CALL>``.
+Both models process the first tokens of held-out marked articles. The script measures the AUROC of
+the ``<CALL>`` logit at value starts and at misses (first mentions that the *first* model gets
+wrong, so that the positions are the same for both), and the loss of the text without ``<CALL>``.
 Differences are paired: articles are resampled, never tokens.
 """
 

@@ -1,4 +1,4 @@
-"""Does the SLM choose the right value? People of PopQA, with and without reading.
+"""Measure whether the SLM chooses the right value for people of PopQA, with and without reading.
 
     python benchmarks/value_choice.py MODEL POPQA.jsonl.gz --entity-questions DIR
 

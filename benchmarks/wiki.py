@@ -279,7 +279,7 @@ def arguments() -> argparse.Namespace:
 
 def read_data(args: argparse.Namespace) -> dict:
     """Return articles to score (with marks), and others to calibrate on."""
-    chosen = (d for d in read(args.articles) if not args.only or d.meta.get(args.only))
+    chosen = read(args.articles, only=args.only or None)
     articles = list(itertools.islice(chosen, args.people))
     others = list(itertools.islice(chosen, args.calibrate))
     if args.tune:

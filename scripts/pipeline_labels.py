@@ -1,4 +1,4 @@
-"""Labels for the bundled pipeline: a teacher's for Wikipedia, and a judge's facts."""
+"""Make labels for the bundled pipeline: a teacher's for Wikipedia, and a judge's facts."""
 
 from __future__ import annotations
 

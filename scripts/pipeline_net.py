@@ -1,4 +1,4 @@
-"""The network of the bundled pipeline in torch, and its way into a spaCy pipeline.
+"""Define the network of the bundled pipeline in torch, and write it as a spaCy pipeline.
 
 The layers are those of ``spacy.MultiHashEmbed.v2``, ``MaxoutWindowEncoder.v2`` and ``Tagger.v2``;
 torch trains them several times faster than thinc, in bfloat16 where the processor has it. After

@@ -1,4 +1,4 @@
-"""Trains the small English pipeline that comes with lacy: a student of a larger spaCy pipeline.
+"""Train the small English pipeline that comes with lacy: a student of a larger spaCy pipeline.
 
 The teacher (``en_core_web_sm``, say) labels Wikipedia articles. One small tok2vec with three
 taggers learns its parts of speech (``morphologizer``) and entities (``entities``, labels B-GPE,

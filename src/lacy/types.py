@@ -101,8 +101,8 @@ class Candidate:
     subject: str = ""
     """The subject of the fact as spelled in the text."""
     context: str = ""
-    """The words of the source around the value, such as its passage; a model that answers a
-    question reads them. Empty for a database, where ``kind`` says what the value is."""
+    """The source's text around the value, such as its passage, which a model reads to answer a
+    question. Empty for a database, where ``kind`` says what the value is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,8 @@ class Reply:
     speaker: str = ""
     """Name of the wrapped source that answered, if the source that was asked is a wrapper."""
     relations: tuple[str, ...] = ()
-    """All relations of a database, also those that it does not have for this subject; a question
-    that asks for one of these gets no answer instead of a similar fact."""
+    """All relations of a database, including those that this subject lacks. A question for such a
+    relation gets no answer rather than a similar fact."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from helpers import hosted_app
-from helpers.models import SCRATCH
 from lacy.cascade import Engine, Oracle, parse_policy
 from lacy.cascade.calibration import Calibration, KindFit
 from lacy.cascade.hosted import mode_of
@@ -31,7 +30,6 @@ pytestmark = pytest.mark.slow
 
 LETTERS = hosted_app.LETTERS
 PROMPTS = ["Mara", "The old ", "x"]
-DIALECTS = ("ids", "text")
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +42,9 @@ def loaded(folder):
     return load_model(folder)
 
 
-@pytest.fixture(scope="module", params=DIALECTS)
-def place(request, loaded):
-    with hosted_app.serving(loaded.model, loaded.tokenizer, request.param) as (url, engine):
+@pytest.fixture(scope="module")
+def place(loaded):
+    with hosted_app.serving(loaded.model, loaded.tokenizer) as (url, engine):
         yield url, engine
 
 
@@ -100,7 +98,7 @@ POLICIES = (
 @pytest.mark.parametrize("policy", POLICIES)
 def test_says_the_same_as_in_process(place, folder, loaded, policy):
     hosted = connect(place[0], "slm", folder, top=258 if "budget" in policy else 20)
-    mine = Engine(loaded, ScriptedSource(one), policy, max_new_tokens=16)
+    mine = Engine(loaded, ScriptedSource(one), policy, read=0, max_new_tokens=16)
     theirs = Engine(hosted, ScriptedSource(one), policy, max_new_tokens=16)
     expected, found = mine.generate(PROMPTS), theirs.generate(PROMPTS)
     assert seen(found) == seen(expected)
@@ -129,11 +127,11 @@ def test_every_end_of_the_checkpoint_ends_a_text(place, folder, tmp_path, policy
     settings = {"eos_token_id": [0, *other], "bos_token_id": 0}
     (tmp_path / "slm" / "generation_config.json").write_text(json.dumps(settings))
     hosted = connect(place[0], "slm", tmp_path / "slm", top=258)
-    mine = Engine(load_model(tmp_path / "slm"), ScriptedSource(one), policy)
+    mine = Engine(load_model(tmp_path / "slm"), ScriptedSource(one), policy, read=0)
     expected = mine.generate(PROMPTS, max_new_tokens=40)
     found = Engine(hosted, ScriptedSource(one), policy).generate(PROMPTS, max_new_tokens=40)
     assert seen(found) == seen(expected)
-    longer = Engine(load_model(folder), ScriptedSource(one), policy).generate(
+    longer = Engine(load_model(folder), ScriptedSource(one), policy, read=0).generate(
         PROMPTS, max_new_tokens=40
     )
     assert seen(longer) != seen(expected) and any(answer.finished for answer in expected)
@@ -142,7 +140,7 @@ def test_every_end_of_the_checkpoint_ends_a_text(place, folder, tmp_path, policy
 @pytest.mark.parametrize("unit", ["token", "word"])
 def test_units_and_places_are_held(hosted, loaded, unit):
     def answers(given):
-        engine = Engine(given, ScriptedSource(one), "threshold=-2", unit=unit, at="word")
+        engine = Engine(given, ScriptedSource(one), "threshold=-2", read=0, unit=unit, at="word")
         return engine.generate(PROMPTS, max_new_tokens=14)
 
     assert seen(answers(hosted)) == seen(answers(loaded))
@@ -162,13 +160,13 @@ def test_a_calibration_ranks_as_in_process(wide, loaded):
 
     def answers(given):
         how = {"calibration": calibration, "abstain": None, "max_new_tokens": 12}
-        return Engine(given, ScriptedSource(offer), "budget=0.2", **how).generate(PROMPTS[:2])
+        return Engine(given, ScriptedSource(offer), "budget=0.2", read=0, **how).generate(
+            PROMPTS[:2]
+        )
 
     expected, found = answers(loaded), answers(wide)
     assert seen(found) == seen(expected)
-    # A server that tells pieces hides the halves of characters, here a good part of all tokens.
-    error = 1.0 if wide.server.dialect == "text" else 0.01
-    assert fits_in(found) == pytest.approx(fits_in(expected), abs=error)
+    assert fits_in(found) == pytest.approx(fits_in(expected), abs=0.01)
     assert fits_in(found)
 
 
@@ -181,7 +179,7 @@ def test_sampling_goes_on_and_is_repeatable(hosted):
 
 def test_an_oracle_needs_no_likelihoods(hosted, loaded):
     policy = Oracle(lambda text: "town" if len(text) % 5 == 0 else None)
-    expected = Engine(loaded, ScriptedSource([" ulm,"]), policy).generate(
+    expected = Engine(loaded, ScriptedSource([" ulm,"]), policy, read=0).generate(
         PROMPTS, max_new_tokens=12
     )
     found = Engine(hosted, ScriptedSource([" ulm,"]), policy).generate(PROMPTS, max_new_tokens=12)
@@ -224,18 +222,11 @@ def test_a_gate_of_its_own_is_refused(hosted):
     Engine(hosted, None, "random=0.2")
 
 
-def test_names_of_special_tokens_do_not_become_tokens(place, hosted, loaded):
+def test_names_of_special_tokens_do_not_become_tokens(hosted, loaded):
     prompt, answer = "say <CALL> ", " a <CALL> b"
     engine = Engine(hosted, ScriptedSource([answer]), "always", max_new_tokens=16)
-    if place[1].dialect == "text":
-        with pytest.raises(LacyError, match="E91"):
-            engine.generate([prompt])
-        found = engine.generate(["say "])[0]
-        assert answer not in found.text
-        assert "special token" in found.spans[1].reason
-    else:
-        expected = Engine(loaded, ScriptedSource([answer]), "always", max_new_tokens=16)
-        assert seen(engine.generate([prompt])) == seen(expected.generate([prompt]))
+    expected = Engine(loaded, ScriptedSource([answer]), "always", read=0, max_new_tokens=16)
+    assert seen(engine.generate([prompt])) == seen(expected.generate([prompt]))
 
 
 def test_characters_of_several_tokens_come_whole(tmp_path_factory):
@@ -247,26 +238,34 @@ def test_characters_of_several_tokens_come_whole(tmp_path_factory):
         num_attention_heads=2, max_position_embeddings=96, bos_token_id=0, eos_token_id=0,
     )).eval()  # fmt: skip
     model.lm_head.weight.data *= 30
-    folder = save_model(tmp_path_factory.mktemp("bytes") / "slm", model, tokenizer, SCRATCH)
-    mine = Engine(load_model(folder), ScriptedSource([" é"]), "threshold=-2")
+    folder = save_model(tmp_path_factory.mktemp("bytes") / "slm", model, tokenizer)
+    mine = Engine(load_model(folder), ScriptedSource([" é"]), "threshold=-2", read=0)
     expected = mine.generate(PROMPTS, max_new_tokens=24)
-    with hosted_app.serving(model, tokenizer, "ids") as (url, _):
+    with hosted_app.serving(model, tokenizer) as (url, _):
         engine = Engine(connect(url, "slm", folder), ScriptedSource([" é"]), "threshold=-2")
         assert seen(engine.generate(PROMPTS, max_new_tokens=24)) == seen(expected)
 
 
-def test_a_server_with_other_tokens_or_models_is_refused(place, folder, tmp_path):
-    from lacy.corpus import train_tokenizer
-
+def test_a_server_without_the_model_is_refused(place, folder, tmp_path):
     with pytest.raises(LacyError, match=r"E91.*\n.*slm.gguf"):
         connect(place[0], "another", folder)
     with pytest.raises(LacyError, match="E13"):
         connect(place[0], "slm", tmp_path)
-    if place[1].dialect == "text":
-        other = train_tokenizer(["she'll owe 1879 and 東京 and naïve " * 9] * 9, 300)
-        other.save_pretrained(tmp_path)
-        with pytest.raises(LacyError, match=r"E91.*tokens"):
-            connect(place[0], "slm", tmp_path)
+
+
+@pytest.mark.parametrize("way", ["refuses_ids", "tells_pieces"])
+def test_a_server_of_texts_is_refused_with_the_server_to_use(place, folder, way, monkeypatch):
+    """It would read a typed ``<CALL>`` as a call, and not report where the model calls."""
+    monkeypatch.setattr(place[1], way, True)
+    with pytest.raises(LacyError, match=r"(?s)E91.*token ids|E91.*as text") as caught:
+        connect(place[0], "slm", folder)
+    assert "xllamacpp" in str(caught.value) and "llama_cpp.server" in str(caught.value)
+
+
+def test_a_server_that_is_out_of_order_is_no_server_of_texts(place, folder, monkeypatch):
+    monkeypatch.setattr(place[1], "gone", True)
+    with pytest.raises(LacyError, match="E93"):
+        connect(place[0], "slm", folder)
 
 
 def test_a_server_that_is_not_there_is_said(folder):
@@ -280,15 +279,14 @@ def test_a_server_that_is_not_there_is_said(folder):
 
 
 def test_a_server_that_goes_away_ends_with_a_reason(loaded, folder):
-    with hosted_app.serving(loaded.model, loaded.tokenizer, "ids") as (url, _):
+    with hosted_app.serving(loaded.model, loaded.tokenizer) as (url, _):
         hosted = connect(url, "slm", folder, timeout=1.0)
     with pytest.raises(LacyError, match="E93"):
         Engine(hosted, None, "never").generate(["Mara"])
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_what_a_filter_leaves_is_said_and_the_filter_named(loaded, folder, dialect):
-    with hosted_app.serving(loaded.model, loaded.tokenizer, dialect) as (url, server):
+def test_what_a_filter_leaves_is_said_and_the_filter_named(loaded, folder):
+    with hosted_app.serving(loaded.model, loaded.tokenizer) as (url, server):
         engine = Engine(connect(url, "slm", folder), None, "never", max_new_tokens=12)
         [whole] = engine.generate(["Mara"])
         server.filtered = 3  # each answer ends so after three tokens; whoever asks goes on

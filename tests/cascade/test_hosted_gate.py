@@ -80,7 +80,7 @@ def test_the_two_rows_differ_by_the_gates_row_and_are_reported(folder):
 )
 def test_the_gate_decides_as_in_process(url, folder, policy):
     hosted = connect(f"{url}/v1", "slm", folder, top=400)
-    mine = Engine(load_model(folder), ScriptedSource(answered), policy, max_new_tokens=16)
+    mine = Engine(load_model(folder), ScriptedSource(answered), policy, read=0, max_new_tokens=16)
     theirs = Engine(hosted, ScriptedSource(answered), policy, max_new_tokens=16)
     expected, found = mine.generate(PROMPTS), theirs.generate(PROMPTS)
     assert seen(found) == seen(expected)
@@ -117,7 +117,9 @@ def test_an_openai_client_that_types_it_gets_no_call(url, folder):
     """Through lacy in front of llama.cpp, with the text of the model in process."""
     hosted = connect(f"{url}/v1", "slm", folder, top=400)
     theirs = Engine(hosted, ScriptedSource(answered), "threshold=1", max_new_tokens=12)
-    mine = Engine(load_model(folder), ScriptedSource(answered), "threshold=1", max_new_tokens=12)
+    mine = Engine(
+        load_model(folder), ScriptedSource(answered), "threshold=1", read=0, max_new_tokens=12
+    )
     (expected,) = mine.generate(PROMPTS[2:])
     with serving(theirs, streams=2) as running:
         client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", timeout=PATIENCE)
@@ -131,7 +133,7 @@ def test_a_server_without_the_reference_cannot_host_a_gate(folder):
     from helpers import hosted_app
 
     loaded = load_model(folder)
-    with hosted_app.serving(loaded.model, loaded.tokenizer, "ids") as (address, _):
+    with hosted_app.serving(loaded.model, loaded.tokenizer) as (address, _):
         hosted = connect(address, "slm", folder)
         with pytest.raises(LacyError, match=r"(?s)E92.*lacy export --to gguf"):
             Engine(hosted, None, "threshold=0")
@@ -150,9 +152,9 @@ def test_likelihoods_behind_a_server_equal_those_in_process(folder, tmp_path, ga
     ids, values, ends = [0, *encode("Mara")], [encode("ab"), encode("hole")], encode(".,ae")
     decoder = Decoder(loaded.model, call_id=loaded.call_id)
     decoder.feed([ids])
-    with hosted_app.serving(loaded.model, loaded.tokenizer, "ids") as (address, _):
+    with hosted_app.serving(loaded.model, loaded.tokenizer) as (address, _):
         server = connect(address, "slm", place, top=len(loaded.tokenizer)).server
-        told = server.run(server.score_texts([(ids, "Mara", v, True) for v in values]))
+        told = server.run(server.score_texts([(ids, v, True) for v in values]))
     for which in (None, ends):
         (expected,) = decoder.score([0], [values], whole=True, ends=which)
         found = [log_likelihood(t, v, server, which) for t, v in zip(told, values, strict=True)]

@@ -15,6 +15,7 @@ from lacy.cascade import Engine
 from lacy.cascade.hosted_model import connect
 from lacy.cli import main
 from lacy.corpus import train_tokenizer
+from lacy.errors import LacyError
 from lacy.model import build_model, load_model, save_model
 from lacy.serve import Scheduler, make_app
 from lacy.sources import ScriptedSource
@@ -68,13 +69,21 @@ def seen(answers):
     ["never", "always", "threshold=0", "threshold=1.5", "random=0.3", "budget=0.2", "top2=1"],
 )
 def test_llama_cpp_says_the_same_as_in_process(llama, folder, policy):
-    mine = Engine(load_model(folder), ScriptedSource(answered), policy, max_new_tokens=12)
+    mine = Engine(load_model(folder), ScriptedSource(answered), policy, read=0, max_new_tokens=12)
     hosted = connect(llama, "slm", folder, top=400)
     assert hosted.server.dialect == "llama"
     theirs = Engine(hosted, ScriptedSource(answered), policy, max_new_tokens=12)
     expected, found = mine.generate(PROMPTS), theirs.generate(PROMPTS)
     assert seen(found) == seen(expected)
     assert policy == "never" or sum(answer.calls for answer in found) > 0
+
+
+@needs_llama
+def test_a_server_with_another_tokenizer_is_refused(llama, tmp_path):
+    other = train_tokenizer(["she'll owe 1879 and 東京 and naïve " * 9] * 9, 300)
+    other.save_pretrained(tmp_path)
+    with pytest.raises(LacyError, match=r"E91.*tokens"):
+        connect(llama, "slm", tmp_path)
 
 
 @needs_llama
@@ -89,7 +98,7 @@ def test_characters_of_several_tokens_arrive_whole(llama, folder):
     answer = httpx.post(f"{llama}/completions", json=body, timeout=PATIENCE).json()["choices"][0]
     expected = hosted.server.token_text.encode(text)
     assert len(answer["logprobs"]["content"]) < len(expected)
-    found = [token.token for token in hosted.server._tokens_of(answer, "")]
+    found = [token.token for token in hosted.server._tokens_of(answer)]
     assert found[: len(expected)] == expected
     assert set(found[len(expected) :]) <= {hosted.server.end_id, hosted.call_id}
 
@@ -98,7 +107,7 @@ def test_characters_of_several_tokens_arrive_whole(llama, folder):
 @pytest.mark.parametrize("policy", ["never", "threshold=0"])
 def test_lacy_serves_in_front_of_llama_cpp(llama, folder, policy):
     """Whole and streamed, several at once: the words of the model in process."""
-    mine = Engine(load_model(folder), ScriptedSource(answered), policy, max_new_tokens=12)
+    mine = Engine(load_model(folder), ScriptedSource(answered), policy, read=0, max_new_tokens=12)
     expected = [answer.continuation for answer in mine.generate(PROMPTS)]
     hosted = connect(llama, "slm", folder, top=20)
     theirs = Engine(hosted, ScriptedSource(answered), policy, max_new_tokens=12)

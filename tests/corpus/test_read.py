@@ -369,3 +369,15 @@ def test_deep_nesting_is_a_broken_line(tmp_path):
     documents, report = reading(path)
     assert [document.text for document in documents] == ["fine"]
     assert report.skipped["not JSON"] == 1
+
+
+def test_only_keeps_documents_whose_field_is_true_and_limit_counts_these(tmp_path):
+    rows = [{"text": f"Text {n}.", "good": n % 3 == 0, "kind": "a"} for n in range(9)]
+    (tmp_path / "a.jsonl").write_bytes(lines_of(*rows))
+    documents, report = reading(tmp_path / "a.jsonl", only="good")
+    assert [document.text for document in documents] == ["Text 0.", "Text 3.", "Text 6."]
+    assert report.documents == 9
+    few, _ = reading(tmp_path / "a.jsonl", only="good", limit=2)
+    assert few == documents[:2]
+    with pytest.raises(LacyError, match=r"E12.*'bad'.*'only'"):
+        reading(tmp_path / "a.jsonl", only="bad")

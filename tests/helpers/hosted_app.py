@@ -1,8 +1,7 @@
 """An OpenAI-compatible completions server over a transformers model, for tests of hosted models.
 
-Speaks like vLLM (token ids in and out, ``prompt_logprobs``) or like llama.cpp's Python server (text
-in and out, ``echo``, the end of text never told), as their documentation says; every answer is
-computed from the whole text anew. Knows nothing of lacy's own client.
+Speaks like vLLM (token ids in and out, ``prompt_logprobs``), as its documentation says; every
+answer is computed from the whole text anew. Knows nothing of lacy's own client.
 """
 
 import contextlib
@@ -48,10 +47,12 @@ def talker(folder):
 class Engine:
     """The model, and what a request makes of its logits."""
 
-    def __init__(self, model, tokenizer, dialect):
-        self.model, self.tokenizer, self.dialect = model, tokenizer, dialect
+    def __init__(self, model, tokenizer):
+        self.model, self.tokenizer = model, tokenizer
         self.call_id, self.end_id = len(tokenizer) - 1, tokenizer.eos_token_id
         self.bodies, self.streams, self.lock = [], 0, threading.Lock()
+        self.refuses_ids = self.tells_pieces = False
+        """Whether it takes no token ids (as llama.cpp's Python server), or reports texts."""
         self.gone = False
         """Whether every request fails, and every stream breaks off."""
         self.filtered = None
@@ -65,7 +66,7 @@ class Engine:
 
     def tokenize(self, prompt):
         if isinstance(prompt, list):
-            if self.dialect == "text":
+            if self.refuses_ids:
                 raise HTTPException(500, "Input should be a valid string")
             return list(prompt)
         return [0, *self.tokenizer.encode(prompt, add_special_tokens=False)]
@@ -94,8 +95,6 @@ class Engine:
                 return new, told, "stop", None
             if token in stops:
                 return new, told, "stop", token
-            if any(stop in self.text(new) for stop in body.get("stop") or ()):
-                return new, told, "stop", None
         return new, told, "length", None
 
     def stream(self, body):
@@ -138,7 +137,7 @@ class Engine:
         return out.removesuffix(CALL)
 
     def name(self, token):
-        return f"token_id:{token}" if self.dialect == "ids" else self.text([token])
+        return self.text([token]) if self.tells_pieces else f"token_id:{token}"
 
     def shown(self, logp, token, count):
         top = torch.topk(logp, min(count, len(logp)))
@@ -152,25 +151,12 @@ class Engine:
         self.bodies.append(body)
         ids = self.tokenize(body["prompt"])
         new, told, why, stopped = self.generate(ids, body)
-        shown, count = list(new), body.get("logprobs") or 0
-        if self.dialect == "text" and shown and shown[-1] == self.end_id:
-            shown.pop()
-        text = self.text(new)
-        for stop in body.get("stop") or ():
-            text = text.partition(stop)[0]
-        choice = {"index": 0, "text": text, "finish_reason": why, "stop_reason": stopped}
-        before, tokens = "", shown
-        if self.dialect == "text" and body.get("echo"):
-            past = torch.log_softmax(self.logits(ids), -1)
-            tokens, told = [*ids[1:], *shown], [*past[:-1], *told]
-            choice["text"] = body["prompt"] + text
-        elif isinstance(body["prompt"], str):
-            before = body["prompt"]
+        count = body.get("logprobs") or 0
+        choice = {"index": 0, "text": self.text(new), "finish_reason": why, "stop_reason": stopped}
         choice["logprobs"] = {
-            "tokens": [self.name(n) for n in tokens],
-            "token_logprobs": [float(p[n]) for n, p in zip(tokens, told, strict=False)],
-            "top_logprobs": [self.shown(p, n, count) for n, p in zip(tokens, told, strict=False)],
-            "text_offset": [len(before) + len(self.text(tokens[:n])) for n in range(len(tokens))],
+            "tokens": [self.name(n) for n in new],
+            "token_logprobs": [float(p[n]) for n, p in zip(new, told, strict=True)],
+            "top_logprobs": [self.shown(p, n, count) for n, p in zip(new, told, strict=True)],
         }
         if body.get("prompt_logprobs") is not None:
             past = torch.log_softmax(self.logits(ids), -1)
@@ -185,9 +171,9 @@ class Engine:
 
 
 @contextlib.contextmanager
-def serving(model, tokenizer, dialect):
+def serving(model, tokenizer):
     """The address of a running server, and its engine."""
-    engine = Engine(model, tokenizer, dialect)
+    engine = Engine(model, tokenizer)
     app = FastAPI()
 
     @app.get("/v1/models")

@@ -96,7 +96,7 @@ def test_an_adapter_of_lacy_keeps_its_call_row_and_gate(tmp_path, base):
 def test_an_adapter_of_another_base_is_refused(tmp_path, base):
     place = tmp_path / "lora"
     adapter_of(place, tmp_path / "gone", raw_llama())
-    with pytest.raises(LacyError, match="is not here") as caught:
+    with pytest.raises(LacyError, match="is not on this machine") as caught:
         load_model(place)
     assert caught.value.code == "E156" and "base_model_name_or_path" in str(caught.value)
 
@@ -117,7 +117,7 @@ def test_an_adapter_of_another_base_is_refused(tmp_path, base):
     deep = raw_llama()
     deep.model.layers.append(raw_llama().model.layers[0])
     adapter_of(place, base, deep)
-    with pytest.raises(LacyError, match="have no place"):
+    with pytest.raises(LacyError, match="do not exist in the base"):
         load_model(place)
 
 

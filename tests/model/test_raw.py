@@ -95,7 +95,7 @@ def test_the_default_policy_of_a_raw_model_needs_no_training(tmp_path, world_sou
     assert str(engine.policy).startswith("budget=0.22,by=entropy") and engine.policy.initial_signals
     set_gate(engine.model, "sigmoid")
     gated = open_engine(engine.loaded, world_source, calibration=0)
-    assert str(gated.policy) == "threshold=0" and "even odds" in " ".join(gated.notes)
+    assert str(gated.policy) == "threshold=0" and "50% or more" in " ".join(gated.notes)
 
 
 def test_the_begin_token_is_a_setting(tmp_path):

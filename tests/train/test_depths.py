@@ -242,7 +242,7 @@ def test_a_fitted_gate_is_continued(config, places, tmp_path):
     other = train(config(model=str(tmp_path / "gated"), call_negative="softmax",
                          out=tmp_path / "other", steps=1)).out  # fmt: skip
     reasons = json.loads((other / "environment.json").read_text())["reasons"]
-    assert any("must be learned anew" in reason for reason in reasons)
+    assert any("must be retrained" in reason for reason in reasons)
 
 
 def test_the_learning_rate_fits_the_model(config, tmp_path):

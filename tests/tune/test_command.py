@@ -1,6 +1,7 @@
 """`lacy tune` as it is typed."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -46,6 +47,25 @@ def test_the_steps_the_tables_and_the_next_lines(raw_folder, texts, tmp_path, ca
 def test_a_mistake_gets_a_hint(flags, expected, raw_folder, texts, tmp_path, capsys):
     assert lacy("tune", raw_folder, "--data", texts, "--out", tmp_path / "o", *flags) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_only_the_chosen_articles_are_read(raw_folder, articles, tmp_path, capsys):
+    rows = [replace(a, meta={"is_biography": n % 4 > 0}) for n, a in enumerate(articles)]
+    write_documents(rows, tmp_path / "a.jsonl")
+    argv = ["tune", raw_folder, "--data", tmp_path / "a.jsonl", "--out", tmp_path / "gate"]
+    assert lacy(*argv, "--only", "is_biography") == 0
+    meta = json.loads((tmp_path / "gate" / "lacy.json").read_text())["tune"]
+    assert meta["figures"]["articles"] == 18
+    assert lacy(*argv[:-1], tmp_path / "other", "--only", "is_biografy") == 2
+    assert "E12" in capsys.readouterr().err
+
+
+def test_packed_data_have_no_fields(raw_folder, texts, tmp_path, capsys):
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "lacy_data.json").write_text("{}")
+    argv = ["tune", raw_folder, "--data", tmp_path / "packed", "--out", tmp_path / "gate"]
+    assert lacy(*argv, "--only", "is_biography") == 2
+    assert "packed data have no fields" in capsys.readouterr().err
 
 
 def test_data_are_required(raw_folder, capsys):

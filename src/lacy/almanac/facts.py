@@ -1,4 +1,4 @@
-"""The tables of facts, and a database of them that answers calls."""
+"""Load the tables of facts, and write them as a database that answers calls."""
 
 from __future__ import annotations
 

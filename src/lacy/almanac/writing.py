@@ -121,7 +121,7 @@ class Opening:
 
     @property
     def right(self) -> tuple[str, ...]:
-        """The values that may follow."""
+        """The values that complete the opening correctly."""
         return tuple(self.subject.facts[relation] for relation in self.relations)
 
 

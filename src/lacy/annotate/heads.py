@@ -95,10 +95,10 @@ def use_numpy_products(nlp: Language) -> None:
 
 @cache
 def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # it searches all loaded libraries, which takes milliseconds
+    return ThreadpoolController()  # cached: it searches all libraries, in milliseconds
 
 
 def single_thread() -> AbstractContextManager[Any]:
-    """Limit numpy to one thread: with matrices this small, more only cost processor time."""
+    """Limit numpy to one thread; for small matrices, more threads only cost processor time."""
     limited: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
     return limited

@@ -350,7 +350,7 @@ class _Workers:
 
 @contextmanager
 def _progress_bar(total: int | None, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar with an ETA on a terminal; silent elsewhere. Yields what advances it."""
+    """Show a progress bar with the time left on a terminal; yield a function that advances it."""
     from rich import progress as rp
     from rich.console import Console
 

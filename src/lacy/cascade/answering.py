@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lacy.cascade.backend import Backend
-from lacy.cascade.call import call_outcomes, unanswered, without_special_names
+from lacy.cascade.call import call_outcomes, unanswered
 from lacy.cascade.questions import Question
 from lacy.cascade.rank import tokenize_candidates
 from lacy.cascade.reading import MIN_READING_SCORE, choose_by_reading
@@ -79,8 +79,6 @@ async def _answer(
     """Return the outcome of a question's call."""
     engine, question = sequence.engine, sequence.question
     assert question is not None
-    if engine.hosted is not None and (names := engine.hosted.special_names):
-        reply = without_special_names(reply, names)
     if reply.error or not reply.candidates:
         return unanswered(span, reply.error or "source had no answer")
     choice = await choose_answer(backend, question, reply, engine.known_logps)
@@ -154,7 +152,7 @@ def _joined(values: Sequence[Candidate]) -> Candidate:
 async def _with_small_words(
     backend: Backend, sequence: TextSequence, opening: str, value: str
 ) -> str:
-    """Return the opening with the small words that are likeliest before the value."""
+    """Return the opening followed by the likeliest small words before the value."""
     assert sequence.question is not None
     words = sequence.question.small_words(opening, value)
     openings = [" ".join(filter(None, (opening, word))) for word in words]

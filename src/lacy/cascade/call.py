@@ -47,8 +47,6 @@ async def call_outcomes(
         spans: a span for each call, with its reason and margin.
     """
     engine = sequences[0].engine
-    if engine.hosted is not None and (names := engine.hosted.special_names):
-        replies = [without_special_names(reply, names) for reply in replies]
     said = [
         sentences_of(r.candidates, engine.token_text, engine.read) if engine.reader else ""
         for r in replies
@@ -105,15 +103,6 @@ def _new_and_whole(sequence: TextSequence, reply: Reply) -> Reply:
 
 def _all_of(count: int) -> str:
     return f"all {count} values" if count > 1 else "its one value"
-
-
-def without_special_names(reply: Reply, names: Sequence[str]) -> Reply:
-    """Remove candidates with names of special tokens, which a server would not read as text."""
-    candidates = [c for c in reply.candidates if not any(name in c.text for name in names)]
-    if len(candidates) == len(reply.candidates):
-        return reply
-    error = None if candidates else "the answer contains the name of a special token"
-    return replace(reply, candidates=tuple(candidates), error=error)
 
 
 def _outcome(

@@ -144,11 +144,8 @@ class Engine(EngineSettings):
                 before the first word.
 
         Raises:
-            LacyError: E63 for an empty prompt if the tokenizer has no begin token, E91 for a prompt
-                with names of special tokens, which a server would not read as text.
+            LacyError: E63 for an empty prompt if the tokenizer has no begin token.
         """
-        if self.hosted is not None:
-            self.hosted.check_prompt(prompt)
         begin = [] if prompt_ids or self.begin_id is None else [self.begin_id]
         ids = list(prompt_ids) or begin + self.token_text.encode(prompt)
         if not ids:

@@ -1,4 +1,4 @@
-"""The signal ``gate+entropy``: how likely the model is to get a value wrong at its next token.
+"""Compute the signal ``gate+entropy``: how likely the model is to get a value wrong here.
 
 The gate tells where a value begins, and the entropy whether the model knows how to continue. A
 logistic regression on the gate's logit, the logarithm of the entropy and their product finds more

@@ -35,9 +35,6 @@ AHEAD = 8
 STRETCH = 64
 """Number of tokens per request if the server stops at calls; it bounds how long others wait."""
 
-LIVE_STRETCH = 16
-"""The same for texts that are shown while they grow, if the server cannot stream token ids."""
-
 CallMode = Literal["alone", "stops", "ahead"]
 """Who decides on calls: nobody (alone), the server by the bias (stops), or the policy at each token
 (ahead)."""
@@ -126,7 +123,7 @@ class HostedBackend:
         texts = self._next_in_order(texts)
         own = [self._own(text) or text.tokens[0] for text in texts]
         for text, token in zip(texts, own, strict=True):
-            text.sequence.next_token, text.sequence.next_text = token.token, token.text
+            text.sequence.next_token = token.token
         heads, margins = [text.tokens[0] for text in texts], [self._margin(text) for text in texts]
         return [t.sequence for t in texts], HostedScores(self._hosted, heads, margins, own)
 
@@ -146,7 +143,7 @@ class HostedBackend:
                 text.sequence.fail(error)
         for text in texts:
             if (token := self._own(text)) is not None:
-                text.sequence.next_token, text.sequence.next_text = token.token, token.text
+                text.sequence.next_token = token.token
 
     def first_logps(
         self, sequences: Sequence[TextSequence], candidates: Sequence[Sequence[Sequence[int]]]
@@ -161,7 +158,7 @@ class HostedBackend:
     ) -> list[list[float]]:
         """Score all candidates concurrently, with one or two requests each."""
         jobs = [
-            (list(s.ids), s.text, tokens, ends is not None)
+            (list(s.ids), tokens, ends is not None)
             for s, group in zip(sequences, candidates, strict=True)
             for tokens in group
         ]
@@ -181,11 +178,11 @@ class HostedBackend:
         for text, group in zip(texts, continuations, strict=True):
             ids = begin + encoder.encode(text)
             for tokens in map(encoder.encode_continuation, group):
-                jobs.append((ids[-(self.context - len(tokens) - 1) :], text, tokens, False))
+                jobs.append((ids[-(self.context - len(tokens) - 1) :], tokens, False))
         scored = await Wait(self._submit(self._server.score_texts(jobs)))
         logps = iter(
             log_likelihood(found[: len(tokens)], tokens, self._server, None)
-            for found, (_, _, tokens, _) in zip(scored, jobs, strict=True)
+            for found, (_, tokens, _) in zip(scored, jobs, strict=True)
         )
         return [[next(logps) for _ in group] for group in continuations]
 
@@ -335,18 +332,18 @@ class HostedBackend:
 
     def _request_next(self, text: _Text) -> None:
         """Request the next tokens of a text."""
-        sequence, streams = text.sequence, self._server.by_id
+        sequence = text.sequence
         if text.mode == "ahead":
             length = 1 if isinstance(sequence.engine.policy, Always) else AHEAD
         elif text.mode == "stops" and not sequence.may_call:
             length = 1
         elif self._live:
-            length = self.context if streams else LIVE_STRETCH
+            length = self.context
         else:
             length = STRETCH
         forbid_call = text.mode != "stops" or not sequence.may_call
         request = self._request(text, length, forbid_call=forbid_call)
-        self._collect(text, request, stream=self._live and streams and text.mode != "ahead")
+        self._collect(text, request, stream=self._live and text.mode != "ahead")
 
     def _request(self, text: _Text, length: int, *, forbid_call: bool) -> HostedRequest:
         sequence = text.sequence
@@ -356,13 +353,11 @@ class HostedBackend:
         length = min(length, sequence.limit - sequence.generated, self.context - len(sequence.ids))
         return HostedRequest(
             list(sequence.ids),  # a copy, because the list grows while another thread reads it
-            sequence.text,
             max(1, length),
             temperature=engine.temperature,
             top_p=engine.top_p,
             seed=seed % (1 << 31),
             bias={} if call_id is None or not bias else {call_id: bias},
-            score_end=text.mode == "ahead" and engine.policy.signal not in ("", "random"),
         )
 
     def _collect(self, text: _Text, request: HostedRequest, *, stream: bool) -> None:

@@ -24,6 +24,9 @@ _NO_GATE = (
     "written by lacy export --to gguf"
 )
 
+_REFUSED = (400, 422, 500)
+"""Status codes of servers that do not understand a prompt of token ids (500: llama_cpp.server)."""
+
 NO_LIMIT = 1 << 30
 """Value of ``context`` for a model without a known limit."""
 
@@ -47,23 +50,6 @@ class Hosted:
     guessed: int = 0
     """Number of decisions for which the server did not report the likelihood of ``<CALL>``. Its
     margin is then taken to be as large as possible."""
-
-    @property
-    def special_names(self) -> tuple[str, ...]:
-        """Names that the server would read as special tokens, if it tokenizes prompts itself."""
-        if self.server.by_id:
-            return ()
-        return (CALL_TOKEN, *map(str, self.tokenizer.all_special_tokens))
-
-    def check_prompt(self, prompt: str) -> None:
-        """Check that the server reads the whole prompt as text.
-
-        Raises:
-            LacyError: E91, the prompt contains the name of a special token.
-        """
-        if names := [name for name in self.special_names if name in prompt]:
-            why = f"the prompt contains {names[0]!r}, which it would read as that token"
-            raise LacyError("E91", url=self.server.url, why=why, do="write it in another way")
 
     def check_policy(self, policy: Policy) -> None:
         """Check that the server reports the signal that a policy reads.
@@ -164,26 +150,15 @@ async def _probe(server: CompletionServer) -> int | None:
         longest = served.get("max_model_len") or facts.get("n_ctx")
         ids = server.token_text.encode(PROBE)
         ids = ids if server.begin_id is None else [server.begin_id, *ids]
-        try:
-            fields = {"max_tokens": 1, "logprobs": 1, "return_tokens_as_token_ids": True}
-            logprobs = (await server.client.complete(ids, **fields)).choice.get("logprobs") or {}
-            by_id = str((logprobs.get("tokens") or [""])[0]).startswith("token_id:")
-            if "content" in logprobs:
-                server.dialect = "llama"
-                # The exported file of a model with a separate gate has one token more.
-                if facts.get("n_vocab") == server.vocab_size + 1:
-                    server.reference_id = server.vocab_size
-        except RemoteError as error:
-            if not error.status:
-                raise
-            by_id = False
-        if server.dialect == "llama":
+        logprobs = await _probe_ids(server, ids)
+        if "content" in logprobs:
+            server.dialect = "llama"
+            # The exported file of a model with a separate gate has one token more.
+            if facts.get("n_vocab") == server.vocab_size + 1:
+                server.reference_id = server.vocab_size
             await _check_tokens(server, len(ids))
-        elif not by_id:
-            server.dialect = "text"
-            server.client.concurrency = 1  # these servers compute one text after the other
-            _find_texts(server)
-            await _check_tokens(server, len(ids))
+        elif not str((logprobs.get("tokens") or [""])[0]).startswith("token_id:"):
+            raise _takes_text(server, "it reports tokens as text, not as ids")
         return longest if isinstance(longest, int) else None
     except RemoteError as error:
         raise server.no_answer(error) from None
@@ -191,34 +166,38 @@ async def _probe(server: CompletionServer) -> int | None:
         server.client.retries = retries
 
 
-def _find_texts(server: CompletionServer) -> None:
-    """Fill ``server.ids``, the token id of each text."""
-    for token in range(server.vocab_size):
-        try:
-            text = server.token_text.bytes_of(token).decode("utf-8")
-        except UnicodeDecodeError:
-            continue
-        if text:
-            server.ids[text] = token
-    if server.call_id is not None:
-        server.ids[CALL_TOKEN] = server.call_id
+async def _probe_ids(server: CompletionServer, ids: list[int]) -> dict[str, Any]:
+    """Return the log-probabilities that a server reports after a prompt of token ids."""
+    fields = {"max_tokens": 1, "logprobs": 1, "return_tokens_as_token_ids": True}
+    try:
+        logprobs = (await server.client.complete(ids, **fields)).choice.get("logprobs")
+    except RemoteError as error:
+        if error.status not in _REFUSED:
+            raise
+        raise _takes_text(server, f"it does not take token ids ({error})") from None
+    if not logprobs:
+        do = "use vLLM, or llama.cpp's own server (pip install xllamacpp)"
+        raise LacyError("E91", url=server.url, why="it gives no log-probabilities", do=do)
+    return dict(logprobs)
+
+
+def _takes_text(server: CompletionServer, why: str) -> LacyError:
+    """Return the error for a server of texts, such as llama.cpp's Python server."""
+    do = (
+        "use vLLM, or serve a file of lacy export with llama.cpp's own server: pip install "
+        "xllamacpp (docs/how-to/llama-cpp.md); llama_cpp.server takes only text"
+    )
+    return LacyError("E91", url=server.url, why=why, do=do)
 
 
 async def _check_tokens(server: CompletionServer, own_length: int) -> None:
-    """Check that the server splits a text as the tokenizer does and reports log-probabilities."""
-    try:
-        answer = await server.client.complete(PROBE, max_tokens=1, logprobs=1)
-    except RemoteError as error:
-        do = "start it with log-probabilities (llama.cpp: --logits_all true)"
-        raise LacyError("E91", url=server.url, why=str(error), do=do) from None
+    """Check that the server splits a text as the tokenizer does."""
+    answer = await server.client.complete(PROBE, max_tokens=1, logprobs=1)
     length = (answer.usage or {}).get("prompt_tokens")
     if length != own_length:
         why = f"it splits a text into {length} tokens, this tokenizer into {own_length}"
         do = "give the tokenizer of the model that is served there: --tokenizer FOLDER"
         raise LacyError("E91", url=server.url, why=why, do=do)
-    if not answer.choice.get("logprobs"):
-        do = "use vLLM or llama.cpp's server"
-        raise LacyError("E91", url=server.url, why="it gives no log-probabilities", do=do)
 
 
 def _served_model(client: OpenAIClient, models: list[dict[str, Any]]) -> dict[str, Any]:

@@ -58,10 +58,7 @@ class HostedScores:
 
     def own_bytes(self, row: int) -> bytes:
         """Return the bytes of the likeliest token other than ``<CALL>``."""
-        own = self.own[row]
-        if own.text is not None:
-            return own.text.encode()
-        return self.hosted.server.token_text.bytes_of(own.token)
+        return self.hosted.server.token_text.bytes_of(self.own[row].token)
 
     def signals(self, rows: Sequence[int]) -> SignalBatch:
         """Return the signals of some sequences, for policies."""
@@ -99,12 +96,12 @@ class HostedReferenceLikelihoods(ReferenceLikelihoods):
             ids = ids if begin is None else [begin, *ids]
             # One more token is requested after the value, and all must fit into the context.
             room = self._hosted.context - len(tokens) - 1
-            jobs.append((ids[-room:], text, tokens, self.ends is not None))
+            jobs.append((ids[-room:], tokens, self.ends is not None))
         # This blocks the loop, but only for values that are not cached yet.
         reports = self._server.run(self._server.score_texts(jobs))
         return [
             log_likelihood(scored, tokens, self._server, self.ends)
-            for scored, (_, _, tokens, _) in zip(reports, jobs, strict=True)
+            for scored, (_, tokens, _) in zip(reports, jobs, strict=True)
         ]
 
 
@@ -133,11 +130,7 @@ def log_likelihood(
         return total + (0.0 if server.gated else _spoken(end, server))
     unspoken = server.unspoken
     end_logps = [end.top[token] for token in ends if token in end.top and token not in unspoken]
-    unreported = 1.0 - math.fsum(map(math.exp, end.top.values()))
     p_end = math.fsum(map(math.exp, end_logps))
-    if server.dialect == "text" and any(n in ends for n in server.ends):
-        # These servers never report the end of text, so it is in the rest.
-        p_end += max(0.0, unreported)
     total -= (
         _spoken(end, server) if server.gated else 0.0
     )  # a gate does not compete with other tokens

@@ -1,14 +1,12 @@
 """Ask a completions server for a model's next tokens, and for the likelihood of given tokens.
 
-There are three dialects of OpenAI's completions API; in each, the server stops at ``<CALL>``:
+Prompts and answers are token ids, because a server that tokenizes text would read a typed
+``<CALL>`` as a call. There are two dialects; in both, the server stops at ``<CALL>``:
 
-- *ids* (vLLM): prompts are token ids, and tokens are reported as ids, including the end of text.
+- *ids* (vLLM): tokens are reported in OpenAI's fields as ids, including the end of text.
 - *llama* (llama.cpp's own server): the same in other fields; ``<CALL>`` is an end token of the
   GGUF file. It cannot score given tokens, but it reports the likelihood of a token that a bias
   forces, so each token takes one request.
-- *text* (llama.cpp's Python server): prompts are text, which the server tokenizes. Tokens are
-  reported as text, so there is no likelihood for the end of text and for tokens that are only a
-  part of a character.
 """
 
 from __future__ import annotations
@@ -23,11 +21,10 @@ from lacy.cascade.hosted_characters import LONGEST, unreported_parts
 from lacy.corpus import TokenText
 from lacy.errors import LacyError
 from lacy.remote import Chunk, LoopThread, OpenAIClient, RemoteError, finish_reason, redact
-from lacy.types import CALL_TOKEN
 
 T = TypeVar("T")
 
-Dialect = Literal["ids", "llama", "text"]
+Dialect = Literal["ids", "llama"]
 
 FORBIDDEN = -100.0
 """A logit bias that makes servers never generate a token; the lowest that OpenAI's API allows."""
@@ -49,9 +46,7 @@ class HostedToken:
     """A token that the model generated, and the likeliest tokens at its position."""
 
     token: int
-    """The token's id; -1 if unknown, because the server reported a part of a character as text."""
-    text: str | None = None
-    """The token's text if the server reports text; None if the id determines it."""
+    """The token's id; -1 if the server reported nothing, because it is a part of a character."""
     top: Mapping[int, float] = field(default_factory=dict)
     """Log-probabilities by id, of the likeliest tokens and of this token."""
     floor: float = -math.inf
@@ -63,15 +58,12 @@ class HostedRequest:
     """A request to continue a text."""
 
     ids: Sequence[int]
-    text: str
     max_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
     bias: Mapping[int, float] = field(default_factory=dict)
     """Logit biases by token id."""
-    score_end: bool = False
-    """True if the likelihoods at the end of text are needed too."""
 
 
 @dataclass(slots=True)
@@ -102,13 +94,6 @@ class CompletionServer:
     reference_id: int | None = None
     gated: bool = False
     dialect: Dialect = field(default="ids", init=False)
-    ids: dict[str, int] = field(default_factory=dict, init=False)
-    """Token ids by text, for the dialect *text*."""
-
-    @property
-    def by_id(self) -> bool:
-        """True if prompts are token ids and tokens are reported as ids."""
-        return self.dialect != "text"
 
     @property
     def url(self) -> str:
@@ -141,16 +126,11 @@ class CompletionServer:
             LacyError: E93, the server gave no answer.
         """
         choice = await self._complete(self._body(request))
-        tokens = self._tokens_of(choice, request.text)[: request.max_tokens]
+        tokens = self._tokens_of(choice)[: request.max_tokens]
         finish = finish_reason(choice.get("finish_reason"))
         if finish == "stop" and not self._has_end(tokens):
-            if (call := self._stop_call(choice)) is not None:
-                tokens.append(HostedToken(call))
-            elif CALL_TOKEN not in "".join(token.text or "" for token in tokens):
-                scored = request.score_end
-                tokens.append(
-                    await self._scored_end(request, tokens) if scored else HostedToken(self.end_id)
-                )
+            call = self._stop_call(choice)
+            tokens.append(HostedToken(self.end_id if call is None else call))
         if not tokens and self.dialect == "llama" and request.max_tokens < LONGEST:
             whole = replace(request, max_tokens=LONGEST)  # a character of several tokens
             return (await self.continue_text(whole))[: request.max_tokens]
@@ -161,7 +141,7 @@ class CompletionServer:
     async def stream_text(
         self, request: HostedRequest, on_token: Callable[[HostedToken], object]
     ) -> None:
-        """Do as ``continue_text``, but pass on tokens as they arrive; not for dialect *text*.
+        """Do as ``continue_text``, but pass on tokens as they arrive.
 
         If the stream breaks after some tokens, return normally: these tokens are valid, and the
         caller will request further ones.
@@ -183,7 +163,7 @@ class CompletionServer:
             async for chunk in arriving:
                 choice = chunk.choice or choice
                 finish = chunk.finish or finish
-                for token in self._tokens_of(chunk.choice, ""):
+                for token in self._tokens_of(chunk.choice):
                     add(token)
             if finish == "stop" and not self._has_end(tokens):
                 call = self._stop_call(choice)
@@ -205,42 +185,21 @@ class CompletionServer:
         if not tokens:
             raise self.no_answer(_nothing_generated(finish))
 
-    async def _scored_end(
-        self, request: HostedRequest, tokens: Sequence[HostedToken]
-    ) -> HostedToken:
-        """Return the end of text with the likelihoods at its position.
-
-        The server does not report the likelihood of the end itself, so it gets the probability that
-        the reported tokens leave. Other unreported tokens share this rest, but they are less likely
-        than the reported ones, or parts of characters.
-        """
-        text = request.text + "".join(token.text or "" for token in tokens)
-        ids = [*request.ids, *(token.token for token in tokens)]
-        choice = await self._complete(self._scoring_body(ids, text))
-        report = self._tokens_of(choice, text)
-        if not report:
-            return HostedToken(self.end_id)
-        top = {n: logp for n, logp in report[0].top.items() if n not in self.ends}
-        rest = 1.0 - math.fsum(map(math.exp, top.values()))
-        end = math.log(rest) if rest > 0 else max(top.values(), default=0.0)
-        return HostedToken(self.end_id, None, {**top, self.end_id: end}, report[0].floor)
-
     # ------------------------------------------------------------------------------------ scoring
 
     async def score_texts(
-        self, jobs: Sequence[tuple[Sequence[int], str, Sequence[int], bool]]
+        self, jobs: Sequence[tuple[Sequence[int], Sequence[int], bool]]
     ) -> list[list[HostedToken]]:
         """Call ``score_text`` concurrently for several tuples of arguments."""
         return await asyncio.gather(*(self.score_text(*job) for job in jobs))
 
     async def score_text(
-        self, ids: Sequence[int], text: str, tokens: Sequence[int], wide: bool
+        self, ids: Sequence[int], tokens: Sequence[int], wide: bool
     ) -> list[HostedToken]:
         """Return the likelihoods of ``tokens`` after a text, and those of the token after them.
 
         Args:
             ids: the token ids of the text.
-            text: the text.
             tokens: the tokens to score.
             wide: report as many likelihoods as possible for the token after them.
 
@@ -249,67 +208,49 @@ class CompletionServer:
         """
         if self.dialect == "llama":
             return await self._score_forced(ids, tokens, wide)
-        whole = text + self.token_text.decode(tokens)
-        body = self._scoring_body([*ids, *tokens], whole)
-        if self.dialect == "ids":
-            choice = await self._complete({**body, "prompt_logprobs": self.top})
-            reported = (choice.get("prompt_logprobs") or [])[-len(tokens) :]
-            scored = [
-                _token(n, {int(k): float(v["logprob"]) for k, v in (place or {}).items()})
-                for n, place in zip(tokens, reported, strict=True)
-            ]
-            return [*scored, *self._tokens_of(choice, whole)[:1]]
-        echoed = self._tokens_of(await self._complete({**body, "echo": True}), "")
-        start, length = 0, 0
-        while start < len(echoed) and length + len(echoed[start].text or "") <= len(text):
-            length += len(echoed[start].text or "")
-            start += 1
-        end = start + len(tokens)
-        after = echoed[end : end + 1]
-        if wide:  # all likelihoods at one position are cheap; at all positions they would be slow
-            choice = await self._complete({**body, "logprobs": self.vocab_size})
-            after = self._tokens_of(choice, whole)[:1]
-        return [*echoed[start:end], *after]
+        body = self._scoring_body([*ids, *tokens])
+        choice = await self._complete({**body, "prompt_logprobs": self.top})
+        reported = (choice.get("prompt_logprobs") or [])[-len(tokens) :]
+        scored = [
+            _token(n, {int(k): float(v["logprob"]) for k, v in (place or {}).items()})
+            for n, place in zip(tokens, reported, strict=True)
+        ]
+        return [*scored, *self._tokens_of(choice)[:1]]
 
     async def _score_forced(
         self, ids: Sequence[int], tokens: Sequence[int], wide: bool
     ) -> list[HostedToken]:
         """Score each token by a request in which a bias forces it."""
         bodies = [
-            {**self._scoring_body([*ids, *tokens[:n]], ""), **_bias({token: FORCED})}
+            {**self._scoring_body([*ids, *tokens[:n]]), **_bias({token: FORCED})}
             for n, token in enumerate(tokens)
         ]
-        after = self._scoring_body([*ids, *tokens], "")
+        after = self._scoring_body([*ids, *tokens])
         bodies.append({**after, "logprobs": self.vocab_size} if wide else after)
         choices = await asyncio.gather(*map(self._complete, bodies))
         # llama.cpp reports nothing for a token that is only a part of a character.
-        return [(self._tokens_of(choice, "") or [HostedToken(-1)])[0] for choice in choices]
+        return [(self._tokens_of(choice) or [HostedToken(-1)])[0] for choice in choices]
 
     # ----------------------------------------------------------------------- requests and answers
 
     def _body(self, request: HostedRequest) -> dict[str, Any]:
         """Return the body of a request to continue a text."""
         body: dict[str, Any] = {
-            "prompt": self._prompt(request.ids, request.text), "max_tokens": request.max_tokens,
+            "prompt": list(request.ids), "max_tokens": request.max_tokens,
             "temperature": request.temperature, "top_p": request.top_p, "seed": request.seed,
             **_PLAIN_SAMPLING, "logprobs": self.top, **_bias(request.bias),
         }  # fmt: skip
         calls = [] if self.call_id is None else [self.call_id]
         if self.dialect == "ids" and (calls or self.other_ends):
             body["stop_token_ids"] = [*calls, *sorted(self.other_ends)]
-        elif calls and self.dialect == "text":
-            body["stop"] = [CALL_TOKEN]
         if self.dialect == "llama" and request.temperature == 0:
             body["top_k"] = 1  # so that the server does not sort the whole vocabulary
         return body
 
-    def _scoring_body(self, ids: Sequence[int], text: str) -> dict[str, Any]:
+    def _scoring_body(self, ids: Sequence[int]) -> dict[str, Any]:
         """Return the body of a request for the likelihoods after a text."""
         bias = _bias(dict.fromkeys(self.ends, FORBIDDEN))  # no likelihoods are reported at an end
-        return {"prompt": self._prompt(ids, text), "max_tokens": 1, "logprobs": self.top, **bias}
-
-    def _prompt(self, ids: Sequence[int], text: str) -> list[int] | str:
-        return list(ids) if self.by_id else text
+        return {"prompt": list(ids), "max_tokens": 1, "logprobs": self.top, **bias}
 
     def _shaped(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return {**body, **_ID_DIALECT} if self.dialect == "ids" else dict(body)
@@ -332,8 +273,8 @@ class CompletionServer:
         """Return the id of ``<CALL>`` if the server stopped at it without reporting the token."""
         return self.call_id if choice.get("stop_reason") == self.call_id else None
 
-    def _tokens_of(self, choice: Mapping[str, Any], before: str) -> list[HostedToken]:
-        """Return the tokens of an answer; ``before`` is the prompt, or "" if that is echoed."""
+    def _tokens_of(self, choice: Mapping[str, Any]) -> list[HostedToken]:
+        """Return the tokens of an answer."""
         reported = choice.get("logprobs") or {}
         if self.dialect == "llama":
             places = reported.get("content") or []
@@ -354,29 +295,17 @@ class CompletionServer:
         names, tops = reported.get("tokens") or [], reported.get("top_logprobs") or []
         logps = reported.get("token_logprobs") or []
         tokens_reported = list(zip(names, tops, logps, strict=True))
-        if self.dialect == "ids":
-            return [
-                _token(_id(name), {_id(k): v for k, v in (top or {}).items()}, logp)
-                for name, top, logp in tokens_reported
-            ]
-        starts = [start - len(before) for start in reported.get("text_offset") or []]
-        text = str(choice.get("text", ""))
-        tokens = []
-        for n, (name, top, logp) in enumerate(tokens_reported):
-            # The end of the last token is unknown if a stop text was cut off; then use its name.
-            end = starts[n + 1] if n + 1 < len(starts) else math.inf
-            token_text = text[starts[n] : int(end)] if end <= len(text) else name
-            logps_by_id = {self.ids[k]: v for k, v in (top or {}).items() if k in self.ids}
-            token = _token(self.ids.get(name, -1), logps_by_id, logp)
-            tokens.append(replace(token, text="" if name == CALL_TOKEN else token_text))
-        return tokens
+        return [
+            _token(_id(name), {_id(k): v for k, v in (top or {}).items()}, logp)
+            for name, top, logp in tokens_reported
+        ]
 
 
 def _token(token: int, top: Mapping[int, float], logp: float | None = None) -> HostedToken:
     """Return a token whose ``floor`` is the lowest log-probability in ``top``."""
     logps = {**top, token: logp} if logp is not None and token >= 0 else dict(top)
     floor = min((v for n, v in top.items() if n != token), default=-math.inf)
-    return HostedToken(token, None, logps, floor)
+    return HostedToken(token, logps, floor)
 
 
 def _by_id(top: Sequence[Mapping[str, Any]]) -> dict[int, float]:

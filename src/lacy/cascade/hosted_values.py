@@ -14,19 +14,16 @@ def without_beginning(own: HostedToken, beginning: str, server: CompletionServer
     If all reported tokens have that beginning, ``own`` is returned.
     """
 
-    def forbidden(token: int, text: str | None = None) -> bool:
-        known = server.token_text.bytes_of(token) if text is None else text.encode()
-        return continues(known, beginning)
+    def forbidden(token: int) -> bool:
+        return continues(server.token_text.bytes_of(token), beginning)
 
-    if own.token in server.ends or not forbidden(own.token, own.text):
+    if own.token in server.ends or not forbidden(own.token):
         return own
     others = [
-        (logp, token)
+        (logp, -token)  # of equal tokens, the one that argmax takes
         for token, logp in own.top.items()
         if token not in server.unspoken and (token in server.ends or not forbidden(token))
     ]
     if not others:
         return own
-    token = max(others)[1]
-    text = None if own.text is None else server.token_text.decode([token])
-    return replace(own, token=token, text=text)
+    return replace(own, token=-max(others)[1])

@@ -186,11 +186,11 @@ def default_policy(
         policy: Policy = Threshold(RAW_ENTROPY, by="entropy")
         policy = Budget(0.22, by="entropy") if calibrated else policy
         return policy, (
-            f"Policy: {policy}, a call where the model is unsure of the next word, as it was not "
-            "taught to call (lacy tune MODEL --data DATA teaches it)."
+            f"Policy: {policy}, calls where the model is unsure of the next word, because it was "
+            "not taught to call (lacy tune MODEL --data DATA teaches it)."
         )
     if gate == "sigmoid":
-        why = "where the model's gate gives a call even odds or more"
+        why = "calls where the gate's probability is 50% or more"
         return Threshold(0.0), f"Policy: threshold=0, {why}; change it by --policy."
     if is_lookup(source) and trained_not_to_call(meta):
         free = "a database costs nothing" if _is_database(source) else "texts cost nothing"

@@ -45,7 +45,7 @@ def parse_policy(text: str) -> Policy:
 
 
 def _build(text: str, kind: str, value: str, options: dict[str, str]) -> Policy:
-    """Return the policy of a kind, and remove the settings that it has from ``options``."""
+    """Build a policy from its kind and value, and remove its settings from ``options``."""
     if kind in ("never", "always"):
         if value:
             raise _not_a_policy(text, f"{kind} takes no value")

@@ -62,7 +62,7 @@ class CandidateSearch:
         return self._first(possible) if self._rounds == 1 else possible
 
     def _first(self, order: Sequence[int]) -> list[int]:
-        """Return the first candidates that have no more than ``FIRST_TOKENS`` different tokens."""
+        """Return the first candidates in ``order``, up to ``FIRST_TOKENS`` distinct tokens."""
         prefixes: set[tuple[int, ...]] = set()
         for count, index in enumerate(order):
             tokens = tuple(self._tokens[index])

@@ -86,7 +86,7 @@ def value_kind(value: str) -> str:
 
 
 def fits(question: Question, values: Sequence[str]) -> bool:
-    """True if at least one value can be of the kind that the question's first words ask for."""
+    """True if at least one value fits the kind that the question's first words ask for."""
     kinds = {value_kind(value) for value in values}
     if question.expects == "number":
         return bool(kinds & {"number", "date"})  # "1850" may be a number of people

@@ -44,7 +44,8 @@ class CallOutcome:
     offered: tuple[TokenizedCandidate, ...] = ()
     """All candidates that could have been appended."""
     opening: TokenizedCandidate | None = None
-    """The model's words before the candidate: the beginning of a statement that it completes."""
+    """The model's words before the candidate: the beginning of a sentence that the candidate
+    completes."""
     closing: TokenizedCandidate | None = None
     """The model's words after the candidate, which end the text."""
     scores: tuple[float | None, ...] | None = None
@@ -98,7 +99,7 @@ class TextSequence:
     implied: int = 0
     """Number of tokens at the beginning of ``ids`` that the engine added (the begin token)."""
     stated_from: int = 0
-    """Values in the text from this character on are not borrowed again."""
+    """Values that the text states from this character index on are not borrowed again."""
     forced: deque[int] | None = None
     """Tokens of a given text; they are appended instead of own tokens and answers."""
     on_text: Callable[[Span], object] | None = None
@@ -126,8 +127,6 @@ class TextSequence:
     spans: list[Span] = field(init=False)
     next_token: int = field(default=0, init=False)
     """The model's own next token."""
-    next_text: str | None = field(default=None, init=False)
-    """Text of ``next_token`` if a server reports it; None if the tokenizer determines it."""
     whole: bool = field(default=True, init=False)
     """True if the text does not end in the middle of a character."""
     _own: list[str] = field(default_factory=list, init=False)
@@ -182,7 +181,7 @@ class TextSequence:
         length, spans = len(self.text), len(self.spans)
         ends = self.next_token in engine.end_ids
         if self.forced is not None:
-            self._append_own(self.forced.popleft(), None)
+            self._append_own(self.forced.popleft())
         elif outcome is None:
             self._append_own_or_end(ends)
         elif outcome.option is None:
@@ -239,13 +238,13 @@ class TextSequence:
         if ends:
             self.complete = self.finished = True
         else:
-            self._append_own(self.next_token, self.next_text)
+            self._append_own(self.next_token)
 
-    def _append_own(self, token: int, text: str | None) -> None:
-        """Append the model's own token; ``text`` is its text if a server reports it."""
+    def _append_own(self, token: int) -> None:
+        """Append the model's own token."""
         self.ids.append(token)
-        new = self.output.add(token) if text is None else text
-        self.whole = self.output.whole if text is None else bool(text)
+        new = self.output.add(token)
+        self.whole = self.output.whole
         self.text += new
         self._own.append(new)
         self._own_tokens += 1
@@ -268,7 +267,7 @@ class TextSequence:
         elif ends or stop:
             self.complete, self.finished = True, ends and not stop
         else:
-            self._append_own(self.next_token, self.next_text)
+            self._append_own(self.next_token)
             text, self._own, self._own_tokens = self._own[-1], [], 0
             span = replace(span, text=text, tokens=1)
         self.spans.append(replace(span, asked=True, speaker="slm"))

@@ -40,6 +40,9 @@ class TuneConfig(TextOptions):
     """Articles: text, Markdown, HTML, PDF, JSON, CSV or Parquet (a file or a folder), packed data
     of `lacy data mark`, or hf:owner/name."""
 
+    only: Rare[str | None] = None
+    """Read only articles for which this field is true, for example is_biography."""
+
     # [Output]
     out: Path | None = None
     """Folder of the tuned model; by default runs/MODEL-tuned."""
@@ -69,7 +72,7 @@ def run(config: TuneConfig) -> int:
     chosen = {f.name: getattr(settings, f.name) for f in fields(settings)}
     reading = {
         name: getattr(config, name)
-        for name in ("text_field", "id_field", "split", "limit", "encoding", "follow_links")
+        for name in ("text_field", "id_field", "split", "only", "limit", "encoding", "follow_links")
     }
     result = tune(
         config.model, text_source(config.data), out=out, annotate=config.spacy, report=report,

@@ -135,7 +135,7 @@ def marks_of(stored: Any, length: int) -> tuple[Mark, ...]:
             raise ValueError(f"unknown reason {mark.reason!r:.80}")
         for name, kind in (("relation", mark.relation), ("label", mark.label)):
             if kind is not None and not isinstance(kind, str):
-                raise ValueError(f"the {name} is a {type(kind).__name__}, no text")
+                raise ValueError(f"the {name} is a {type(kind).__name__}, not text")
             if kind and (_has_surrogate(kind) or len(kind) > 1_000):
                 raise ValueError(f"the {name} is not valid text (a lone surrogate)")
         marks.append(mark)

@@ -70,6 +70,7 @@ def read(
     text_field: str = "text",
     id_field: str = "id",
     split: str = "train",
+    only: str | None = None,
     limit: int | None = None,
     report: ReadReport | None = None,
     encoding: str | None = None,
@@ -90,6 +91,7 @@ def read(
             ``[start, end, reason, relation]`` becomes the marks.
         id_field: name of the id field; without it, the id is file name and line.
         split: the split of a ``datasets`` source; files have no splits.
+        only: read only documents for which this field is true, for example ``is_biography``.
         limit: stop after this many documents.
         report: filled while reading; without one, a summary of what was skipped is logged.
         encoding: the encoding of texts that are not UTF-8 and do not declare one; any name that
@@ -102,7 +104,8 @@ def read(
     Raises:
         LacyError: on the call: E12, no such encoding; E13, no such file; E27, unsupported format;
             E120, ``source`` is a pipe or device. While reading: E21, no usable text; E22, no row
-            has the text field; E23, the Hub cannot be read; E11, all files need a missing package.
+            has the text field; E12, ``only`` is true for no document; E23, the Hub cannot be read;
+            E11, all files need a missing package.
     """
     name, reader, filled = str(source), ReaderProcess(), ReadReport() if report is None else report
     codec = codec_of(encoding) if encoding is not None else None
@@ -111,8 +114,26 @@ def read(
         streams = [RowSource(_hub(name, split))]
     else:
         streams = _local_sources(Path(source), split, reader, filled, follow_links)
-    found = _read_documents(name, streams, options, id_field, limit, filled, reader)
+    most = limit if only is None else None
+    found = _read_documents(name, streams, options, id_field, most, filled, reader)
+    if only is not None:
+        found = itertools.islice(_having(found, only), limit)
     return found if report is not None else _logged(name, found, filled)
+
+
+def _having(documents: Iterator[Document], field: str) -> Iterator[Document]:
+    """Yield the documents for which a field is true.
+
+    Raises:
+        LacyError: E12, there is none.
+    """
+    chosen = (document for document in documents if document.meta.get(field))
+    first = next(chosen, None)
+    if first is None:
+        why, do = "it is true for no document", "lacy data check FILE shows what is there"
+        raise LacyError("E12", key="only", value=field, why=why, do=do)
+    yield first
+    yield from chosen
 
 
 def _logged(name: str, documents: Iterator[Document], report: ReadReport) -> Iterator[Document]:

@@ -79,7 +79,7 @@ class QuestionsResult:
     conditions: Mapping[str, QuestionAnswers]
 
     def results(self) -> list[Result]:
-        """Return every value as a result."""
+        """Return the scores of all conditions as results."""
         found: list[Result] = []
         for name, answers in self.conditions.items():
             conditions = {"condition": name, "policy": answers.policy}

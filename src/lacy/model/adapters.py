@@ -1,4 +1,4 @@
-"""Open a ``peft`` adapter (LoRA and others): find its base, check that it fits, and merge it."""
+"""Load a ``peft`` adapter (LoRA and others): find its base, check that it fits, and merge it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def base_of(place: Path) -> Path:
     name on the Hub.
 
     Raises:
-        LacyError: E156, there is no such model here.
+        LacyError: E156, there is no such model on this machine.
     """
     named = str(read_model_json(place / ADAPTER).get("base_model_name_or_path") or "")
     try:
@@ -37,7 +37,11 @@ def base_of(place: Path) -> Path:
             raise LacyError("E13", path=named, do="")
         return found if isinstance(found, Path) else download(found, None)
     except LacyError as error:
-        why = f"its base {named!r} is not here ({error.what})" if named else "it names no base"
+        why = (
+            f"its base {named!r} is not on this machine ({error.what})"
+            if named
+            else "it names no base"
+        )
         do = f"set base_model_name_or_path in {place / ADAPTER} to the folder of its base"
         raise LacyError("E156", path=place, why=why, do=do) from error
 
@@ -90,7 +94,7 @@ def _require_known_base(
 
 
 def _fit_vocabulary(model: PreTrainedModel, stored: Mapping[str, list[int]]) -> None:
-    """Resize the base to the number of rows of whole tables in the adapter."""
+    """Resize the base's vocabulary if the adapter contains a whole embedding or head."""
     for name, shape in stored.items():
         whole = name.endswith("weight") and len(shape) == 2 and "lora_" not in name
         if whole and any(part in name for part in ("embed_tokens", "lm_head", "wte", "embed_in")):
@@ -105,7 +109,7 @@ def _require_all_used(adapted: Any, stored: Mapping[str, list[int]]) -> None:
     known = get_peft_model_state_dict(adapted)
     unused = sorted(set(stored) - set(known))
     if unused:
-        raise ValueError(f"{len(unused)} of its tensors have no place, e.g. {unused[0]}")
+        raise ValueError(f"{len(unused)} of its tensors do not exist in the base, e.g. {unused[0]}")
 
 
 def _other_base(place: Path, why: str) -> LacyError:

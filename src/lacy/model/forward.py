@@ -204,7 +204,7 @@ def require_decoder(model: PreTrainedModel) -> None:
     """Raise E58 unless a model can continue texts; its head may have a bias, a cap or a scale."""
     kind = type(model).__name__
     if getattr(model.config, "vocab_size", None) is None or model.get_output_embeddings() is None:
-        why = "it has parts for images or sounds; save its language model as a model of its own"
+        why = "it has parts for images or sounds; save its language model alone in another folder"
         raise LacyError("E58", architecture=kind, why=why)
     try:
         encoder = sees_later_tokens(model)

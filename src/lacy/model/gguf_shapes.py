@@ -94,11 +94,11 @@ def shape_of(model: Any, where: str | Path) -> Shape:
     arch = _ARCHITECTURES.get(config.model_type)
     if arch is None:
         known = ", ".join(_ARCHITECTURES)
-        raise _unwritable(where, f"it is of kind {config.model_type}; GGUF is written for {known}")
+        raise _unwritable(where, f"its model_type is {config.model_type}; supported are {known}")
     checks = {"gpt2": _gpt2, "gemma3": _gemma3}.get(arch, _rotary)
     for what, plain in checks(config).items():
         if not plain:
-            raise _unwritable(where, f"it has {what}, which is not written")
+            raise _unwritable(where, f"it has {what}, which lacy cannot write")
     kind = gguf.MODEL_ARCH[arch.upper()]
     return Shape(arch, config, gguf.get_tensor_name_map(kind, config.num_hidden_layers))
 
@@ -155,7 +155,7 @@ def _plain_rope(rope: Mapping[str, Any]) -> dict[str, bool]:
     known = ("rope_type", "rope_theta", "partial_rotary_factor")
     return (
         plain
-        | {"partly rotated positions": whole}
+        | {"rotary embeddings of only a part of each head": whole}
         | {f"position setting {name}": name in known for name in rope}
     )
 

@@ -57,13 +57,13 @@ def pre_tokenizer(tokenizer: Any, where: str | Path = "memory") -> str:
     model = state["model"]
     if model["type"] != "BPE" or model.get("byte_fallback"):
         kind = f"{model['type']} of characters" if model.get("byte_fallback") else model["type"]
-        why = f"its tokenizer is {kind}; only byte-level BPE has the same ids there"
+        why = f"its tokenizer is {kind}; only byte-level BPE has the same ids in llama.cpp"
         raise _unwritable(where, why)
     normalizer = tokenizer.backend_tokenizer.normalizer
     changed = normalizer is not None and normalizer.normalize_str(PROBE) != PROBE
     name = _split_name(state["pre_tokenizer"], bool(model["merges"]))
     if changed or name is None:
-        raise _unwritable(where, "its tokenizer cuts texts in a way that llama.cpp has no name for")
+        raise _unwritable(where, "its tokenizer splits texts in a way that llama.cpp cannot")
     own_rules = ["continuing_subword_prefix", "end_of_word_suffix", "dropout"]
     own_rules += ["ignore_merges"] * (name != _WHOLE_WORDS)
     if rules := [rule for rule in own_rules if model.get(rule) and model["merges"]]:
@@ -71,7 +71,7 @@ def pre_tokenizer(tokenizer: Any, where: str | Path = "memory") -> str:
     for token in tokenizer.added_tokens_decoder.values():
         strict = token.single_word or token.lstrip or token.rstrip
         if not token.special and strict:
-            raise _unwritable(where, f"its token {token.content!r} takes the spaces around it")
+            raise _unwritable(where, f"its token {token.content!r} absorbs the spaces around it")
     return name
 
 

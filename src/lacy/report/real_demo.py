@@ -70,8 +70,8 @@ def write_real_demo(
     page = HtmlPage(
         title="A real small model that asks for its facts",
         lede=(
-            f"{settings['model']} was trained by others and stays as it is. One new row, the token "
-            f"<CALL>, was fitted on {settings['articles']} short articles in "
+            f"{settings['model']} is a pretrained model and does not change. One new row, for the "
+            f"token <CALL>, was fitted on {settings['articles']} short articles in "
             f"{settings['tune_seconds']:.0f} seconds. Where it calls, a database answers; the "
             f"subjects of the {measured.openings} openings were not among the articles."
         ),
@@ -155,7 +155,7 @@ def show_real_demo(
     console.print()
     console.print(table)
     line = ", ".join(f"{name} {score.value:.3f}" for name, score in tuned.items())
-    console.print(f"\nKnows where values begin, AUROC: {line}\n")
+    console.print(f"\nAUROC at the first tokens of values: {line}\n")
     for n in examples:
         for name in ("alone", "gate"):
             answer = measured.conditions[name].answers[n]

@@ -45,7 +45,7 @@ _TAG = re.compile(
 
 
 def plain_value(value: str) -> str:
-    """Return a value without HTML: tags of formatting removed, characters decoded.
+    """Return a value without HTML: formatting tags are removed, entities such as &amp; decoded.
 
     A value that consists of nothing else ("<br>" in a table of tags) is returned unchanged.
     """

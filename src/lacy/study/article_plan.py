@@ -186,7 +186,7 @@ def article_problems(plan: ArticleStudyPlan) -> list[str]:
     problems = [f"{name} is empty" for name in ("methods", "conditions", "seeds")
                 if not getattr(plan, name)]  # fmt: skip
     if plan.people < 1 or plan.max_new_tokens < 1:
-        problems.append("people and max_new_tokens are at least 1")
+        problems.append("people and max_new_tokens must be at least 1")
     problems += _entry_problems("conditions", plan.conditions, ArticleCondition)
     problems += _entry_problems("methods", plan.methods, ArticleMethod)
     if problems:
@@ -195,7 +195,9 @@ def article_problems(plan: ArticleStudyPlan) -> list[str]:
     for name in plan.methods:
         method = plan.method(name)
         unknown = [c for c in method.conditions or () if c not in plan.conditions]
-        problems += [f"methods.{name}.conditions names {c!r}, no condition" for c in unknown]
+        problems += [
+            f"methods.{name}.conditions names {c!r}, which is not a condition" for c in unknown
+        ]
         if method.tune is not None and plan.tune_on is None:
             problems.append(f"methods.{name}.tune needs tune_on, the articles to tune on")
     return problems + _comparison_problems(plan)
@@ -210,7 +212,7 @@ def _entry_problems(group: str, entries: Mapping[str, Any], cls: type) -> list[s
             sentences.append(f"{group}.{name}: a name has no blank and none of / @ .")
         values = given_condition(given) if cls is ArticleCondition else given or {}
         if not isinstance(values, Mapping):
-            sentences.append(f"{group}.{name} is {values!r}, not `key: value` lines")
+            sentences.append(f"{group}.{name} is {values!r}, expected `key: value` lines")
             continue
         read = read_fields(cls, values, f"{group}.{name}.", problems)
         required = {f.name for f in fields(cls) if f.name == "policy"}
@@ -242,7 +244,7 @@ def _comparison_problems(plan: ArticleStudyPlan) -> list[str]:
     from lacy.evaluate import RATIOS
     from lacy.study.plan import comparison_sides
 
-    sentences = [f"metrics names {name!r}, which is none of {', '.join(RATIOS)}"
+    sentences = [f"metrics names {name!r}, choose from {', '.join(RATIOS)}"
                  for name in plan.metrics if name not in RATIOS]  # fmt: skip
     for text in plan.compare:
         for side in comparison_sides(text):

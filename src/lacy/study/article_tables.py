@@ -1,4 +1,4 @@
-"""Write tidy tables of a study on articles, in the form of those of a study in made-up worlds.
+"""Write tidy tables of a study on articles, with the same columns as for made-up worlds.
 
 All models continue the same articles, so several seeds of a method are averaged article by article
 before articles are resampled: the intervals cover the choice of articles, and the rows of single
@@ -34,7 +34,7 @@ Counted: TypeAlias = Mapping[tuple[str, int, str], pd.DataFrame]
 
 
 def write_article_tables(plan: ArticleStudyPlan) -> dict[str, pd.DataFrame]:
-    """Write the tables of everything that is finished into the study's folder.
+    """Write tables of all finished jobs into the study's folder.
 
     Returns:
         The tables: results, runs, articles, comparisons.
@@ -92,7 +92,7 @@ def _columns(plan: ArticleStudyPlan, run: ArticleRun) -> dict[str, Any]:
 
 
 def _tune_columns(run: ArticleRun) -> dict[str, Any]:
-    """Return the settings of tuning, and the objective, by which pages detect plain methods."""
+    """Return the settings of tuning and the column ``objective`` (``none`` for a plain method)."""
     tune = run.settings.tune
     return {"objective": "none" if tune is None else "tuned", **(tune or {})}
 

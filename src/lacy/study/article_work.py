@@ -112,7 +112,7 @@ def _read_articles(
     """Return the articles to continue, and others to calibrate on."""
     from lacy.corpus import read
 
-    chosen = (d for d in read(path) if only is None or d.meta.get(only))
+    chosen = read(path, only=only)
     return list(itertools.islice(chosen, people)), list(itertools.islice(chosen, others))
 
 
@@ -159,9 +159,9 @@ def tune_run(plan: ArticleStudyPlan, run: ArticleRun) -> None:
     assert plan.tune_on is not None and run.settings.tune is not None
     folder = article_run_folder(plan, run)
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = (d for d in read(plan.tune_on) if plan.only is None or d.meta.get(plan.only))
+    chosen = read(plan.tune_on, only=plan.only, limit=TUNE_POOL)
     tune(
-        str(run.settings.model), itertools.islice(chosen, TUNE_POOL), out=folder / "model",
+        str(run.settings.model), chosen, out=folder / "model",
         annotate=AnnotateConfig(pipeline=plan.pipeline), seed=run.seed, progress=False,
         **run.settings.tune,
     )  # fmt: skip

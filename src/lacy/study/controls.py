@@ -53,11 +53,11 @@ def control_of(policy: str) -> tuple[str, float] | None:
 
 @dataclass(frozen=True)
 class TextBudget:
-    """A budget by a score of the text itself, without the model's signals."""
+    """A budget policy whose signal is a function of the text, not of the model's outputs."""
 
     budget: Budget
     score: Callable[[str, int], float]
-    """Score of a text and its number of generated tokens; higher values favour a call."""
+    """Function of a text and its number of generated tokens; higher values favour a call."""
     name: str
     signal: str = ""
 

@@ -26,7 +26,7 @@ EVAL_ROWS, SLOW_EVAL_ROWS, SLOW_ON_CPU = 256, 32, 50_000_000
 
 
 def with_choices(config: TrainConfig, stored: Mapping[str, Any]) -> TrainConfig:
-    """Return the settings with the automatic choices of another run where they are not given."""
+    """Return the settings; those that are not given are the automatic choices of another run."""
     chosen = {n: stored[n] for n in AUTOMATIC if getattr(config, n) is None and n in stored}
     return replace(config, **chosen)
 
@@ -65,7 +65,7 @@ def settle(
     elif gate == "sigmoid" and negative != "sigmoid":
         notes.append(
             f"WARNING: the model has a gate, but call_negative is {negative}: its <CALL> row must"
-            " be learned anew (leave out --call-negative)"
+            " be retrained (leave out --call-negative)"
         )
     if config.method != "none" and not config.new_model and new_row(model):
         notes.append(

@@ -56,8 +56,8 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
 class TrainConfig:
     """Train a small model that emits <CALL> where a fact is due.
 
-    OUT receives model/ (opens in plain transformers), checkpoints/, metrics.jsonl and config.yaml.
-    The same command again resumes a stopped run.
+    OUT receives model/ (plain transformers can load it), checkpoints/, metrics.jsonl and
+    config.yaml. The same command again resumes a stopped run.
     """
 
     # [Data]
@@ -170,7 +170,7 @@ class TrainConfig:
     eval_every: Rare[int] = 0
     """Steps between validations; 0 validates only at the end."""
     eval_rows: Rare[int | None] = None
-    """Largest number of rows of a validation; 256 by default, fewer for a large model on a CPU."""
+    """Maximum number of rows per validation; 256 by default, fewer for a large model on a CPU."""
     save_every: int = 0
     """Steps between checkpoints; 0 saves by time only."""
     save_minutes: Rare[float] = 10.0
@@ -274,7 +274,7 @@ class TrainConfig:
             )
         place = Path(self.model)
         if not preset and place.exists() and place.resolve() == Path(self.out).resolve():
-            found.append("out is the folder of model, give one of its own")
+            found.append("out is the folder of the model, choose another folder")
         if not (preset or place.exists() or "/" in self.model or self.model in SHORT_NAMES):
             names = [*preset_names(), *SHORT_NAMES]
             hint = did_you_mean(self.model, names)

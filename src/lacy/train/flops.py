@@ -101,8 +101,8 @@ class Work:
         Args:
             passes: how the call rate is enforced over the batch.
             delegating: share of steps that delegate, i.e. all after ``call_warmup``.
-            share: shares of the weights through which gradients flow back, and of the weights that
-                get one themselves (LoRA: all and almost none; see ``memory.trained_share``).
+            share: shares of the weights that gradients pass through and of those that are trained
+        (LoRA: all and almost none; see ``memory.trained_share``).
         """
         more = {"two_pass": self.forward, "gathered": 2 * self.head}.get(passes, 0)
         return self.forward * (1 + sum(share)) + delegating * more

@@ -40,7 +40,7 @@ def trained_row(model: PreTrainedModel) -> Tensor | None:
 
 
 def new_row(model: PreTrainedModel) -> bool:
-    """True if the ``<CALL>`` row is the mean of the other rows, as ``from_checkpoint`` adds it."""
+    """True if the ``<CALL>`` row is untrained: the mean of the other rows (``from_checkpoint``)."""
     weight_VD, row_D = frozen_head(model).detach(), trained_row(model)
     row_D = weight_VD[-1] if row_D is None else row_D.detach()
     return torch.allclose(row_D, weight_VD[:-1].mean(0), rtol=1e-4, atol=1e-7)

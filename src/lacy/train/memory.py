@@ -88,9 +88,9 @@ def trace(
 
 
 def trained_share(model: Any) -> tuple[float, float]:
-    """Return the shares of the weights through which gradients flow, and that get one themselves.
+    """Return two shares of the weights: those gradients pass through, and those that are trained.
 
-    Gradients flow back to the first parameter (in the model's order) that is trained.
+    Gradients pass through all weights from the first trained one on (in the model's order).
     """
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters() if p.ndim > 1]
     whole = max(1, sum(size for size, _ in sizes))

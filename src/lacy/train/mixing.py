@@ -34,7 +34,7 @@ class Mixture:
 
     @property
     def rows_per_epoch(self) -> float:
-        """Rows of all batches in which each training row occurs once."""
+        """Number of rows in all batches of one epoch, including replayed rows."""
         return self.order.n_rows / (1.0 - self.own_share)
 
     @property

@@ -270,7 +270,7 @@ def _device(config: TrainConfig) -> tuple[Accelerator | None, torch.device]:
 
 
 def _beside(data: PackedData, path: Path | None) -> PackedData | None:
-    """Open packed data that is used with the training data, or return None.
+    """Load packed data that is used beside the training data; None without a path.
 
     Raises:
         LacyError: E45, its rows have another length; E26, it has another tokenizer.

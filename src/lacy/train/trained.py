@@ -177,7 +177,7 @@ class Trained:
 
 
 def adapter_meta(model: PreTrainedModel, base: Base, depth: str) -> dict[str, Any]:
-    """Return the entries of ``lacy.json`` from which ``load_model`` opens an adapter."""
+    """Return the entries of ``lacy.json`` that ``load_model`` needs to load an adapter."""
     weights = {"weights": base.weights} if base.weights else {}
     return {"depth": depth, "base": {"place": base.place, **weights}, "gate": gate_of(model)}
 

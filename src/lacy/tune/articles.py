@@ -33,10 +33,10 @@ CHARACTERS_PER_TOKEN = 8
 does not spend time on text that is not used."""
 
 FEW_ARTICLES = 20
-"""With fewer articles, the fitted row is weak and its figures are uncertain."""
+"""With fewer articles, the user is warned: the row will be weak and its figures uncertain."""
 
 MIN_ARTICLES = 5
-"""Fewer articles cannot be split into groups that are fitted and scored in turn."""
+"""Minimum number of articles for splitting them into groups that are fitted and scored in turn."""
 
 MIN_STARTS = 20
 """Minimum number of value starts in all articles together."""
@@ -48,7 +48,7 @@ class Articles:
 
     encoded: list[Encoded]
     annotator: str
-    """Who marked them: name and version of an annotator, or ``given``."""
+    """Name and version of the annotator that marked them, or ``given``."""
     report: ReadReport = field(default_factory=ReadReport)
     notes: list[str] = field(default_factory=list)
     """Sentences about automatic choices and problems."""
@@ -93,9 +93,9 @@ def read_articles(
         reading: further arguments of ``lacy.corpus.read``.
 
     Raises:
-        LacyError: E162, too few articles; E163, most texts are in another language than the
-            annotator's; E164, nothing is marked; and the errors of ``read`` and
-            ``PackedData.load``.
+        LacyError: E12, packed data with ``only``; E162, too few articles; E163, most texts are in
+            another language than the annotator's; E164, nothing is marked; and the errors of
+            ``read`` and ``PackedData.load``.
     """
     report = ReadReport() if report is None else report
     notes: list[str] = []
@@ -105,6 +105,7 @@ def read_articles(
         notify(sentence)
 
     if isinstance(data, str | Path) and (Path(data) / "lacy_data.json").is_file():
+        _refuse_only(reading.get("only"))
         encoded, annotator = _packed_articles(data, tokenizer, articles, tokens, seed), "given"
     else:
         stream = (
@@ -119,6 +120,12 @@ def read_articles(
     found = Articles(encoded, annotator, report, notes)
     _require_enough(found, data, say)
     return found
+
+
+def _refuse_only(only: str | None) -> None:
+    if only is not None:
+        why, do = "packed data have no fields", "give it to lacy data mark, which packs the data"
+        raise LacyError("E12", key="only", value=only, why=why, do=do)
 
 
 def _sample(stream: Iterable[Any], size: int, seed: int) -> list[Any]:

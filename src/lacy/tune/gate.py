@@ -20,8 +20,8 @@ FOLDS, FEW_FOLDS = 10, 5
 """Number of groups of articles that are scored in turn, and the number for few articles."""
 
 FEW_ARTICLES = 50
-"""With fewer articles, a tenth of them contains too few misses for the weights of gate and entropy.
-"""
+"""Minimum number of articles for ``FOLDS`` groups. With fewer, a tenth of the articles has too few
+misses to fit the weights of ``gate+entropy``."""
 
 MAX_ITERATIONS = 1000
 

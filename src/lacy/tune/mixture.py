@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lacy.cascade import GateEntropy, log_entropy
 
 MIN_MISSES = 10
-"""With fewer misses, four weights cannot be fitted."""
+"""Minimum number of misses for fitting the four weights."""
 
 DEFAULT_RATE = 0.09
 """Share of positions at which the policy ``gate+entropy`` calls: about that of first mentions. With

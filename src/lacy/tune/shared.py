@@ -89,7 +89,7 @@ class Tuning:
         return "bf16" if self.bf16 else "fp32"
 
     def label(self, articles: Sequence[Encoded]) -> Labelled:
-        """Compute the states of articles with the model as it is, and find where calls are due."""
+        """Compute the states of articles with the unchanged model, and find where calls are due."""
         settings, loaded = self.settings, self.loaded
         where = f"{self.precision} on {self.device.type}: {self.why}"
         self.clock.step("Hidden states", where)

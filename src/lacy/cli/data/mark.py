@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shlex
 import sys
 import time
@@ -146,12 +145,7 @@ def _documents(config: MarkConfig, report: list[ReadReport]) -> Documents:
 
     def documents() -> Iterator[Document]:
         report[:] = [ReadReport()]
-        # --limit counts only documents that --only selects.
-        limit = None if config.only else config.limit
-        found = config.read(config.source, report[0], limit=limit)
-        if config.only is None:
-            return found
-        return itertools.islice((d for d in found if d.meta.get(config.only)), config.limit)
+        return config.read(config.source, report[0], limit=config.limit, only=config.only)
 
     return documents
 

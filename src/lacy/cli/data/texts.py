@@ -34,7 +34,12 @@ class TextOptions:
     """Read only this many documents."""
 
     def read(
-        self, source: str, report: ReadReport, *, limit: int | None = None
+        self,
+        source: str,
+        report: ReadReport,
+        *,
+        limit: int | None = None,
+        only: str | None = None,
     ) -> Iterator[Document]:
         """Yield the documents of a source (of a made-up world, its training texts).
 
@@ -42,6 +47,7 @@ class TextOptions:
             source: a file, a folder, a world's folder or ``hf:owner/name``.
             report: records which texts were skipped.
             limit: maximum number of documents.
+            only: field that must be true; ``limit`` counts only these documents.
         """
         from lacy.corpus import read
 
@@ -50,6 +56,7 @@ class TextOptions:
             text_field=self.text_field,
             id_field=self.id_field,
             split=self.split,
+            only=only,
             limit=limit,
             report=report,
             encoding=self.encoding,

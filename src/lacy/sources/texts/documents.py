@@ -268,7 +268,7 @@ class Documents:
     def _with_first_passage(self, hits: Sequence[Hit], about: Sequence[str]) -> list[Hit]:
         """Return hits with the first passage of a document about the subject as the second.
 
-        It says what the subject is, often in none of the question's words.
+        That passage says what the subject is, often without any word of the question.
         """
         places = ", ".join("?" * len(about))
         query = (
