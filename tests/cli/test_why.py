@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from helpers.models import REAL
+from helpers.raw import raw_llama, raw_tokenizer, save_raw
 from lacy.cascade import Engine
 from lacy.cascade.steps import END_LABEL, Watch, explain, read_along, steps_to_json
 from lacy.cli import step_table
@@ -226,3 +227,20 @@ def test_the_picture_shows_margin_threshold_and_calls(tmp_path):
     shown = (tmp_path / "why.svg").read_text()
     for word in ("margin", "threshold", "call, "):
         assert word in shown
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_question_gets_the_same_hint_as_in_generate(chat, workspace, tmp_path, capsys):
+    tokenizer = raw_tokenizer()
+    if chat:
+        tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    folder, hints = save_raw(tmp_path / "raw", raw_llama(), tokenizer), []
+    for argv in (["generate", folder], ["why", folder, "--no-marks"]):
+        argv += ["When was Marie Curie born?", "--policy", "never", "--max-new-tokens", 1]
+        assert workspace.lacy(*argv) == 0
+        hints.append([line for line in capsys.readouterr().err.splitlines() if "question" in line])
+    assert hints[0] == hints[1] and len(hints[0]) == 1
+    assert (f"lacy chat {folder}" in hints[0][0]) == chat
+    argv = ["why", folder, "When was Marie Curie born?", "--teacher", "--no-marks"]
+    assert workspace.lacy(*argv, "--policy", "never") == 0
+    assert "question" not in capsys.readouterr().err  # it is read, not continued

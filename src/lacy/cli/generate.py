@@ -15,8 +15,8 @@ from rich.text import Text
 
 from lacy import cascade
 from lacy.cli import streaming
-from lacy.cli.options import SamplingOptions
-from lacy.cli.terminal import as_text, input_lines, note
+from lacy.cli.options import SamplingOptions, note_questions
+from lacy.cli.terminal import as_text, input_lines
 from lacy.config import Positional, Repeated
 from lacy.errors import LacyError
 from lacy.types import Answer, Span
@@ -54,15 +54,7 @@ def run(config: GenerateConfig) -> int:
     """Generate and print."""
     prompts = [as_text(word) for word in (*config.texts, *config.prompt)] or _read_prompts()
     engine = config.open(fixed_policy=True)
-    templated = bool(getattr(engine.tokenizer, "chat_template", None))
-    hints = (cascade.question_hint(prompt, templated=templated) for prompt in prompts)
-    for hint in dict.fromkeys(filter(None, hints)):
-        note(hint)
-    if templated and any(cascade.question_hint(prompt, templated=False) for prompt in prompts):
-        note(
-            f"This model answers questions in a chat: lacy chat {config.model}. Here it continues "
-            "the question as a text."
-        )
+    note_questions(prompts, engine, config.model)
     answers = _generate(engine, prompts, config.show)
     if config.out is not None:
         cascade.write_answers(config.out, answers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -109,6 +109,27 @@ class EngineOptions(SourceOptions):
         for sentence in engine.notes:
             on_note(sentence)
         return engine
+
+
+def note_questions(prompts: Sequence[str], engine: Engine, model: str) -> None:
+    """Tell the user what to type instead if a prompt is a question, which a model only continues.
+
+    Args:
+        prompts: the texts to continue.
+        engine: the engine; its tokenizer tells whether the model answers in a chat.
+        model: the model's name as the user typed it.
+    """
+    from lacy.cascade import question_hint
+
+    hints = (question_hint(prompt, templated=False) for prompt in prompts)
+    found = list(dict.fromkeys(filter(None, hints)))
+    if found and getattr(engine.tokenizer, "chat_template", None):
+        found = [
+            f"This model answers questions in a chat: lacy chat {model}. Here it continues the "
+            "question as a text."
+        ]
+    for hint in found:
+        note(hint)
 
 
 @dataclass

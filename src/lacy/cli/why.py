@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lacy import cascade
 from lacy.cli import step_table
-from lacy.cli.options import EngineOptions
+from lacy.cli.options import EngineOptions, note_questions
 from lacy.cli.terminal import as_text
 from lacy.config import Positional, Rare
 from lacy.errors import LacyError
@@ -71,6 +71,8 @@ def run(config: WhyConfig) -> int:
         why, do = "its server does not return enough to explain a step", "give the model's folder"
         raise LacyError("E12", key="MODEL", value=config.model, why=why, do=do)
     engine = config.open(fixed_policy=True)
+    if not config.teacher:
+        note_questions([config.text], engine, config.model)
     options: dict[str, Any] = {"subject": config.subject, "words": config.words}
     if config.teacher:
         text, steps = cascade.read_along(engine, config.text, **options)
