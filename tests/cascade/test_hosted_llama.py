@@ -128,7 +128,7 @@ def test_lacy_serves_in_front_of_llama_cpp(llama, folder, policy):
 def test_generate_speaks_through_a_server(folder, tmp_path, capsys):
     loaded = load_model(folder)
     out = tmp_path / "answers.jsonl"
-    with hosted_app.serving(loaded.model, loaded.tokenizer, "ids") as (url, _):
+    with hosted_app.serving(loaded.model, loaded.tokenizer) as (url, _):
         words = ["generate", f"{url}#slm:threshold=0", "--tokenizer", str(folder)]
         words += [PROMPTS[0], "--max-new-tokens", "8", "--out", str(out), "--show"]
         assert main(words) == 0
