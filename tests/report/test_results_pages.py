@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 STORED = ROOT / "benchmarks" / "results" / "studies"
 PAGES = {  # page: study
     "methods.md": "methods-world",
+    "real.md": "real",
     "calibration.md": "calibration-world",
     "cue.md": "cue-world",
     "dynamics.md": "dynamics-world",
