@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from helpers.llama_server import llama_server, needs_llama
+from helpers.models import SCRATCH
 from helpers.serving import serving
 from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
@@ -39,7 +40,7 @@ def folder(tmp_path_factory):
     head[spoken] *= 12.0
     head[-1] *= 8.0
     model.config.lacy_gate = "sigmoid"
-    return save_model(tmp_path_factory.mktemp("gate") / "slm", model, tokenizer)
+    return save_model(tmp_path_factory.mktemp("gate") / "slm", model, tokenizer, SCRATCH)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_likelihoods_behind_a_server_equal_those_in_process(folder, tmp_path, ga
 
     loaded = load_model(folder)
     loaded.model.config.lacy_gate = gate
-    place = save_model(tmp_path / "slm", loaded.model, loaded.tokenizer)
+    place = save_model(tmp_path / "slm", loaded.model, loaded.tokenizer, SCRATCH)
     encode = TokenText(loaded.tokenizer).encode
     ids, values, ends = [0, *encode("Mara")], [encode("ab"), encode("hole")], encode(".,ae")
     decoder = Decoder(loaded.model, call_id=loaded.call_id)

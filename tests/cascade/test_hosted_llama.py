@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from helpers import hosted_app
 from helpers.llama_server import llama_server, needs_llama
+from helpers.models import SCRATCH
 from helpers.waiting import PATIENCE
 from lacy.cascade import Engine
 from lacy.cascade.hosted_model import connect
@@ -37,7 +38,7 @@ def folder(tmp_path_factory):
     head[silent] = 0.0
     head[spoken] *= 12.0
     head[-1] *= 20.0
-    return save_model(tmp_path_factory.mktemp("llama") / "slm", model, tokenizer)
+    return save_model(tmp_path_factory.mktemp("llama") / "slm", model, tokenizer, SCRATCH)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from fastapi import FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from helpers.models import SCRATCH
 from lacy.model import save_model
 from lacy.testing import byte_tokenizer
 
@@ -40,7 +41,7 @@ def talker(folder):
     head[spoken] *= 30.0
     head[0] *= 28.0
     head[-1] *= 45.0
-    return save_model(folder, model, tokenizer)
+    return save_model(folder, model, tokenizer, SCRATCH)
 
 
 class Engine:

@@ -19,6 +19,9 @@ TEXTS = [
     "He married Ada Lovelace; they lived in São Paulo, 東京 and Αθήνα — “near the sea”.",
 ] * 20
 END, CALL = "<|endoftext|>", "<CALL>"
+SCRATCH = {"training": {"settings": {"method": "lacy"}}}
+"""``lacy.json`` of a model that lacy trained from scratch: it does not read a source's sentences,
+as a model behind a server does not."""
 
 
 def _wrap(backend):

@@ -85,7 +85,7 @@ def _new_and_whole(sequence: TextSequence, reply: Reply) -> Reply:
     engine, candidates = sequence.engine, reply.candidates
     if not candidates:
         return reply
-    if reply.ranked:
+    if reply.ranked and not engine.restate:
         candidates = new_candidates(sequence.text[sequence.stated_from :], candidates)
         if not candidates:
             why = f"the text already states {_all_of(len(reply.candidates))}"

@@ -51,7 +51,8 @@ class Engine(EngineSettings):
             ranks its values; by default 320, or 0 for a model that lacy trained from scratch. A
             model behind a server does not read.
         choice: weights for choosing among candidates after reading; by default fitted ones.
-
+        restate: True to offer values that the text already states; by default only to models that
+            do not read, because those that lacy trained from scratch repeat facts.
         unknown: what an answer in a chat says where no source has the fact that the question asks
             for; if empty, the model answers in its own words.
 

@@ -77,6 +77,7 @@ class EngineSettings:
         calibration: Calibration | None = None,
         read: int | None = None,
         choice: ValueChoice | None = None,
+        restate: bool | None = None,
         unknown: str = "",
     ) -> None:
         self.loaded, self.tokenizer = loaded, loaded.tokenizer
@@ -106,6 +107,7 @@ class EngineSettings:
         self.choice = choice or ValueChoice()
         self.read = self._read_tokens(read)
         self.reader = self._make_reader()
+        self.restate = self.reader is None if restate is None else restate
         self._calibration_signals = calibration.signals if calibration else {}
         self._set_policy(self.policy)
         self._controller: Controller | None = None

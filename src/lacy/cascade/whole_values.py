@@ -1,9 +1,10 @@
 """Keep values whole where the SLM's text meets a source's, and state each value once.
 
 Three rules hold for values (unit ``value``). A value that the text already states is not offered
-again. The SLM never continues a word, number or name that a source has written ("2010" + "s",
-"1,200" + ",000", "UNED" + " University"). Inside a number that the SLM has begun, only the rest of
-a source's number may follow, so that no number mixes digits of the SLM and a source.
+again, unless ``Engine(restate=True)``: models that lacy trained from scratch repeat facts. The SLM
+never continues a word, number or name that a source has written ("2010" + "s", "1,200" + ",000",
+"UNED" + " University"). Inside a number that the SLM has begun, only the rest of a source's number
+may follow, so that no number has digits of two speakers.
 """
 
 from __future__ import annotations

@@ -150,9 +150,8 @@ def answer_articles(
     from lacy.cascade import Engine
 
     def make_engine(policy: Policy | str) -> Engine:
-        return Engine(
-            loaded, source, policy, unit=unit, max_new_tokens=max_new_tokens, **engine_options
-        )
+        options = {"restate": False, **engine_options}
+        return Engine(loaded, source, policy, unit=unit, max_new_tokens=max_new_tokens, **options)
 
     rate = oracle_rate(policy)
     if rate is not None:
