@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from lacy.cascade import Engine
 from lacy.corpus import PackedData
 from lacy.corpus.packed import DataInfo
 from lacy.errors import LacyError
@@ -455,3 +456,13 @@ def test_unknown_and_missing_trackers(config, monkeypatch):
     assert "choose one of" in refused(config(trackers=("nothing",)), "E12")
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
     assert "lacy[trackers]" in refused(config(trackers=("tensorboard",)), "E11")
+
+
+def test_a_new_model_that_delegates_nothing_is_not_taught_to_call(config, tmp_path):
+    run = train(config(method="none", out=tmp_path / "plain"))
+    plain = load_model(run.out)
+    assert not plain.calls
+    with pytest.raises(LacyError, match="E152"):
+        Engine(plain, policy="threshold=0")
+    assert Engine(plain, policy="budget=0.2,by=entropy").generate(["a"], max_new_tokens=2)
+    assert load_model(train(config(out=tmp_path / "lacy")).out).calls

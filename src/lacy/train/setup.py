@@ -23,6 +23,7 @@ from lacy.model import (
     read_model,
     require_context,
     set_gate,
+    set_taught,
 )
 from lacy.objective import Objective, RunningQuantile, choose_impl
 from lacy.train.checkpoint import (
@@ -234,6 +235,8 @@ def _fit_state(
     """Return the state before the first step, and one note per automatic choice."""
     if config.method != "none":
         set_gate(model, str(config.call_negative))
+    elif config.new_model:  # nothing trains the row of <CALL>
+        set_taught(model, taught=False)
     model.train()
     bf16, dtype_note = choose_bf16(config, device)
     passes, passes_note = choose_passes(
