@@ -12,9 +12,9 @@ USUAL = [
     "llama", "mistral", "qwen2", "qwen3", "qwen3_5_text", "gemma2", "gemma3_text", "phi", "gpt2",
     "opt", "mamba",
 ]  # fmt: skip
-OTHERS = ["phi3", "bloom", "cohere", "gpt_neox", "falcon_h1", "granite", "olmo2", "smollm3"]
+OTHERS = ["phi3", "bloom", "cohere", "gpt_neox", "granite", "olmo2", "smollm3"]
 KINDS = [*USUAL, *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)]
-RECOMPUTED = {"qwen3_5_text", "mamba", "falcon_h1"}
+RECOMPUTED = {"qwen3_5_text", "mamba"}
 PROMPTS = ["Ada Lovelace", "Paul was born in", "K"]
 
 
