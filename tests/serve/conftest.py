@@ -55,10 +55,13 @@ def browser(looking):
 
 @pytest.fixture
 def slow():
-    """An SLM that takes about 10 ms per token and never ends by itself; its source never calls."""
+    """An SLM that takes about 10 ms per token and never ends by itself.
+
+    The answer of its source ends in a sign, because no letter follows a borrowed word.
+    """
 
     def speak(text):
         time.sleep(0.01)
         return "x"
 
-    return Engine(scripted(speak, context=4096), ScriptedSource(["y"]), max_new_tokens=500)
+    return Engine(scripted(speak, context=4096), ScriptedSource(["y."]), max_new_tokens=500)
