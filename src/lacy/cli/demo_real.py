@@ -56,6 +56,8 @@ def run_real(
         states=out / "states",
     )  # fmt: skip
     tune_seconds = time.perf_counter() - begin
+    if precision := model.set_precision(tuned.loaded.model, "auto"):
+        note(precision)
     openings = almanac.openings(asked)
     console.print(f"[bold]Complete {len(openings)} openings, alone and with a database[/bold]")
     calibration = cascade.calibrate(tuned.loaded, articles[:CALIBRATION])
