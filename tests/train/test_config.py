@@ -83,7 +83,6 @@ def test_a_run_never_begins_in_the_folder_it_reads_from(data, tmp_path, name):
     (tmp_path / "a").mkdir()
     (tmp_path / "folder").mkdir()
     given = {"data": data, name: str(tmp_path / "folder")}
-    assert TrainConfig(out=out, **given).problems() == [
-        f"out is the folder of {name}, give one of its own"
-    ]
+    (problem,) = TrainConfig(out=out, **given).problems()
+    assert problem.startswith("out is the folder of ") and name in problem
     assert TrainConfig(out=tmp_path / "folder" / "run", **given).problems() == []
