@@ -1,5 +1,5 @@
 # make demo    train, ask and score two small models, offline, in about two minutes
-# make demo-real   teach a pretrained model (98 MB) to call, in minutes
+# make demo-real   teach a pretrained model (98 MB) to call, in about four minutes
 # make check   style, types and the tests that are not slow, in about three minutes
 # make test    style, types and all tests
 # Each prepares .venv on first use; delete .venv to start afresh.

@@ -17,7 +17,17 @@ from .opening import (
     split_policy,
     trained_not_to_call,
 )
-from .policy import Budget, Never, Oracle, Policy, Random, Threshold
+from .policy import (
+    Budget,
+    Controller,
+    Decision,
+    Never,
+    Oracle,
+    Policy,
+    Random,
+    SignalBatch,
+    Threshold,
+)
 from .policy_text import parse_policy
 from .questions import Question, question_hint, question_in
 from .rank import MAX_TOKEN_CHARACTERS
@@ -46,6 +56,8 @@ __all__ = [
     "Budget",
     "Calibration",
     "ChatRefused",
+    "Controller",
+    "Decision",
     "DecodeLoop",
     "DecodeStep",
     "Engine",
@@ -60,6 +72,7 @@ __all__ = [
     "Random",
     "ScoredSpan",
     "Scorer",
+    "SignalBatch",
     "TextSequence",
     "Threshold",
     "TokenScore",

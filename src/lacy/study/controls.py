@@ -18,8 +18,7 @@ from lacy.errors import LacyError
 from lacy.types import Document, MarkFlag
 
 if TYPE_CHECKING:
-    from lacy.cascade import Budget
-    from lacy.cascade.policy import Controller, Decision, SignalBatch
+    from lacy.cascade import Budget, Controller, Decision, SignalBatch
 
 CONTROLS = ("embedding", "position")
 
