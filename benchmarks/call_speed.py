@@ -2,11 +2,11 @@
 
     python benchmarks/call_speed.py MODEL --texts marked.jsonl [--calibrate 40] [--bf16]
 
-The texts are JSON lines with "text", "marks" of [start, end, reason], and "meta" with "title". Where
-a value begins, K candidates are ranked: values of the same text and, if it has too few, of others.
-Three computations are timed, in random order at every place: ``token`` (one step of decoding),
-``all`` (every candidate is scored) and ``pruned`` (only those that can win). Both rankings must
-choose the same candidate.
+The texts are JSON lines with "text", "marks" of [start, end, reason], and "meta" with "title".
+Where a value begins, K candidates are ranked: values of the same text and, if it has too few, of
+others. Three computations are timed, in random order at every place: ``token`` (one step of
+decoding), ``all`` (every candidate is scored) and ``pruned`` (only those that can win). Both
+rankings must choose the same candidate.
 With ``--calibrate``, ``first`` also has the reference log-likelihoods of new values. Intervals:
 bootstrap over texts.
 """
