@@ -4,8 +4,8 @@ import pytest
 
 import lacy
 from lacy.cascade import Engine, open_engine
+from lacy.cascade.by_name import default_policy
 from lacy.cascade.calibration import Calibration
-from lacy.cascade.opening import default_policy
 from lacy.errors import LacyError
 from lacy.model import build_model, save_model
 from lacy.sources import ScriptedSource, wrapped_sources

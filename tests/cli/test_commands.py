@@ -8,7 +8,7 @@ import pytest
 
 from lacy._text import format_value
 from lacy.cascade import CALIBRATION_TEXTS, default_policy, split_policy
-from lacy.cascade.opening import ranking_warning
+from lacy.cascade.by_name import ranking_warning
 from lacy.cli import main, options
 from lacy.cli.help.error import readable_template
 from lacy.errors import CATALOG, LacyError

@@ -10,7 +10,7 @@ import pytest
 
 from helpers import models
 from lacy.cascade import Engine, default_policy
-from lacy.cascade.opening import ranking_warning
+from lacy.cascade.by_name import ranking_warning
 from lacy.cli import main
 from lacy.corpus.reading import ReadReport, read
 from lacy.errors import LacyError

@@ -10,7 +10,7 @@ from lacy.model import load_model
 from lacy.tune import tune
 from lacy.tune.misses import calls_due, first_mentions, value_spans
 from lacy.tune.states import read_states
-from lacy.tune.writing import continuations, written_wrong
+from lacy.tune.written_values import continuations, written_wrong
 from lacy.types import Document, Mark, MarkFlag
 
 

@@ -1,11 +1,4 @@
-from .calibration import Calibration, calibrate, truncate_document
-from .chat import ChatRefused, control_tokens, render_chat
-from .engine import Engine
-from .gate_entropy import GateEntropy, log_entropy
-from .guesses import GuessTracker, guessed_ranges
-from .hosted_model import Hosted, connect
-from .loop import DecodeLoop
-from .opening import (
+from .by_name import (
     CALIBRATION_TEXTS,
     calibrate_on_sources,
     calibration_note,
@@ -17,6 +10,13 @@ from .opening import (
     split_policy,
     trained_not_to_call,
 )
+from .calibration import Calibration, calibrate, truncate_document
+from .chat import ChatRefused, control_tokens, render_chat
+from .engine import Engine
+from .gate_entropy import GateEntropy, log_entropy
+from .guesses import GuessTracker, guessed_ranges
+from .hosted_model import Hosted, connect
+from .loop import DecodeLoop
 from .policy import (
     Budget,
     Controller,

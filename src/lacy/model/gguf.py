@@ -28,7 +28,7 @@ from lacy.model.gguf_tokens import add_tokens
 from lacy.model.io import Loaded
 from lacy.types import CALL_TOKEN
 
-Precision = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"]
+GgufPrecision = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"]
 """Precision of the weights: 4 bytes, 2 bytes, or about 1 or 0.6 bytes each (blocks of 32 with a
 scale; ``q4_1`` has an offset, too). With ``q4_0`` and ``q4_1``, embedding and head are ``q8_0``,
 because the head with its ``<CALL>`` row loses most accuracy at 4 bits."""
@@ -41,7 +41,7 @@ _TABLES = ("token_embd.weight", "output.weight")
 
 
 def write_gguf(
-    loaded: Loaded, out: str | Path, precision: Precision = "f16", texts: Sequence[str] = ()
+    loaded: Loaded, out: str | Path, precision: GgufPrecision = "f16", texts: Sequence[str] = ()
 ) -> Path:
     """Write a model and its tokenizer as GGUF atomically.
 
@@ -56,7 +56,7 @@ def write_gguf(
         LacyError: E11, the package ``gguf`` is not installed; E12, unknown precision; E90,
             llama.cpp would interpret the model or tokenizer differently.
     """
-    require_one_of("precision", precision, get_args(Precision))
+    require_one_of("precision", precision, get_args(GgufPrecision))
     require_package("gguf", "gguf", "GGUF")
     import gguf
 
@@ -81,7 +81,7 @@ def write_gguf(
 
 
 def _add_header(
-    writer: Any, gguf: Any, loaded: Loaded, shape: Shape, precision: Precision, extra: int
+    writer: Any, gguf: Any, loaded: Loaded, shape: Shape, precision: GgufPrecision, extra: int
 ) -> None:
     writer.add_name(loaded.path.name if loaded.path else "lacy")
     if CALL_TOKEN in loaded.tokenizer.get_vocab():
@@ -113,7 +113,7 @@ def _tensors(
         yield name, np.ascontiguousarray(data)
 
 
-def _kind(gguf: Any, name: str, weight: NDArray[np.float32], precision: Precision) -> Any:
+def _kind(gguf: Any, name: str, weight: NDArray[np.float32], precision: GgufPrecision) -> Any:
     kinds = gguf.GGMLQuantizationType
     if weight.ndim == 1 or precision == "f32" or name == "position_embd.weight":
         return kinds.F32
@@ -124,7 +124,7 @@ def _kind(gguf: Any, name: str, weight: NDArray[np.float32], precision: Precisio
     return kinds.Q8_0 if name in _TABLES else kinds[precision.upper()]
 
 
-def _exact(gguf: Any, precision: Precision) -> Any:
+def _exact(gguf: Any, precision: GgufPrecision) -> Any:
     """Return a function that rounds rows of the head to what the file will contain."""
 
     def rounded(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
+from .by_name import open_source, open_sources
 from .cached import Cached
 from .contract import check_source
 from .db.database import Database
 from .models.language_model import LanguageModel
-from .opening import open_source, open_sources
 from .protocol import DEFAULT_TIMEOUT, Source, TokenPrice, guarded, price_of, wrapped_sources
 from .scripted import ScriptedSource
 from .truth import Truth

@@ -35,10 +35,10 @@ class Mixture:
     @property
     def rows_per_epoch(self) -> float:
         """Number of rows in all batches of one epoch, including replayed rows."""
-        return self.order.n_rows / (1.0 - self.own_share)
+        return self.order.n_rows / (1.0 - self.replay_share)
 
     @property
-    def own_share(self) -> float:
+    def replay_share(self) -> float:
         """Share of the rows that are replayed; 0 without replayed data."""
         return self.share if self.replay is not None else 0.0
 

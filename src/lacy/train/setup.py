@@ -292,7 +292,7 @@ def _replay_note(mixture: Mixture) -> list[str]:
     replay = mixture.replay
     if replay is None:
         return []
-    note = f"replay: {mixture.own_share:.0%} of the rows are general texts ({replay.path})"
+    note = f"replay: {mixture.replay_share:.0%} of the rows are general texts ({replay.path})"
     if not replay.info.flags.get(str(MarkFlag.FACT.name)):
         note += "; WARNING: they have no marks, so the model learns not to call in such texts"
     return [note]

@@ -19,7 +19,7 @@ from lacy.errors import LacyError
 FOLDS, FEW_FOLDS = 10, 5
 """Number of groups of articles that are scored in turn, and the number for few articles."""
 
-FEW_ARTICLES = 50
+ALL_FOLDS_FROM = 50
 """Minimum number of articles for ``FOLDS`` groups. With fewer, a tenth of the articles has too few
 misses to fit the weights of ``gate+entropy``."""
 
@@ -48,7 +48,7 @@ def folds(article_N: NDArray[np.int64], *, seed: int) -> Iterator[Fold]:
         seed: seed of the assignment of articles to groups.
     """
     articles = int(article_N.max()) + 1
-    count = FOLDS if articles >= FEW_ARTICLES else min(FEW_FOLDS, articles)
+    count = FOLDS if articles >= ALL_FOLDS_FROM else min(FEW_FOLDS, articles)
     group_N = (np.random.default_rng(seed).permutation(articles) % count)[article_N]
     for number in range(count):
         report, mix = group_N == number, group_N == (number + 1) % count

@@ -19,7 +19,7 @@ from lacy.tune.articles import Articles
 from lacy.tune.misses import calls_due, first_mentions
 from lacy.tune.settings import TuneSettings
 from lacy.tune.states import States, read_states
-from lacy.tune.writing import written_wrong
+from lacy.tune.written_values import written_wrong
 
 Notify = Callable[[str], object]
 

@@ -30,12 +30,12 @@ from lacy.run import environment, write_atomic
 from lacy.train import DEPTHS, parse_depth
 from lacy.tune.articles import read_articles, texts_digest
 from lacy.tune.card import model_card
-from lacy.tune.deeper import train_deeper
 from lacy.tune.figures import TuneFigures, limit_at
 from lacy.tune.measure import Measured
 from lacy.tune.row import tune_row
 from lacy.tune.settings import Target, TuneSettings
 from lacy.tune.shared import Clock, Notify, Tuning
+from lacy.tune.training import train_from_row
 from lacy.types import Document
 
 THRESHOLD_RATES = (0.05, 0.09, 0.11, 0.15, 0.22)
@@ -147,7 +147,7 @@ def tune(
         tuning = Tuning(
             loaded, name, found, settings, out, folder, on, fast, why, clock, notify, progress
         )
-        measured, row_D = tune_row(tuning) if depth == "row" else train_deeper(tuning)
+        measured, row_D = tune_row(tuning) if depth == "row" else train_from_row(tuning)
         path, meta = _save(tuning, measured)
     return TuneResult(
         tuning.loaded, path, row_D, measured.figures, meta, tuple([*notes, *found.notes])

@@ -9,7 +9,7 @@ from .base import (
     match_name,
     timeout_message,
 )
-from .opening import hide_credentials, is_postgres_url, is_url, open_store
+from .by_name import hide_credentials, is_postgres_url, is_url, open_store
 from .sqlite import open_read_only
 
 __all__ = [

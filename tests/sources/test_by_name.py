@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from lacy.cascade import default_policy
-from lacy.cascade.opening import is_lookup
+from lacy.cascade.by_name import is_lookup
 from lacy.cli.flags import parse
 from lacy.cli.generate import GenerateConfig
 from lacy.cli.serve import _prompts

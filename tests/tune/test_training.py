@@ -10,10 +10,10 @@ from lacy.annotate import encode
 from lacy.errors import LacyError
 from lacy.model import gate_of, load_model
 from lacy.tune import tune
-from lacy.tune.deeper import only_due
 from lacy.tune.misses import calls_due, first_mentions
 from lacy.tune.shared import Labelled
 from lacy.tune.states import read_states
+from lacy.tune.training import only_due
 from lacy.types import MarkFlag
 
 

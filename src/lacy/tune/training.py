@@ -36,7 +36,7 @@ ALL_STARTS = 0.5
 """Call rate for targets at value starts: above their share, so that all are delegated."""
 
 
-def train_deeper(tuning: Tuning) -> tuple[Measured, np.ndarray]:
+def train_from_row(tuning: Tuning) -> tuple[Measured, np.ndarray]:
     """Fit the row, train from it, and measure both on held-out articles.
 
     Returns:
