@@ -18,7 +18,10 @@ def chat(*texts):
     ("question", "subject", "opening"),
     [
         ("In what city was George Rankin born?", "George Rankin", "George Rankin was born"),
-        ("What is Ada's occupation?", "Ada", "Ada's occupation is"),
+        ("What is Ada's religion?", "Ada", "Ada's religion is"),
+        ("What is Ada's occupation?", "Ada", "Ada is"),
+        ("What was the profession of Ada Lovelace?", "Ada Lovelace", "Ada Lovelace was"),
+        ("What did Ada do for a living?", "Ada", "Ada was"),
         ("What genre is It's a Wonderful Life?", "It's a Wonderful Life", "The genre of It's a"),
         ("What is Opole the capital of?", "Opole", "Opole is the capital of"),
         ("Who is the author of the Iliad?", "Iliad", "The author of the Iliad is"),

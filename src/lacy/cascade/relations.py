@@ -44,7 +44,8 @@ name, a model expects certain relations whatever the question."""
 _FAMILIES = tuple(
     frozenset(words.split())
     for words in (
-        "spouse married marry husband wife partner", "child children son daughter kids offspring",
+        "birth born birthplace native", "spouse married marry husband wife partner",
+        "child children son daughter kids offspring",
         "author writer wrote written write", "director directed directs", "composer composed music",
         "producer produced", "screenwriter screenplay script", "performer performed sang singer",
         "publisher published publishes", "label released", "creator created invented inventor",
@@ -76,6 +77,11 @@ _DATE = re.compile(
 )
 _NOUN_KIND = re.compile(r"\A(?:type|kind|sort|style) of ")
 _NUMBER = re.compile(r"[~≈<>+−-]?\s*[$£€¥]?\d")
+
+
+def related_words(words: Sequence[str]) -> set[str]:
+    """Return words and those that ask for the same relation ("married" for "spouse")."""
+    return set(words).union(*(family for family in _FAMILIES if family & set(words)))
 
 
 def value_kind(value: str) -> str:
