@@ -19,7 +19,12 @@ from lacy.cascade.call import call_outcomes, unanswered
 from lacy.cascade.questions import Question
 from lacy.cascade.rank import tokenize_candidates
 from lacy.cascade.reading import MIN_READING_SCORE, choose_by_reading, firsts_by_passage
-from lacy.cascade.relations import MIN_RELATION_SCORE, KnownLogps, relation_scores
+from lacy.cascade.relations import (
+    MIN_RELATION_SCORE,
+    KnownLogps,
+    asks_for,
+    relation_scores,
+)
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
 from lacy.sources import continuation
 from lacy.types import Candidate, Reply, Span
@@ -28,7 +33,8 @@ MAX_RELATIONS = 40
 """Maximum number of relations that are compared; those of the subject come first."""
 
 MARGIN = 1.0
-"""A relation that the subject does not have must beat those that it has by this score."""
+"""A relation that the subject does not have must beat those that it has by this score, unless the
+question names one that it has."""
 
 MAX_LISTED = 5
 """Maximum number of values of one relation that an answer lists."""
@@ -132,13 +138,15 @@ async def choose_answer(
         {} if known is None else known,
     )  # fmt: skip
     if not scores:
-        return ChosenAnswer(why=f"none of {len(by_relation)} relations has such a value")
+        return ChosenAnswer(why=f"none of {len(by_relation)} relations fits the question")
     best = max(scores, key=lambda name: scores[name])
     if scores[best] < MIN_RELATION_SCORE:
         why = f"no relation fits the question (best: {best}, score {scores[best]:.1f}"
         return ChosenAnswer(why=f"{why} < {MIN_RELATION_SCORE:.1f})", score=scores[best])
     known_best = max(by_relation, key=lambda name: scores.get(name, -math.inf))
-    if scores[best] - scores.get(known_best, -math.inf) < MARGIN:
+    score = scores.get(known_best, -math.inf)
+    named = score >= MIN_RELATION_SCORE and asks_for(question, spoken or subject, known_best)
+    if named or scores[best] - score < MARGIN:
         best = known_best
     if best not in by_relation:
         return ChosenAnswer(why=f"it asks for “{best}”, which is not known", score=scores[best])
