@@ -25,7 +25,7 @@ _FIRST_PART = 400
 """Number of characters of a passage in which its definition and life dates are searched."""
 
 _COPULA = re.compile(
-    r"(?P<verb>\b(?:is|was))\s+(?:(?:also|now|currently|probably)\s+)?"
+    r"(?P<verb>\b(?:is|was|are|were))\s+(?:(?:also|now|currently|probably)\s+)?"
     r"(?P<article>an?|the|one of the|among the)\s+",
 )
 _SENTENCE_END = re.compile(
