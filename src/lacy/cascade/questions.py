@@ -265,9 +265,9 @@ def expected_kind(question: str) -> Expected:
 def statement_start(question: str, subject: str = "") -> str:
     """Return the beginning of a statement that answers a question, or "" if none can be formed.
 
-    "When was Ada Lovelace born?" becomes "Ada Lovelace was born", "What is Ada's occupation?"
-    "Ada's occupation is". A question that asks for the subject of its verb ("Who founded Zynga?")
-    has none: its answer begins with the value.
+    "When was Ada Lovelace born?" becomes "Ada Lovelace was born", "What is Ada's religion?" "Ada's
+    religion is", and "What is Ada's occupation?" "Ada is". A question that asks for the subject of
+    its verb ("Who founded Zynga?") has none: its answer begins with the value.
 
     Args:
         question: the question.

@@ -7,11 +7,15 @@ For a value v of the passage,
              - PRIOR_WEIGHT log p(v | passage, "What do you know about Marie Curie?", "... is"),
 
 in nats. The second term measures how likely the SLM is to copy this value from this passage for any
-question. Two rules of reading change the score: a word of the question shortly before a value
-raises it ("born ... in Warsaw"), and values later in a passage lose some. Values of a kind that the
-question excludes, and parts of the subject's own name, are left out. If the question asks for a
-common noun ("What is X's occupation?"), nouns without a mark are candidates, too. If the chosen one
-is part of a list ("an actor, writer and film director"), the whole list is the answer.
+question. Rules of reading change the score: a word of the question or a related one shortly before
+a value raises it ("born ... in Warsaw"), values later in a passage lose some, and for "Where ...?"
+a preposition before a value raises it. Values of a kind that the question excludes, and parts of
+the subject's own name, are left out. Places after prepositions and, if the question asks for a
+common noun ("What is X's religion?"), nouns are candidates even if they are not marked. The answer
+is then the place with its regions ("Vinga, Arad County") or the whole list of nouns.
+
+The passage is read with its life dates in words, and "What is X's occupation?" is answered from the
+passage's definition without the SLM (``biography``).
 """
 
 from __future__ import annotations
