@@ -131,8 +131,6 @@ def test_the_slm_chooses_what_it_has_read():
 STORY = "Ada saw Rome, a large city. She left."
 OFFERED = (Candidate(" Rome", context=STORY), Candidate(" Oslo", context=STORY))
 ANSWERED = Reply(OFFERED, ranked=True)
-    (Candidate(" Rome", context=STORY), Candidate(" Oslo", context=STORY)), ranked=True
-)
 
 
 def copies(text):

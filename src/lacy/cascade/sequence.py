@@ -132,10 +132,11 @@ class TextSequence:
     """The model's own next token."""
     sentences: str = field(default="", init=False)
     """The source's sentences that the model has before the text while it writes its next token."""
+    own_reason: str = field(default="", init=False)
+    """Why the last own token may differ from what the model would write alone."""
     whole: bool = field(default=True, init=False)
     """True if the text does not end in the middle of a character."""
     _sentence_end: EndOf | None = field(default=None, init=False)
-    _own_reason: str = field(default="", init=False)
     _own: list[str] = field(default_factory=list, init=False)
     _own_tokens: int = field(default=0, init=False)
     _question_unanswered: bool = field(default=False, init=False)
@@ -265,9 +266,9 @@ class TextSequence:
     def _append_own(self, token: int) -> None:
         """Append the model's own token."""
         reason = self._reading_reason
-        if reason != self._own_reason:
+        if reason != self.own_reason:
             self._close_own_span()
-            self._own_reason = reason
+            self.own_reason = reason
         self.ids.append(token)
         new = self.output.add(token)
         self.whole = self.output.whole
@@ -320,7 +321,7 @@ class TextSequence:
     def _close_own_span(self) -> None:
         if self._own_tokens or any(self._own):
             text = "".join(self._own)
-            self.spans.append(Span(text, "slm", self._own_tokens, self._own_reason))
+            self.spans.append(Span(text, "slm", self._own_tokens, self.own_reason))
         self._own, self._own_tokens = [], 0
 
     @property
@@ -331,7 +332,7 @@ class TextSequence:
 
     def _report(self, length: int, spans: int, tokens: int) -> None:
         """Report the text that a step has added, or hold it back until it is scored."""
-        new = [Span(self.text[length:], "slm", tokens, self._own_reason)]
+        new = [Span(self.text[length:], "slm", tokens, self.own_reason)]
         if len(self.spans) > spans and length == self.prompt_length:
             new = self.spans[spans:]  # with the words before and after a value
         elif len(self.spans) > spans and self.spans[-1].asked:
