@@ -71,7 +71,8 @@ def text(engine, begin, limit, top=None, prompt=False):
 @example(  # one text calls for values while another calls for words
     jobs=[
         (PROMPTS[1], SETTINGS[0], 0, 0, True, False), (PROMPTS[2], SETTINGS[1], 11, 0, False, True),
-        (PROMPTS[0], SETTINGS[0], 1, 0, False, False), (PROMPTS[1], SETTINGS[2], 4, 0, False, False),
+        (PROMPTS[0], SETTINGS[0], 1, 0, False, False),
+        (PROMPTS[1], SETTINGS[2], 4, 0, False, False),
     ],
     name="gpt2", prefill=3, delay=0.0,
 )  # fmt: skip
