@@ -211,3 +211,30 @@ def test_who_reads():
     assert engine_of(loaded).reader is None
     loaded.meta.update(training={"settings": {"steps": 3, "init_from": "smol"}})
     assert engine_of(loaded).reader is not None
+
+
+def test_texts_that_are_written_after_reading_keep_what_was_read(monkeypatch):
+    monkeypatch.setattr("lacy.cascade.reader.MOST_KEPT", 30)
+    loaded = models.llama(TOKENIZER)
+    engine = engine_of(loaded)
+    texts = [engine.sequence(n, f"Ada {n} lived in", None, 20) for n in range(4)]
+    fed = []
+    loaded.model.register_forward_pre_hook(
+        lambda _, args, given: fed.append(given["input_ids"].numel()), with_kwargs=True
+    )
+
+    def step():
+        del fed[:]
+        for text in texts:
+            engine.reader.next_logits(text, STORY)
+            text.ids.append(70)
+        return sum(fed)
+
+    assert step() + 4 == step() > 60  # only one text fits, so each is read again
+    for text in texts:
+        text.read(STORY)
+    step()
+    assert step() == 4  # one new token each
+    texts[0].sentences = ""
+    step()
+    assert step() > 20

@@ -40,7 +40,8 @@ BLOCK = 128
 same for many calls, so its keys and values can be reused."""
 
 MOST_KEPT = 8_192
-"""Maximum number of tokens that are kept for later calls, over all texts."""
+"""Maximum number of tokens that are kept for later calls, over all texts. Texts that are being
+written after reading keep theirs in any case, because each of their tokens needs them."""
 
 BLOCKS = 2
 """Number of whole blocks of the text that are always read."""
@@ -95,6 +96,7 @@ class GrowingText(Protocol):
     text: str
     implied: int
     ended: bool
+    sentences: str
 
 
 class Reader:
@@ -210,5 +212,6 @@ class Reader:
         for key, (owner, kept) in reversed(list(self._decoders.items())):
             total += kept.length
             text = owner()
-            if text is None or (total > MOST_KEPT and text is not sequence) or text.ended:
+            in_use = text is not None and (text is sequence or bool(text.sentences))
+            if text is None or text.ended or (total > MOST_KEPT and not in_use):
                 del self._decoders[key]
