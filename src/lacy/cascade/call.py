@@ -76,7 +76,8 @@ async def call_outcomes(
         scored = scores_of.get(n)
         outcome = _outcome(sequence, reply, groups[n], scored, span, read=bool(said[n]))
         score_tuple = None if scored is None else tuple(scored)
-        outcomes.append(replace(outcome, offered=tuple(groups[n]), scores=score_tuple))
+        offered = tuple(groups[n])
+        outcomes.append(replace(outcome, offered=offered, scores=score_tuple, sentences=said[n]))
     return outcomes
 
 

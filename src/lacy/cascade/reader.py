@@ -18,10 +18,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from weakref import ref
 
+from torch import Tensor
+
 from lacy.cascade.token_beginnings import tokens_beginning_with
 from lacy.corpus import TokenText
 from lacy.errors import one_line
-from lacy.model import Decoder, context_of
+from lacy.model import Decoder, context_of, without_call
 from lacy.sources import fact_sentence, relation_words
 from lacy.types import Candidate
 
@@ -134,6 +136,16 @@ class Reader:
         (logps,) = decoder.score([0], [unique], whole=True, ends=self._endings())
         by_tokens = dict(zip(unique, logps, strict=True))
         return [by_tokens[tokens] for tokens in candidates]
+
+    def next_logits(self, sequence: GrowingText, sentences: str) -> Tensor:
+        """Return the logits of the text's next token after reading, without ``<CALL>``.
+
+        Args:
+            sequence: the text so far.
+            sentences: what the source says (``sentences_of``).
+        """
+        last_BV = self._read(sequence, sentences, 1).last_BV
+        return without_call(last_BV, self._call_id)[0]
 
     def relation_gains(self, sequence: GrowingText, candidates: Sequence[Candidate]) -> list[float]:
         """Return log p(relation | last sentence) - log p(relation) of each candidate, in nats.
