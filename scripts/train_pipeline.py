@@ -1,4 +1,4 @@
-"""Train the small English pipeline that comes with lacy: a student of a larger spaCy pipeline.
+r"""Train the small English pipeline that comes with lacy: a student of a larger spaCy pipeline.
 
 The teacher (``en_core_web_sm``, say) labels Wikipedia articles. One small tok2vec with three
 taggers learns its parts of speech (``morphologizer``) and entities (``entities``, labels B-GPE,
@@ -15,9 +15,9 @@ continues an interrupted training.
 The weights that come with lacy were trained in two runs: 1,000 steps of a schedule of 3,252, and
 from these 220 steps on three shards of the articles, in which the learning rate falls to 0:
 
-    python scripts/train_pipeline.py ... --tokens 2.8e6 --epochs 4 --repeat-judged 2 --bf16 \\
+    python scripts/train_pipeline.py ... --tokens 2.8e6 --epochs 4 --repeat-judged 2 --bf16 \
         --steps 1000
-    python scripts/train_pipeline.py ... --start WORK/checkpoint.pt --shards 3 4 5 --epochs 0.9147 \\
+    python scripts/train_pipeline.py ... --start WORK/checkpoint.pt --shards 3 4 5 --epochs 0.9147 \
         --repeat-judged 0 --bf16 --lr 1.5e-3 --warmup 0 --order-seed 7
 """
 
