@@ -207,9 +207,9 @@ def test_who_reads():
     loaded = models.llama(TOKENIZER)
     assert engine_of(loaded).reader is not None
     assert engine_of(loaded, read=0).reader is None
-    loaded.meta.update(training={"settings": {"steps": 3}})
+    loaded.meta.update(training={"step": 3}, preset="1m")
     assert engine_of(loaded).reader is None
-    loaded.meta.update(training={"settings": {"steps": 3, "init_from": "smol"}})
+    loaded.meta.update(preset=None)  # lacy continued the training of another model
     assert engine_of(loaded).reader is not None
 
 

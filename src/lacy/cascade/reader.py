@@ -14,7 +14,7 @@ and of death.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 from weakref import ref
 
@@ -54,11 +54,11 @@ def can_read(loaded: Any) -> bool:
     text.
 
     Args:
-        loaded: the model, as from ``load_model``; ``meta`` has its training, if any.
+        loaded: the model, as from ``load_model``. If lacy trained it, ``meta`` has its training,
+            and the preset if it began with new weights.
     """
-    training = (getattr(loaded, "meta", None) or {}).get("training") or {}
-    settings = training.get("settings") if isinstance(training, Mapping) else None
-    return not isinstance(settings, Mapping) or bool(settings.get("init_from"))
+    meta = getattr(loaded, "meta", None) or {}
+    return not (meta.get("training") and meta.get("preset"))
 
 
 def sentences_of(candidates: Sequence[Candidate], token_text: TokenText, most: int) -> str:
