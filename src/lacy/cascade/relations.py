@@ -62,7 +62,7 @@ _FAMILIES = tuple(
         "language languages spoken speak written",
         "award awards prize won", "position plays", "notable famous known", "father dad",
         "mother mum mom", "brother brothers sister sisters sibling siblings", "country nation",
-        "capital", "sport sports", "occupation profession job career work", "currency money",
+        "capital", "sport sports", "occupation profession job career", "currency money",
         "instrument instruments", "color colour",
     )
 )  # fmt: skip
@@ -154,6 +154,8 @@ def asks_for(question: Question, subject: str, name: str) -> bool | None:
     text = question.text.replace(subject, " ").casefold()
     asked, whole = set(re.findall(r"[^\W_]+", text)), question.text.casefold()
     noun = _NOUN_KIND.sub("", question.noun).split()[-1:]
+    if question.asks_occupation:  # "What does Ada do?"
+        asked, noun = {"occupation"}, []
     if words[-1:] and words[-1] in PREPOSITIONS:  # "capital of": not "the capital of France"
         if re.search(
             rf"\b{re.escape(' '.join(words))}\s+(?:the\s+)?{re.escape(subject.casefold())}", whole
