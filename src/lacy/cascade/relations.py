@@ -46,18 +46,18 @@ _FAMILIES = tuple(
     for words in (
         "birth born birthplace native", "spouse married marry husband wife partner",
         "child children son daughter kids offspring",
-        "author writer wrote written write", "director directed directs", "composer composed music",
-        "producer produced", "screenwriter screenplay script", "performer performed sang singer",
-        "publisher published publishes", "label released", "creator created invented inventor",
+        "author writer wrote written write", "director directed directs", "composer composed music wrote written",
+        "producer produced", "screenwriter screenplay script wrote written", "performer performed sang singer",
+        "publisher published publishes", "label released", "creator created invented inventor made makes",
         "manufacturer manufactured produced makes made maker builds", "owner owned owns belongs",
-        "founder founded", "inception established founded started founding opened",
-        "formation founded formed", "headquarters headquarter headquartered based",
+        "founder founded created", "inception established founded started founding opened created",
+        "formation founded formed created", "headquarters headquarter headquartered based",
         "executive ceo runs leads head boss", "government governs head runs mayor leader",
-        "death died die dies dead deceased", "burial buried", "height tall", "duration long length",
-        "population people inhabitants live many", "area large big size", "elevation high altitude",
+        "death died die dies dead deceased", "burial buried", "height tall high", "duration long length",
+        "population people inhabitants live many", "area large big size", "elevation high altitude height",
         "school university college educated education studied attended attend alma",
         "employer employed works employs", "religion faith denomination belief",
-        "citizenship nationality citizen", "residence lives live resides resided",
+        "citizenship nationality citizen country nation", "residence lives live resides resided",
         "publication published released release", "genre style music",
         "language languages spoken speak written",
         "award awards prize won", "position plays", "notable famous known", "father dad",
@@ -79,6 +79,8 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 _NOUN_KIND = re.compile(r"\A(?:type|kind|sort|style) of ")
+_AGENT = re.compile(r"(?:[eo]r|by)\Z")
+"""A relation with people as values: "creator", "founded by"."""
 _NUMBER = re.compile(r"[~≈<>+−-]?\s*[$£€¥]?\d")
 
 
@@ -167,6 +169,10 @@ def asks_for(question: Question, subject: str, name: str) -> bool | None:
         return True
     own = [family for family in _FAMILIES if family & set(content)]
     families = [family for family in _FAMILIES if family & set(noun)]
+    if noun and noun[0] in _PLACES:  # "In which country was Ada born?"
+        families += [family for family in _FAMILIES if family & asked]
+        if not _PLACES & set(words):
+            return False if _AGENT.search(relation_words(name)) else None
     families = families or [family for family in _FAMILIES if family & asked]
     if not own or not families:
         return None
