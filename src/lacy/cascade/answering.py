@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lacy.cascade.backend import Backend
-from lacy.cascade.call import call_outcomes, unanswered
+from lacy.cascade.call import call_outcomes, missing_in, unanswered
 from lacy.cascade.questions import Question
 from lacy.cascade.rank import tokenize_candidates
 from lacy.cascade.reading import MIN_READING_SCORE, choose_by_reading
@@ -42,6 +42,8 @@ class ChosenAnswer:
     score: float | None = None
     limit: float = MIN_RELATION_SCORE
     """The minimum score."""
+    unknown: str = ""
+    """The relation that the question asks for, if the subject lacks it."""
 
 
 async def outcomes_of(
@@ -80,10 +82,12 @@ async def _answer(
     engine, question = sequence.engine, sequence.question
     assert question is not None
     if reply.error or not reply.candidates:
-        return unanswered(span, reply.error or "source had no answer")
+        return unanswered(span, reply.error or "source had no answer", missing_in(reply))
     choice = await choose_answer(backend, question, reply, engine.known_logps)
     if not choice.values:
-        return unanswered(span, choice.why)
+        subject = reply.candidates[0].subject
+        span = replace(span, relation=choice.unknown, subject=subject, score=choice.score)
+        return unanswered(span, choice.why, "not found" if choice.unknown else "none fits")
     value = _joined(choice.values)
     opening = question.opening(value.subject)
     if reply.ranked:
@@ -136,7 +140,8 @@ async def choose_answer(
     if scores[best] - scores.get(known_best, -math.inf) < MARGIN:
         best = known_best
     if best not in by_relation:
-        return ChosenAnswer(why=f"it asks for “{best}”, which is not known", score=scores[best])
+        why = f"it asks for “{best}”, which is not known"
+        return ChosenAnswer(why=why, score=scores[best], unknown=best)
     listed = tuple(by_relation[best].values())
     return ChosenAnswer(listed, f"it asks for “{best}” (score {scores[best]:.1f})", scores[best])
 
@@ -188,7 +193,7 @@ def _outcome(
     room -= sum(len(part.tokens) for part in (before, after) if part)
     options = tokenize_candidates([value], engine.token_text, room)
     if not options:
-        return unanswered(span, "no room for the answer", stop=True)
+        return unanswered(span, "no room for the answer", "no room", stop=True)
     assert engine.source is not None  # it replied
     span = replace(
         span,
@@ -196,6 +201,9 @@ def _outcome(
         speaker=reply.speaker or engine.source.name,
         reason=f"{span.reason}; {choice.why}",
         evidence=value.evidence,
+        relation=value.kind,
+        subject=value.subject,
+        score=choice.score,
     )
     scores = None if choice.score is None else (choice.score,)
     return CallOutcome(
