@@ -1,6 +1,6 @@
 """Records of answers and verdicts."""
 
-from lacy.records import Verdict, record_answer
+from lacy.records import UserVerdict, record_answer
 from lacy.types import Span
 
 SPANS = (
@@ -23,4 +23,4 @@ def answer(number=0, texts=True, spans=SPANS, **how):
 
 
 def verdict(number=0, what="wrong", start=None, end=None, correct=None):
-    return Verdict(f"cmpl-{number}", 0, 2e9, what, start, end, correct)
+    return UserVerdict(f"cmpl-{number}", 0, 2e9, what, start, end, correct)

@@ -1,4 +1,4 @@
-from .format import AnswerRecord, SpanRecord, Verdict, record_answer
+from .format import AnswerRecord, SpanRecord, UserVerdict, record_answer
 from .log import RecordLog
 from .reading import ReadRecords, RecordedAnswer, read_records
 
@@ -8,7 +8,7 @@ __all__ = [
     "RecordLog",
     "RecordedAnswer",
     "SpanRecord",
-    "Verdict",
+    "UserVerdict",
     "read_records",
     "record_answer",
 ]

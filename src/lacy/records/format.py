@@ -96,7 +96,7 @@ class AnswerRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class UserVerdict:
     """A user's verdict on a part of an answer, or on all of it."""
 
     id: str
@@ -152,7 +152,7 @@ def _record_span(span: Span, texts: bool) -> SpanRecord:
     )
 
 
-def to_line(record: AnswerRecord | Verdict) -> bytes:
+def to_line(record: AnswerRecord | UserVerdict) -> bytes:
     """Return a record as a line of JSON; fields of spans that have their default are left out."""
     kind = "answer" if isinstance(record, AnswerRecord) else "verdict"
     data = {"version": VERSION, "record": kind, **json_safe(asdict(record))}
@@ -161,7 +161,7 @@ def to_line(record: AnswerRecord | Verdict) -> bytes:
     return (json.dumps(data, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 
 
-def from_line(line: bytes) -> AnswerRecord | Verdict:
+def from_line(line: bytes) -> AnswerRecord | UserVerdict:
     """Return the record of a line.
 
     Raises:
@@ -177,7 +177,7 @@ def from_line(line: bytes) -> AnswerRecord | Verdict:
     if version != VERSION:
         raise ValueError(f"version {version!r} instead of {VERSION}")
     if kind == "verdict":
-        return _checked(Verdict(**_read(Verdict, data)))
+        return _checked(UserVerdict(**_read(UserVerdict, data)))
     if kind != "answer":
         raise ValueError(f"unknown kind of record {kind!r}")
     spans = data.pop("spans", None)
@@ -187,7 +187,7 @@ def from_line(line: bytes) -> AnswerRecord | Verdict:
     return AnswerRecord(**_read(AnswerRecord, data, but=("spans",)), spans=found)
 
 
-def _checked(verdict: Verdict) -> Verdict:
+def _checked(verdict: UserVerdict) -> UserVerdict:
     """Return the verdict if its part of an answer is possible."""
     start, end = verdict.start, verdict.end
     if (start is None) != (end is None) or (

@@ -20,7 +20,7 @@ from lacy._require import require_at_least
 from lacy._text import first_line
 from lacy.disk import lock
 from lacy.errors import LacyError
-from lacy.records.format import AnswerRecord, Verdict, to_line
+from lacy.records.format import AnswerRecord, UserVerdict, to_line
 from lacy.records.reading import SUFFIX, file_number, read_lines, record_files
 
 LOG = logging.getLogger("lacy.serve")
@@ -75,7 +75,7 @@ class RecordLog:
         self.kept = self.lost = 0
         self.problem = ""
         """Why the last write failed; empty if it succeeded."""
-        self._queue: queue.Queue[AnswerRecord | Verdict | None] = queue.Queue(waiting)
+        self._queue: queue.Queue[AnswerRecord | UserVerdict | None] = queue.Queue(waiting)
         self._known: OrderedDict[tuple[str, int], _Known] = OrderedDict()
         self._mutex = threading.Lock()
         self._file: int | None = None
@@ -101,7 +101,7 @@ class RecordLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add(self, record: AnswerRecord | Verdict) -> bool:
+    def add(self, record: AnswerRecord | UserVerdict) -> bool:
         """Queue a record and return at once; False if it is lost."""
         try:
             self._queue.put_nowait(record)
@@ -230,7 +230,7 @@ class RecordLog:
             while len(self._known) > MAX_KNOWN:
                 self._known.popitem(last=False)
 
-    def _lose(self, record: AnswerRecord | Verdict) -> None:
+    def _lose(self, record: AnswerRecord | UserVerdict) -> None:
         self.lost += 1
         if isinstance(record, AnswerRecord):
             with self._mutex:

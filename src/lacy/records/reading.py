@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lacy.errors import LacyError
-from lacy.records.format import AnswerRecord, Verdict, from_line
+from lacy.records.format import AnswerRecord, UserVerdict, from_line
 
 SUFFIX = ".jsonl"
 """Suffix of the files of records."""
@@ -25,7 +25,7 @@ class RecordedAnswer:
     """An answer with the verdicts of users, in the order of their arrival."""
 
     record: AnswerRecord
-    verdicts: list[Verdict] = field(default_factory=list)
+    verdicts: list[UserVerdict] = field(default_factory=list)
 
 
 @dataclass
@@ -61,14 +61,14 @@ def read_records(folder: str | Path) -> ReadRecords:
     files = [folder] if folder.is_file() else record_files(folder)
     skipped, places = Counter[str](), dict[str, list[str]]()
     answers: dict[tuple[str, int], RecordedAnswer] = {}
-    verdicts: list[Verdict] = []
+    verdicts: list[UserVerdict] = []
     for path in files:
         for number, (record, why) in enumerate(read_lines(path), 1):
             if record is None:
                 skipped[why] += 1
                 if len(found := places.setdefault(why, [])) < PLACES:
                     found.append(f"{path.name}:{number}")
-            elif isinstance(record, Verdict):
+            elif isinstance(record, UserVerdict):
                 verdicts.append(record)
             else:
                 answers[record.id, record.choice] = RecordedAnswer(record)
@@ -95,7 +95,7 @@ def file_number(path: Path) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def read_lines(path: Path) -> Iterator[tuple[AnswerRecord | Verdict | None, str]]:
+def read_lines(path: Path) -> Iterator[tuple[AnswerRecord | UserVerdict | None, str]]:
     """Yield the record of each line of a file; None and the reason for a line that is none."""
     with open(path, "rb") as file:
         while line := file.readline(MAX_LINE):

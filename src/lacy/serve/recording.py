@@ -10,7 +10,7 @@ import torch
 
 from lacy.cascade import Engine
 from lacy.model import FINGERPRINT, model_fingerprint
-from lacy.records import RecordLog, Verdict, record_answer
+from lacy.records import RecordLog, UserVerdict, record_answer
 from lacy.serve.bodies import FeedbackBody
 from lacy.serve.choice import Choice, has_content
 from lacy.serve.errors import ApiError
@@ -97,7 +97,7 @@ class Recorder:
             why = "a correct value replaces a part of the answer; give span, or start and end"
             raise ApiError(400, why, "invalid_value", "correct")
         correct = body.correct if log.texts else None
-        verdict = Verdict(body.id, body.choice, time.time(), body.verdict, start, end, correct)
+        verdict = UserVerdict(body.id, body.choice, time.time(), body.verdict, start, end, correct)
         if not log.count_verdict(body.id, body.choice):
             raise ApiError(400, "this answer has too many verdicts already", "above_limit", "id")
         if log.problem or not log.add(verdict):

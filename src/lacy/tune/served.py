@@ -21,7 +21,7 @@ from typing import get_args
 
 from lacy.annotate import AnnotateConfig
 from lacy.annotate.grammar import trim_value
-from lacy.records import RecordedAnswer, Verdict
+from lacy.records import RecordedAnswer, UserVerdict
 from lacy.tune.articles import Notify, mark_documents
 from lacy.types import Document, Mark, Reason
 
@@ -230,7 +230,7 @@ def _common(part: tuple[int, int], others: Sequence[tuple[int, int]]) -> list[tu
     return [(a, b) for a, b in found if a < b]
 
 
-def _latest(verdicts: Sequence[Verdict]) -> list[Verdict]:
+def _latest(verdicts: Sequence[UserVerdict]) -> list[UserVerdict]:
     """Return the last verdict on each part."""
     return list({(v.start, v.end): v for v in verdicts}.values())
 
