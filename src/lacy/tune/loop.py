@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from lacy.annotate import AnnotateConfig
@@ -115,7 +115,9 @@ def _summary(result: LoopResult) -> dict[str, object]:
         "fingerprints": sorted(result.records.fingerprints),
         "skipped_lines": dict(result.records.skipped),
         "unknown_verdicts": result.records.unknown,
-        "relations": [asdict(counts) for counts in result.relations],
+        "relations": [
+            vars(counts) | {"missing": {**counts.missing}} for counts in result.relations
+        ],
     }
 
 
