@@ -1,17 +1,13 @@
 """A folder of records."""
 
+from functools import partial
+
 import pytest
 
-from lacy.records import RecordLog
+from helpers.records import write_records
 
 
 @pytest.fixture
 def kept(tmp_path):
-    """Write records, and return their folder."""
-
-    def write(*records, texts=True):
-        with RecordLog(tmp_path / "logs", texts=texts) as log:
-            assert all(log.add(record) for record in records)
-        return tmp_path / "logs"
-
-    return write
+    """A function that writes records and returns their folder."""
+    return partial(write_records, tmp_path / "logs")

@@ -26,7 +26,8 @@ SECRET = "Zyx Geheimnis 4711"
 
 def speak(text):
     """Repeat the prompt, so that a secret in it would be in the answer too."""
-    return (SECRET + ". ")[len(text.split(".")[-1].lstrip()) % 20]
+    said = f" {SECRET}."
+    return said[next(n for n in range(len(said) - 1, -1, -1) if text.endswith(said[:n]))]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_every_kind_of_answer_is_recorded(logged):
         assert [s.characters for s in record.spans] == [
             len(s["text"]) for s in choice.lacy["spans"]
         ]
-        assert record.policy == "budget=0.4,by=random" and record.finish == "length"
+        assert record.policy == "budget=0.4,by=random" and record.finish == choice.finish_reason
         assert [s.asked for s in record.spans] == [s["asked"] for s in choice.lacy["spans"]]
     missing = {s.missing for record in found.values() for s in record.spans if s.asked}
     assert missing == {"", "not found"}
@@ -92,12 +93,13 @@ def test_every_kind_of_answer_is_recorded(logged):
 def test_no_text_of_a_user_is_kept_by_default(logged):
     if logged.records.texts:
         pytest.skip("texts are kept here")
+    own = logged.complete(SECRET, max_tokens=40, lacy={"policy": "never"}).json()
+    assert SECRET in own["choices"][0]["text"]  # the answer repeats it
     got = logged.complete(SECRET, max_tokens=40, lacy={"subject": SECRET}).json()
-    assert "Geheim" in got["choices"][0]["text"]  # the answer repeats it
     body = {"id": got["id"], "span": 0, "verdict": "wrong", "correct": SECRET}
     kept = logged.post("/v1/feedback", **body).json()
     assert kept["correct"] is None
-    wait_for(logged.records, 2)
+    wait_for(logged.records, 3)
     for path in logged.records.folder.rglob("*"):
         for word in SECRET.split():
             assert word.encode() not in path.read_bytes(), path

@@ -33,7 +33,7 @@ PAGE = files("lacy.serve") / "page"
 
 SCRIPTS = (
     "address", "detail", "dom", "guesses", "page", "pane", "receipt", "sources", "speakers",
-    "stream",
+    "stream", "verdict",
 )  # fmt: skip
 """The page's JavaScript modules; there is no build step."""
 

@@ -66,7 +66,9 @@ def count_relations(answers: Sequence[RecordedAnswer]) -> list[RelationCounts]:
                 counts.wrong += verdict.verdict == "wrong"
                 counts.right += verdict.verdict == "right"
     own = found.pop(OWN_WORDS, None)
-    ordered = sorted(found.values(), key=lambda one: (-one.calls, one.relation))
+    ordered = sorted(
+        found.values(), key=lambda one: (-one.calls, one.relation == UNKNOWN, one.relation)
+    )
     return [*ordered, *([own] if own else [])]
 
 

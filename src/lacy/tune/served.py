@@ -30,6 +30,10 @@ MAX_VALUE_WORDS = 8
 which the annotator's values count."""
 
 
+PUNCTUATION = " \n\t.,;:!?"
+"""Signs after a value that a selection with the mouse often contains."""
+
+
 @dataclass(frozen=True)
 class ServedTexts:
     """Training texts made of answers, and where their marks come from."""
@@ -153,7 +157,9 @@ def _add_wrong(draft: _Draft, text: str, start: int, end: int, borrowed: bool) -
     draft.labels["wrong"] += 1
     if len(text[start:end].split()) > MAX_VALUE_WORDS:
         draft.passages.append((start, end))
-    elif (value := _value(text, start, end)).end > value.start:
+        return
+    end = start + len(text[start:end].rstrip(PUNCTUATION))
+    if (value := _value(text, start, end)).end > value.start:
         draft.values.append(value)
 
 
