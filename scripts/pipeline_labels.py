@@ -118,11 +118,16 @@ def shuffled_articles(data: Path) -> list[str]:
 
 
 def teach(
-    data: Path, teacher_name: str, work: Path, tokens: float
+    data: Path,
+    teacher_name: str,
+    work: Path,
+    tokens: float,
+    chosen: Sequence[int] | None = None,
 ) -> tuple[Labelled, Labelled, dict[str, list[str]]]:
     """Return labelled articles, labelled judge documents, and the labels of each head.
 
-    Labels are stored in ``work``. Articles are read until they have ``tokens`` tokens.
+    Labels are stored in ``work``. Articles are read until they have ``tokens`` tokens, or, if
+    shards are ``chosen``, those of these shards.
     """
     teacher = spacy.load(teacher_name)
     types = sorted(teacher.get_pipe("ner").labels)  # type: ignore[attr-defined]
@@ -134,8 +139,9 @@ def teach(
     articles = shuffled_articles(data)
     work.mkdir(parents=True, exist_ok=True)
     shards, words = [], 0
-    for number in range(1, len(articles) // SHARD):
-        path = work / f"{teacher_name}-{number:02d}.npz"
+    stem = Path(teacher_name).name
+    for number in chosen or range(1, len(articles) // SHARD):
+        path = work / f"{stem}-{number:02d}.npz"
         if not path.is_file():
             texts = articles[number * SHARD : (number + 1) * SHARD]
             docs = teacher.pipe(texts, batch_size=64, disable=skip)
@@ -143,9 +149,9 @@ def teach(
             print(f"labelled {path.name}", flush=True)
         shards.append(Labelled.load(path))
         words += len(shards[-1].words_T)
-        if words >= tokens:
+        if chosen is None and words >= tokens:
             break
-    path = work / f"{teacher_name}-judge.npz"
+    path = work / f"{stem}-judge.npz"
     if not path.is_file():
         halves = judge_documents(data / "judge", "train")
         judged = [document for documents in halves.values() for document in documents]

@@ -16,6 +16,13 @@ CALL_TOKEN = "<CALL>"
 Unit = Literal["token", "word", "value"]
 """The amount of text that one call returns."""
 
+ReadUntil = Literal["value", "sentence"]
+"""How long the SLM has the source's sentences before its text: until it has chosen a value, or
+until the sentence ends."""
+
+DEFAULT_READ_UNTIL: ReadUntil = "sentence"
+"""The model's words after a value then follow the source (``docs/results/value.md``)."""
+
 
 class MarkFlag(IntFlag):
     """Properties of a token, one bit each, stored as uint8 beside its id.

@@ -8,6 +8,7 @@ import socket
 import time
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,9 @@ from lacy.cascade import Engine, Oracle, parse_policy
 from lacy.cascade.calibration import Calibration, KindFit
 from lacy.cascade.hosted import mode_of
 from lacy.cascade.hosted_model import connect
+from lacy.cascade.hosted_server import LLAMA_TEXTS, CompletionServer
 from lacy.cascade.reference import ReferenceText
+from lacy.corpus import TokenText
 from lacy.errors import LacyError
 from lacy.model import load_model, save_model
 from lacy.remote import LoopThread
@@ -326,3 +329,29 @@ def test_a_cancelled_text_ends_at_once_while_its_source_hangs(hosted):
         assert not loop.stuck
         loop.step()
         assert ends[0].text == "Mara" and len(loop) == 0 and loop.stuck
+
+
+class Counted:
+    """A client that counts how many requests run at the same time."""
+
+    url = "http://127.0.0.1:9/v1"
+    running = most = 0
+
+    async def complete(self, **body):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0.001)
+        self.running -= 1
+        (token,) = [int(n) for n, bias in body["logit_bias"].items() if bias > 0] or [5]
+        entry = {"id": token, "logprob": -0.5, "top_logprobs": []}
+        return SimpleNamespace(choice={"text": "a", "logprobs": {"content": [entry]}})
+
+
+def test_llama_cpp_gets_few_requests_at_a_time(loaded):
+    client = Counted()
+    server = CompletionServer(client, TokenText(loaded.tokenizer), None, 0, 0, 300)
+    server.dialect = "llama"
+    jobs = [([1, 2, 3], [7 + n, 40, 41], False) for n in range(24)]
+    scored = asyncio.run(server.score_texts(jobs))
+    assert [[t.token for t in text] for text in scored] == [[7 + n, 40, 41, 5] for n in range(24)]
+    assert 4 <= client.most <= LLAMA_TEXTS * 4  # a request per token and one for the next token

@@ -128,6 +128,55 @@ def test_the_slm_chooses_what_it_has_read():
     assert "none of 2 values fits" in alone.generate(["Ada lived in"])[0].spans[1].reason
 
 
+STORY = "Ada saw Rome, a large city. She left."
+OFFERED = (Candidate(" Rome", context=STORY), Candidate(" Oslo", context=STORY))
+ANSWERED = Reply(OFFERED, ranked=True)
+
+
+def copies(text):
+    """An SLM that copies from what it reads; where it reads nothing, it writes dashes."""
+    said, _, written = text.rpartition("\n\n")
+    begins = [n for n in range(len(written)) if written[n:] in said]
+    return said.split(written[begins[0] :], 1)[1] if begins else "-"
+
+
+def spans_of(**settings):
+    source = ScriptedSource([ANSWERED], name="story")
+    loaded = scripted(copies, lambda text: text.endswith("saw"))
+    engine = Engine(loaded, source, "threshold=0", max_new_tokens=30, **settings)
+    (answer,) = engine.generate(["Ada saw"])
+    return [(s.text, s.speaker, s.reason.partition("; ")[2] or s.reason) for s in answer.spans[1:]]
+
+
+def test_the_slm_writes_after_reading_until_the_sentence_ends():
+    (value, after, alone) = spans_of()
+    assert value[:2] == (" Rome", "story")
+    assert after == (", a large city. ", "slm", "written after reading story")
+    assert set(alone[0]) == {"-"} and alone[1:] == ("slm", "")
+    (value, alone) = spans_of(read_until="value")
+    assert value[:2] == (" Rome", "story") and set(alone[0]) == {"-"} and alone[2] == ""
+
+
+def test_after_a_call_without_an_answer_the_slm_writes_what_it_has_read():
+    refused = spans_of(abstain=1.0)
+    assert refused[0] == (" ", "slm", "none of 2 values fits")
+    assert refused[1] == ("Rome, a large city. ", "slm", "written after reading story")
+    assert set("".join(text for text, *_ in spans_of(abstain=1.0, read_until="value"))) == {"-"}
+
+
+def test_next_words_after_reading_equal_the_slow_ones():
+    loaded = models.llama(TOKENIZER)
+    engine = engine_of(loaded)
+    sequence, said = engine.sequence(0, "Ada lived in", None, 20), "Ada's home is Oslo."
+    for more in ("", " a town", " by the sea"):
+        sequence.ids += engine.token_text.encode_continuation(more) if more else []
+        ids = [0, *engine.token_text.encode(said + "\n\n"), *sequence.ids[1:]]
+        with torch.no_grad():
+            expected_V = loaded.model(input_ids=torch.tensor([ids])).logits[0, -1, :-1]
+        found_V = engine.reader.next_logits(sequence, said)
+        torch.testing.assert_close(found_V, expected_V, atol=1e-4, rtol=1e-4)
+
+
 def test_probabilities_of_a_choice_leave_room_for_none_of_them():
     choice = ValueChoice((1.0, 0.5), none=-2.0)
     logps = choice.log_probabilities([(-1.0, 2.0), (-4.0, 0.0)])
@@ -158,7 +207,34 @@ def test_who_reads():
     loaded = models.llama(TOKENIZER)
     assert engine_of(loaded).reader is not None
     assert engine_of(loaded, read=0).reader is None
-    loaded.meta.update(training={"settings": {"steps": 3}})
+    loaded.meta.update(training={"step": 3}, preset="1m")
     assert engine_of(loaded).reader is None
-    loaded.meta.update(training={"settings": {"steps": 3, "init_from": "smol"}})
+    loaded.meta.update(preset=None)  # lacy continued the training of another model
     assert engine_of(loaded).reader is not None
+
+
+def test_texts_that_are_written_after_reading_keep_what_was_read(monkeypatch):
+    monkeypatch.setattr("lacy.cascade.reader.MOST_KEPT", 30)
+    loaded = models.llama(TOKENIZER)
+    engine = engine_of(loaded)
+    texts = [engine.sequence(n, f"Ada {n} lived in", None, 20) for n in range(4)]
+    fed = []
+    loaded.model.register_forward_pre_hook(
+        lambda _, args, given: fed.append(given["input_ids"].numel()), with_kwargs=True
+    )
+
+    def step():
+        del fed[:]
+        for text in texts:
+            engine.reader.next_logits(text, STORY)
+            text.ids.append(70)
+        return sum(fed)
+
+    assert step() + 4 == step() > 60  # only one text fits, so each is read again
+    for text in texts:
+        text.read(STORY)
+    step()
+    assert step() == 4  # one new token each
+    texts[0].sentences = ""
+    step()
+    assert step() > 20

@@ -19,7 +19,7 @@ from lacy.annotate.grammar import trim_value
 from lacy.sources import Database, ScriptedSource, guarded
 from lacy.sources.db.values import value_texts
 from lacy.sources.units import plain_value
-from lacy.types import Request
+from lacy.types import Candidate, Reply, Request
 
 
 @pytest.mark.parametrize(
@@ -229,6 +229,9 @@ def test_html_in_values_is_decoded(stored, plain):
     source = ScriptedSource([[f" {stored}"]])
     (reply,) = asyncio.run(guarded(source, [Request("It is")]))
     assert reply.candidates[0].text == f" {plain}"
+    source = ScriptedSource([Reply((Candidate(" Ulm", context=f"In Ulm, {stored}"),))])
+    (reply,) = asyncio.run(guarded(source, [Request("It is")]))
+    assert reply.candidates[0].context == plain_value(f"In Ulm, {stored}")
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,7 @@ def test_a_fork_continues_the_adapters_and_their_learning_rate(config, tmp_path)
     )
     assert fork.finished and fork.step == 5
     assert 0 < metrics(fork.out)[0]["lr"] < 2e-3
+    assert [load_model(run.out).meta["preset"] for run in (base, fork)] == [None, None]
     with pytest.raises(LacyError) as caught:
         train(config(model="1m", fork=base.out, depth="full", out=tmp_path / "other"))
     assert caught.value.code == "E49" and "--depth lora" in str(caught.value)

@@ -161,6 +161,8 @@ def test_fork_with_the_same_decay_is_the_run_itself(config, tmp_path):
     fork = train(config(steps=2, fork=base.out, decay_shape="linear", out=tmp_path / "fork"))
     assert metrics(fork) == metrics(base)[8:]
     assert same(weights(fork.out), weights(base.out))
+    preset = load_model(base.out).meta["preset"]
+    assert preset is not None and load_model(fork.out).meta["preset"] == preset
 
 
 def test_from_another_checkpoint_without_its_optimizer(config, tmp_path):

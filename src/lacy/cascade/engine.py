@@ -50,6 +50,8 @@ class Engine(EngineSettings):
         read: maximum number of tokens of a source's own sentences that the model reads before it
             ranks its values; by default 320, or 0 for a model that lacy trained from scratch. A
             model behind a server does not read.
+        read_until: how long the model has these sentences before its text: until it has chosen a
+            ``"value"``, or also while it writes its own next words, until the ``"sentence"`` ends.
         choice: weights for choosing among candidates after reading; by default fitted ones.
         restate: True to offer values that the text already states; by default only to models that
             do not read, because those that lacy trained from scratch repeat facts.

@@ -7,39 +7,30 @@ them (``page/guesses.js`` applies the same rule in the browser).
 
 from __future__ import annotations
 
-import re
-
+from lacy.cascade.endings import EndOf
 from lacy.types import Answer, Span
-
-_END = re.compile(r"(?:(?<!\b[A-Z])\.|[;:!?])\s$|,\s[^\d\s]$|[\n)\]}]$")
-"""The end of a clause, recognised one character later: "J. R." and "May 12, 1815" continue."""
-
-_TAIL = 4
-"""Number of characters that ``_END`` examines."""
 
 
 class GuessTracker:
     """Finds the guesses in one text, span by span; a span may arrive in several parts."""
 
     def __init__(self) -> None:
-        self._open = False
-        self._tail = ""
+        self._clause: EndOf | None = None
 
     def split(self, span: Span) -> list[tuple[str, bool]]:
         """Split the next span, or the next part of one, into pairs (text, True if a guess)."""
         if span.speaker != "slm":
-            self._open = False
+            self._clause = None
         elif span.asked:
-            self._open, self._tail = True, ""
-        if not self._open:
+            self._clause = EndOf("clause")
+        if self._clause is None:
             return [(span.text, False)]
-        for place, character in enumerate(span.text):
-            self._tail = (self._tail + character)[-_TAIL:]
-            if _END.search(self._tail):
-                self._open = False
-                parts = [(span.text[:place], True), (span.text[place:], False)]
-                return [part for part in parts if part[0]]
-        return [(span.text, True)]
+        place = self._clause.find(span.text)
+        if place is None:
+            return [(span.text, True)]
+        self._clause = None
+        parts = [(span.text[:place], True), (span.text[place:], False)]
+        return [part for part in parts if part[0]]
 
 
 def guessed_ranges(answer: Answer) -> list[tuple[int, int]]:

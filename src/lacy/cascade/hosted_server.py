@@ -32,6 +32,9 @@ FORBIDDEN = -100.0
 FORCED = 1000.0
 """A logit bias that makes llama.cpp generate a token; it reports likelihoods before the bias."""
 
+LLAMA_TEXTS = 4
+"""Number of texts that llama.cpp scores at the same time, each with a request per token."""
+
 MAX_ANSWER_BYTES = 1 << 27
 
 _PLAIN_SAMPLING = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "repetition_penalty": 1.0}
@@ -190,8 +193,18 @@ class CompletionServer:
     async def score_texts(
         self, jobs: Sequence[tuple[Sequence[int], Sequence[int], bool]]
     ) -> list[list[HostedToken]]:
-        """Call ``score_text`` concurrently for several tuples of arguments."""
-        return await asyncio.gather(*(self.score_text(*job) for job in jobs))
+        """Call ``score_text`` concurrently for several tuples of arguments.
+
+        llama.cpp gets a request per token, and few of them run at the same time. Others would wait
+        in its queue until they time out, so they are sent later.
+        """
+        slots = asyncio.Semaphore(LLAMA_TEXTS if self.dialect == "llama" else max(1, len(jobs)))
+
+        async def score(ids: Sequence[int], tokens: Sequence[int], wide: bool) -> list[HostedToken]:
+            async with slots:
+                return await self.score_text(ids, tokens, wide)
+
+        return await asyncio.gather(*(score(*job) for job in jobs))
 
     async def score_text(
         self, ids: Sequence[int], tokens: Sequence[int], wide: bool

@@ -110,13 +110,14 @@ class LocalBackend:
             return [], LocalScores(self._engine, Tensor(), [])
         last_BV = self._active.decoder.last_BV
         logits_RV = last_BV if len(ready_rows) == len(sequences) else last_BV[ready_rows]
-        own_RV = without_call(logits_RV, self._engine.call_id)
-        greedy = own_RV.argmax(dim=-1).tolist()
-        choose_own_tokens(ready, own_RV, greedy)
+        greedy = self._choose_own_tokens(ready, without_call(logits_RV, self._engine.call_id))
         return ready, LocalScores(self._engine, logits_RV, greedy)
 
     async def find_own_tokens(self, sequences: Sequence[TextSequence]) -> None:
-        """Do nothing, because ``ready`` has set them."""
+        """Choose again where the model has read a source's sentences since ``ready``."""
+        if reading := [sequence for sequence in sequences if sequence.sentences]:
+            logits_RV = self._active.decoder.last_BV[self._rows(reading)]
+            self._choose_own_tokens(reading, without_call(logits_RV, self._engine.call_id))
 
     def first_logps(
         self, sequences: Sequence[TextSequence], candidates: Sequence[Sequence[Sequence[int]]]
@@ -198,6 +199,26 @@ class LocalBackend:
         """Return the rows of active sequences in the decoder."""
         row_of = {id(sequence): row for row, sequence in enumerate(self._active.sequences)}
         return [row_of[id(sequence)] for sequence in sequences]
+
+    def _choose_own_tokens(self, sequences: Sequence[TextSequence], own_RV: Tensor) -> list[int]:
+        """Choose the own token of each sequence, after reading where it has sentences to read.
+
+        Args:
+            sequences: active sequences.
+            own_RV: logits without ``<CALL>``, before reading.
+
+        Returns:
+            The likeliest token of each.
+        """
+        reader = self._engine.reader
+        reading = [n for n, s in enumerate(sequences) if s.sentences]
+        if reading and reader is not None:
+            own_RV = own_RV.clone()
+            for n in reading:
+                own_RV[n] = reader.next_logits(sequences[n], sequences[n].sentences)
+        greedy: list[int] = own_RV.argmax(dim=-1).tolist()
+        choose_own_tokens(sequences, own_RV, greedy)
+        return greedy
 
     def _new_decoder(self) -> Decoder:
         return new_decoder(self._engine.model, call_id=self._engine.call_id)

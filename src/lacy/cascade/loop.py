@@ -248,6 +248,8 @@ class DecodeLoop:
             self.backend, sequences, [replies[n] for n in active], [spans[n] for n in active]
         )
         calls = list(zip(sequences, outcomes, strict=True))
+        for sequence, outcome in calls:
+            sequence.read(outcome.sentences)
         await self.backend.find_own_tokens(
             [s for s, outcome in calls if outcome.option is None and not s.done]
         )

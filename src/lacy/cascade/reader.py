@@ -14,14 +14,16 @@ and of death.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 from weakref import ref
+
+from torch import Tensor
 
 from lacy.cascade.token_beginnings import tokens_beginning_with
 from lacy.corpus import TokenText
 from lacy.errors import one_line
-from lacy.model import Decoder, context_of
+from lacy.model import Decoder, context_of, without_call
 from lacy.sources import fact_sentence, relation_words
 from lacy.types import Candidate
 
@@ -38,7 +40,8 @@ BLOCK = 128
 same for many calls, so its keys and values can be reused."""
 
 MOST_KEPT = 8_192
-"""Maximum number of tokens that are kept for later calls, over all texts."""
+"""Maximum number of tokens that are kept for later calls, over all texts. Texts that are being
+written after reading keep theirs in any case, because each of their tokens needs them."""
 
 BLOCKS = 2
 """Number of whole blocks of the text that are always read."""
@@ -51,11 +54,11 @@ def can_read(loaded: Any) -> bool:
     text.
 
     Args:
-        loaded: the model, as from ``load_model``; ``meta`` has its training, if any.
+        loaded: the model, as from ``load_model``. If lacy trained it, ``meta`` has its training,
+            and the preset if it began with new weights.
     """
-    training = (getattr(loaded, "meta", None) or {}).get("training") or {}
-    settings = training.get("settings") if isinstance(training, Mapping) else None
-    return not isinstance(settings, Mapping) or bool(settings.get("init_from"))
+    meta = getattr(loaded, "meta", None) or {}
+    return not (meta.get("training") and meta.get("preset"))
 
 
 def sentences_of(candidates: Sequence[Candidate], token_text: TokenText, most: int) -> str:
@@ -93,6 +96,7 @@ class GrowingText(Protocol):
     text: str
     implied: int
     ended: bool
+    sentences: str
 
 
 class Reader:
@@ -134,6 +138,16 @@ class Reader:
         (logps,) = decoder.score([0], [unique], whole=True, ends=self._endings())
         by_tokens = dict(zip(unique, logps, strict=True))
         return [by_tokens[tokens] for tokens in candidates]
+
+    def next_logits(self, sequence: GrowingText, sentences: str) -> Tensor:
+        """Return the logits of the text's next token after reading, without ``<CALL>``.
+
+        Args:
+            sequence: the text so far.
+            sentences: what the source says (``sentences_of``).
+        """
+        last_BV = self._read(sequence, sentences, 1).last_BV
+        return without_call(last_BV, self._call_id)[0]
 
     def relation_gains(self, sequence: GrowingText, candidates: Sequence[Candidate]) -> list[float]:
         """Return log p(relation | last sentence) - log p(relation) of each candidate, in nats.
@@ -198,5 +212,6 @@ class Reader:
         for key, (owner, kept) in reversed(list(self._decoders.items())):
             total += kept.length
             text = owner()
-            if text is None or (total > MOST_KEPT and text is not sequence) or text.ended:
+            in_use = text is not None and (text is sequence or bool(text.sentences))
+            if text is None or text.ended or (total > MOST_KEPT and not in_use):
                 del self._decoders[key]

@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lacy.cascade.endings import EndOf
 from lacy.cascade.policy import Controller, Decision
 from lacy.cascade.questions import Question
 from lacy.cascade.scores import Scorer
@@ -53,6 +54,8 @@ class CallOutcome:
     certainly was not the best one (``pruning``)."""
     limit: float | None = None
     """The minimum score for the best candidate."""
+    sentences: str = ""
+    """The source's sentences that the model has read, if any."""
 
 
 class Observer(Protocol):
@@ -127,8 +130,13 @@ class TextSequence:
     spans: list[Span] = field(init=False)
     next_token: int = field(default=0, init=False)
     """The model's own next token."""
+    sentences: str = field(default="", init=False)
+    """The source's sentences that the model has before the text while it writes its next token."""
+    own_reason: str = field(default="", init=False)
+    """Why the last own token may differ from what the model would write alone."""
     whole: bool = field(default=True, init=False)
     """True if the text does not end in the middle of a character."""
+    _sentence_end: EndOf | None = field(default=None, init=False)
     _own: list[str] = field(default_factory=list, init=False)
     _own_tokens: int = field(default=0, init=False)
     _question_unanswered: bool = field(default=False, init=False)
@@ -170,6 +178,14 @@ class TextSequence:
         last = self.spans[-1]
         return "".join(self._own) if last.asked and last.speaker != "slm" else None
 
+    def read(self, sentences: str) -> None:
+        """Set a source's sentences before the text for the model's next words.
+
+        They stay until the sentence ends or the next call, unless ``Engine(read_until="value")``.
+        """
+        if self.engine.read_until != "value" and self.forced is None:
+            self.sentences, self._sentence_end = sentences, EndOf("sentence")
+
     def apply(self, outcome: CallOutcome | None, context: int) -> None:
         """Append the result of a step: an answer, or the model's own token.
 
@@ -189,6 +205,8 @@ class TextSequence:
             self._append_after_call(outcome, ends)
         else:
             self._append_answer(outcome)
+        if outcome is None or outcome.option is None:
+            self._end_reading(self.text[length:])
         if self.forced is None and len(self.ids) >= context:
             self.complete = True
         if engine.observer is not None:
@@ -200,6 +218,11 @@ class TextSequence:
         if self.scorer is not None and self.finished and ends:
             self.ids.append(self.next_token)  # the end token has no text, but it is scored too
             self.scorer.enqueue(Span("", "slm"))
+
+    def _end_reading(self, own: str) -> None:
+        """Remove the source's sentences if the model's own new text has ended the sentence."""
+        if self._sentence_end is not None and self._sentence_end.find(own) is not None:
+            self.sentences, self._sentence_end = "", None
 
     def release(self, *, all: bool = False) -> None:
         """Report parts of the text that were held back and are scored now."""
@@ -242,6 +265,10 @@ class TextSequence:
 
     def _append_own(self, token: int) -> None:
         """Append the model's own token."""
+        reason = self._reading_reason
+        if reason != self.own_reason:
+            self._close_own_span()
+            self.own_reason = reason
         self.ids.append(token)
         new = self.output.add(token)
         self.whole = self.output.whole
@@ -293,12 +320,19 @@ class TextSequence:
 
     def _close_own_span(self) -> None:
         if self._own_tokens or any(self._own):
-            self.spans.append(Span("".join(self._own), "slm", self._own_tokens))
+            text = "".join(self._own)
+            self.spans.append(Span(text, "slm", self._own_tokens, self.own_reason))
         self._own, self._own_tokens = [], 0
+
+    @property
+    def _reading_reason(self) -> str:
+        """Why the next own token may differ from what the model would write by itself."""
+        source = self.engine.source
+        return f"written after reading {source.name}" if self.sentences and source else ""
 
     def _report(self, length: int, spans: int, tokens: int) -> None:
         """Report the text that a step has added, or hold it back until it is scored."""
-        new = [Span(self.text[length:], "slm", tokens)]
+        new = [Span(self.text[length:], "slm", tokens, self.own_reason)]
         if len(self.spans) > spans and length == self.prompt_length:
             new = self.spans[spans:]  # with the words before and after a value
         elif len(self.spans) > spans and self.spans[-1].asked:

@@ -27,7 +27,7 @@ from lacy.corpus import TokenText, begin_end
 from lacy.errors import LacyError
 from lacy.model import context_of, end_ids, gate_of, taught_to_call
 from lacy.sources import DEFAULT_TIMEOUT, Source
-from lacy.types import Unit
+from lacy.types import DEFAULT_READ_UNTIL, ReadUntil, Unit
 
 DEFAULT_MAX_NEW_TOKENS = 128
 DEFAULT_BATCH = 32
@@ -76,6 +76,7 @@ class EngineSettings:
         remember: bool = False,
         calibration: Calibration | None = None,
         read: int | None = None,
+        read_until: ReadUntil = DEFAULT_READ_UNTIL,
         choice: ValueChoice | None = None,
         restate: bool | None = None,
         unknown: str = "",
@@ -107,6 +108,7 @@ class EngineSettings:
         self.choice = choice or ValueChoice()
         self.read = self._read_tokens(read)
         self.reader = self._make_reader()
+        self.read_until: ReadUntil = require_one_of("read_until", read_until, get_args(ReadUntil))
         self.restate = self.reader is None if restate is None else restate
         self._calibration_signals = calibration.signals if calibration else {}
         self._set_policy(self.policy)

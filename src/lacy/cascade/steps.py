@@ -155,7 +155,7 @@ class Watch:
         engine, logits_1V = self._engine, before.logits_1V
         p_V = torch.softmax(without_call(logits_1V, engine.call_id)[0], dim=-1)
         top = p_V.topk(min(self._words, len(p_V)))
-        span = outcome.span if outcome else Span("", "slm")
+        span = outcome.span if outcome else Span("", "slm", reason=sequence.own_reason)
         sign = -1.0 if engine.policy.signal == "top2" else 1.0
         value, limit = before.decision.value, before.decision.limit
         has_call, given = engine.reads_call, sequence.forced is not None

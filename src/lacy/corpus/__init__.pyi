@@ -10,6 +10,7 @@ from .tokenizer import (
     decode,
     encode_texts,
     load_tokenizer,
+    prepare_tokenizer,
     tokenizer_fingerprint,
     train_tokenizer,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "load_tokenizer",
     "load_tokenizer_files",
     "permutation",
+    "prepare_tokenizer",
     "read",
     "save_tokenizer",
     "tokenizer_fingerprint",

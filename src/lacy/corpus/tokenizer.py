@@ -192,6 +192,28 @@ def load_tokenizer(
                 "after: pip install sentencepiece)"
             )
         raise LacyError("E24", path=name, why=why, do=advice) from error
+    return prepare_tokenizer(found, name, begin=begin, notify=notify)
+
+
+def prepare_tokenizer(
+    tokenizer: Any,
+    name: str,
+    *,
+    begin: str | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> PreTrainedTokenizerFast:
+    """Add ``<CALL>`` to a tokenizer and choose the begin and end token, as ``load_tokenizer`` does.
+
+    Args:
+        tokenizer: changed in place.
+        name: its name for messages.
+        begin: as in ``load_tokenizer``.
+        notify: as in ``load_tokenizer``.
+
+    Raises:
+        LacyError: E24, the tokenizer is not usable; E98, it has no token ``begin``.
+    """
+    found = tokenizer
     if not getattr(found, "is_fast", False):
         why = "it is a slow tokenizer, without character offsets"
         raise LacyError("E24", path=name, why=why, do="use a tokenizer with tokenizer.json")

@@ -226,10 +226,14 @@ def resize_rows(model: PreTrainedModel, size: int, *, had_call: bool) -> None:
         size: number of rows; the last one is ``<CALL>``.
         had_call: True if ``<CALL>`` already had a row, which is kept.
     """
+    from transformers.initialization import no_init_weights
+
     old = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
-    model.resize_token_embeddings(size, mean_resizing=False)
     if had_call:
+        model.resize_token_embeddings(size, mean_resizing=False)
         return
+    with no_init_weights():  # random numbers for the whole table would only be overwritten
+        model.resize_token_embeddings(size, mean_resizing=False)
     head: Any = model.get_output_embeddings()
     kept = min(old, size - 1)
     tables = [model.get_input_embeddings().weight, head.weight, getattr(head, "bias", None)]

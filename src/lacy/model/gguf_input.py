@@ -1,9 +1,9 @@
 """Read GGUF models: dequantise a file once and cache it as a plain ``transformers`` folder.
 
-``transformers`` reads GGUF, but takes 16 s for 135M parameters, and its model cannot be saved,
-because its config says that it is quantised. So the weights are converted once, into a folder
-named after the file's content. The folder is built beside its final place and renamed, so an
-interrupted conversion leaves nothing behind.
+``transformers`` reads GGUF, but slowly, and its model cannot be saved, because its config says that
+it is quantised. So the weights are converted once, into a folder named after the file's content.
+The folder is built beside its final place and renamed, so an interrupted conversion leaves nothing
+behind.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +25,15 @@ from typing import Any
 from lacy._text import first_line
 from lacy.disk import cache_folder, lock, replace_folder
 from lacy.errors import LacyError
+from lacy.model.gguf_reader import read_header, shared_header
 from lacy.model.weights import quiet, require_finite
 
-CONVERSION = 2
+CONVERSION = 3
 """Version of the conversion; part of the folder's name, so that a new version converts again."""
+
+_SCALE_IS_SET = {"gemma2": 46, "gemma3_text": 62}
+"""Models whose attention scale is a setting, and the number of layers of those whose scale depends
+on the width instead of the size of a head (27B)."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,14 +63,15 @@ def gguf_folder(file: Path) -> Path:
     with lock(place.parent, name=f".{place.name}.lock", wait=math.inf):
         if (place / "config.json").is_file():  # another process was faster
             return place
-        parameters = _check(file)
+        reader = _open(file)
+        parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
         _LOG.warning(
             "Converting %s (%.0f MB, once) into %s: %s million parameters, %.0f MB",
             file.name, file.stat().st_size / 1e6, place, f"{parameters / 1e6:,.0f}",
             4 * parameters / 1e6,
         )  # fmt: skip
         with replace_folder(place) as folder:
-            _convert(file, folder)
+            _convert(file, reader, folder)
     return place
 
 
@@ -77,8 +84,8 @@ def _content_key(file: Path) -> str:
         raise _unreadable(file, first_line(error)) from error
 
 
-def _check(file: Path) -> int:
-    """Return the number of parameters of a complete GGUF file that can be read.
+def _open(file: Path) -> Any:
+    """Return the header and tensors of a complete GGUF file that can be read.
 
     Raises:
         LacyError: E134, it cannot be read.
@@ -89,7 +96,7 @@ def _check(file: Path) -> int:
         why = "the package gguf is missing"
         raise _unreadable(file, why, 'pip install "lacy[gguf]"') from error
     try:
-        reader = gguf.GGUFReader(file)
+        reader = read_header(file)
     except Exception as error:  # damaged headers raise exceptions of any class
         why = f"it is damaged or not fully downloaded ({first_line(error)})"
         raise _unreadable(file, why, "download or copy the file again") from error
@@ -100,35 +107,71 @@ def _check(file: Path) -> int:
             kind = tensor.tensor_type.name
             why = f"the package gguf cannot decode the quantisation {kind} of {tensor.name}"
             raise _unreadable(file, why) from error
-    count = sum(int(tensor.n_elements) for tensor in reader.tensors)
-    if not count:
+    if not any(tensor.n_elements for tensor in reader.tensors):
         raise _unreadable(file, "it contains no weights", "give the file of a language model")
     if "split.count" in reader.fields and int(reader.fields["split.count"].contents()) > 1:
         do = "join the parts first: llama-gguf-split --merge"
         raise _unreadable(file, "it is one of several parts", do)
-    return count
+    return reader
 
 
-def _convert(file: Path, folder: Path) -> None:
-    """Write the model and tokenizer of a GGUF file as a plain folder."""
+def _convert(file: Path, reader: Any, folder: Path) -> None:
+    """Write the model and tokenizer of a GGUF file as a plain folder.
+
+    On a terminal, the progress bar of ``transformers`` shows how many tensors are dequantised.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from lacy.model.gguf_gate import restore_call
 
+    shown = sys.stderr if sys.stderr.isatty() else io.StringIO()
     with _named_plainly(file) as (beside, name):
         try:
-            # The progress bar of the conversion is not one of those that ``quiet`` disables.
-            with quiet(), contextlib.redirect_stderr(io.StringIO()):
+            with quiet(), contextlib.redirect_stderr(shown), shared_header(reader):
                 tokenizer: Any = AutoTokenizer.from_pretrained(beside, gguf_file=name)
                 model: Any = AutoModelForCausalLM.from_pretrained(beside, gguf_file=name)
         except Exception as error:  # unknown architectures and odd metadata: of any class
             raise _unreadable(file, f"transformers cannot read it ({first_line(error)})") from error
     require_finite(model, file)
+    _complete_config(model.config, reader, file)
     restore_call(model, tokenizer)
     plain = _without_quantisation(model)
     with quiet():
         plain.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+def _complete_config(config: Any, reader: Any, file: Path) -> None:
+    """Set what ``transformers`` does not read from a file: attention scale and scaled positions.
+
+    Scaled positions other than ``linear`` have no equal in ``transformers``; the user is warned.
+    """
+    arch = reader.fields["general.architecture"].contents()
+    if config.model_type in _SCALE_IS_SET:  # llama.cpp's rule, too
+        by_width = config.num_hidden_layers == _SCALE_IS_SET[config.model_type]
+        width = config.hidden_size // config.num_attention_heads
+        config.query_pre_attn_scalar = width if by_width else config.head_dim
+    read_by_transformers = arch.startswith(("gpt-oss", "gpt_oss", "qwen35", "lfm2"))
+    ropes = getattr(config, "rope_parameters", None)
+    if not ropes or read_by_transformers:
+        return
+    kind = _setting(reader, f"{arch}.rope.scaling.type") or "none"
+    factor = float(_setting(reader, f"{arch}.rope.scaling.factor") or 1.0)
+    factors = [tensor.data for tensor in reader.tensors if tensor.name == "rope_freqs.weight"]
+    if kind == "linear" and factor != 1.0:
+        rope = ropes.get("full_attention", ropes)
+        rope.update(rope_type="linear", factor=factor)
+    elif kind not in ("none", "linear") or any((data != 1.0).any() for data in factors):
+        kind = kind if kind != "none" else "by frequency"
+        _LOG.warning(
+            "%s has scaled positions (%s), which are ignored here: its texts may be worse than "
+            "those of its transformers folder, above all long ones", file.name, kind,
+        )  # fmt: skip
+
+
+def _setting(reader: Any, name: str) -> Any:
+    """Return a value of the header; None if it is missing."""
+    return reader.fields[name].contents() if name in reader.fields else None
 
 
 def _without_quantisation(model: Any) -> Any:

@@ -188,7 +188,7 @@ def load_model(
     size = read_model_json(weights / "config.json").get("vocab_size")
     call_id = tokenizer.get_vocab().get(CALL_TOKEN)
     if call_id is None and not meta:
-        loaded = _load_raw(place, weights, files, path, begin)
+        loaded = _load_raw(place, weights, tokenizer, path, begin)
     elif weights != place:
         loaded = _load_adapter(place, weights, tokenizer, meta)
     else:
@@ -220,21 +220,25 @@ def _load_adapter(
 
 
 def _load_raw(
-    place: Path, weights: Path, files: Path, name: str | Path, begin: str | None
+    place: Path,
+    weights: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    name: str | Path,
+    begin: str | None,
 ) -> Loaded:
     """Load a model without ``<CALL>``, and add this token to model and tokenizer.
 
     Args:
         place: the model's folder, or that of an adapter.
         weights: the folder with the complete weights; the adapter's base.
-        files: the folder with the tokenizer.
+        tokenizer: as stored; changed in place.
         name: the model's name for messages.
         begin: the begin token, if the user chose one.
     """
-    from lacy.corpus import load_tokenizer
+    from lacy.corpus import prepare_tokenizer
 
     notes: list[str] = []
-    tokenizer = load_tokenizer(files, begin=begin, notify=notes.append)
+    tokenizer = prepare_tokenizer(tokenizer, str(name), begin=begin, notify=notes.append)
     model = read_model(weights)
     if weights != place:
         model = merge_adapter(model, place, weights)

@@ -126,19 +126,23 @@ class Choice:
         }
 
     def _merge(self, spans: list[Span]) -> list[Span]:
-        """Add spans, joining neighbours of the same speaker that are not calls; return them."""
+        """Add spans, joining neighbours of the same origin that are not calls; return them."""
         for span in spans:
             if isinstance(span, ScoredSpan):
                 self.scored.append(span)
             if not has_content(span):
                 continue
             last = self.spans[-1] if self.spans else None
-            if last is None or last.asked or span.asked or last.speaker != span.speaker:
+            if last is None or last.asked or span.asked or _origin(last) != _origin(span):
                 self.spans.append(span)
             else:
                 text, tokens = last.text + span.text, last.tokens + span.tokens
                 self.spans[-1] = replace(last, text=text, tokens=tokens)
         return spans
+
+
+def _origin(span: Span) -> tuple[str, str]:
+    return span.speaker, span.reason
 
 
 def spans_as_dicts(spans: Sequence[Span]) -> list[dict[str, Any]]:

@@ -131,7 +131,9 @@ def _problem(replies: object, count: int) -> str:
 def _clean(reply: Reply, seconds: float) -> Reply:
     """Remove HTML from candidates; drop those that are empty or not valid Unicode."""
     plain = [
-        c if (text := plain_value(c.text)) == c.text else replace(c, text=text)
+        replace(c, text=plain_value(c.text), context=plain_value(c.context))
+        if any(sign in c.text or sign in c.context for sign in "&<")
+        else c
         for c in reply.candidates
     ]
     usable = () if reply.error else tuple(c for c in plain if _is_usable(c.text))

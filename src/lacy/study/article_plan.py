@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from lacy._convert import Problem, read_fields
 from lacy.study.plan import digest
-from lacy.types import Unit
+from lacy.types import DEFAULT_READ_UNTIL, ReadUntil, Unit
 
 
 @dataclass
@@ -119,6 +119,8 @@ class ArticleCondition:
     """Maximum length of a text; None for the plan's."""
     prompt_words: int | None = None
     """Words of each article that are given, 0 for its title; None for the plan's."""
+    read_until: ReadUntil = DEFAULT_READ_UNTIL
+    """How long the model has the source's sentences before its text, as in ``cascade.Engine``."""
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def ask_articles(plan: ArticleStudyPlan, run: ArticleRun, name: str) -> None:
         found = answer_articles(
             loaded, articles, extract, policy, source, prompts, subjects, unit=condition.unit,
             max_new_tokens=condition.max_new_tokens or plan.max_new_tokens,
-            calibration=_calibration(plan, run),
+            calibration=_calibration(plan, run), read_until=condition.read_until,
         )  # fmt: skip
     data = {
         "policy": found.policy,

@@ -61,9 +61,20 @@ class Saved:
     def settings(self) -> dict[str, Any]:
         """Return the settings of the run that wrote the checkpoint; empty if they are unknown."""
         try:
-            meta = parse_json((self.path / META).read_text(encoding="utf-8"))
-            return dict(meta["training"]["settings"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return dict(self._meta()["training"]["settings"])
+        except (KeyError, TypeError):
+            return {}
+
+    def preset(self) -> str | None:
+        """Return the preset of a model that began with new weights; None for any other."""
+        name = self._meta().get("preset")
+        return name if isinstance(name, str) else None
+
+    def _meta(self) -> dict[str, Any]:
+        """Return ``lacy.json``; empty if it cannot be read."""
+        try:
+            return dict(parse_json((self.path / META).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
             return {}
 
 

@@ -70,6 +70,8 @@ class Session:
     """Which part of ``state.model`` is trained and saved."""
     schedule: WSD
     device: torch.device
+    preset: str | None = None
+    """The preset whose new weights this run, or the run that it is forked from, began with."""
     saved: Saved | None = None
     """The checkpoint of *this* run from which it resumes."""
     reference: NDArray[np.float16] | None = None
@@ -137,7 +139,7 @@ class Session:
     def meta(self) -> dict[str, Any]:
         """Return the training entries of ``lacy.json``."""
         return {
-            "preset": self.config.model if self.config.new_model else None,
+            "preset": self.preset,
             "training": {
                 "step": self.state.step,
                 "of": self.schedule.total,
@@ -192,9 +194,10 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
     mixture = Mixture(data, order, replay, config.replay_share)
     trained.model.to(device)  # type: ignore[arg-type]
     state, notes = _fit_state(config, trained.model, device, accelerator)
-    first_step = 0
+    first_step, preset = 0, config.model if config.new_model else None
     if source is not None:  # a resumed run must keep the start step of its schedule
         first_step = source.step if source is start.forked else int(source.info["start"])
+        preset = source.preset()
     session = Session(
         config=config,
         data=data,
@@ -207,6 +210,7 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
             config, rows=mixture.rows_per_epoch, context=data.context, start=first_step
         ),
         device=device,
+        preset=preset,
         saved=start.saved,
         reference=reference_losses(config, data, device),
         general=general,
