@@ -1,6 +1,7 @@
 """Measure answers to questions: a real model alone, with a database, edited facts, and documents.
 
-    python benchmarks/questions.py smollm2 --popqa popqa_dev.jsonl.gz --entities entityquestions_dev
+    python benchmarks/questions.py smollm2 --popqa popqa_dev.jsonl.gz \
+        --entities entityquestions_dev --summaries vital_summaries.jsonl.gz --part test
 
 PopQA's questions come with the asked value, aliases and paragraphs. The script gives each subject a
 database row for the asked fact and up to a dozen other relations; their values (places, dates,
@@ -11,30 +12,39 @@ neighbour with a similar name. Conditions:
 - ``database``, and ``columns``: the same facts with names as in ``birth_place`` or ``birthPlace``;
 - ``edited``: the asked fact is replaced by another question's; only the edited value is right;
 - ``missing``: the asked fact is absent; a source that answers anyway answers wrongly;
-- ``documents``: an index of all paragraphs of all questions;
+- ``documents``: an index of all paragraphs of all questions; ``stated`` counts the questions whose
+  answer stands in the first paragraph, which is about the subject;
+- ``summaries``: occupations of famous people from their Wikipedia leads, an index of 1,800; right
+  answers are the words of the short description after the nationality;
 - ``relations``: questions of EntityQuestions' 24 relations (and PopQA's templates) over invented
-  facts, a few of each, to see relations that were not looked at.
+  facts, a few of each;
+- ``unknown``: the same without the asked relation, for all subjects; no source should answer.
 
-Figures with 95% bootstrap intervals over questions go to ``results/questions.json``, with the
-answers themselves (``--answers``).
+Subjects are split into halves by a hash of their names; rules and weights were made with ``dev``.
+Figures with 95% bootstrap intervals over questions go to ``results/questions.json``, all from one
+run, with the answers themselves in another file (``--answers``).
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
+import hashlib
 import json
 import random
 import re
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from lacy.cascade import open_engine
+from lacy.disk import write_atomic
 from lacy.evaluate import edited, evaluate_questions, facts_database, read_questions, without_fact
-from lacy.evaluate.questions import TestQuestion
+from lacy.evaluate.questions import TestQuestion, contains_answer
 from lacy.run import environment
 from lacy.sources import Database
 from lacy.sources.texts import Documents
@@ -202,15 +212,111 @@ def relation_questions(values: Values, folder: Path, each: int) -> list[TestQues
     return found
 
 
+PARTS = ("dev", "test")
+
+
+def part_of(subject: str) -> str:
+    """Return the half that a subject belongs to."""
+    return PARTS[int(hashlib.sha256(subject.encode()).hexdigest(), 16) % 2]
+
+
+def summaries(path: Path) -> tuple[list[TestQuestion], list[Document]]:
+    """Return questions for people's occupations, and the leads of all people as documents."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        rows = [row for row in map(json.loads, file) if row["topic"].startswith("People")]
+    found = []
+    for row in rows:
+        person = re.fullmatch(r"(.*?) \(\d{4}\s*[–-]\s*\d{4}\)", row["description"] or "")
+        words = person and re.findall(r"(?<![\w-])[a-z][\w-]*(?: [a-z][\w-]*)*", person[1])
+        parts = [p for phrase in words or () for p in re.split(r"\band\b|\bof\b.*", phrase)]
+        if accepted := tuple(p.strip() for p in parts if len(p.strip()) > 3):
+            text = f"What was {row['title']}'s occupation?"
+            found.append(TestQuestion(text, accepted, row["title"], "occupation"))
+    texts = [
+        Document(str(n), row["extract"], {"title": row["title"]})
+        for n, row in enumerate(rows) if row["extract"]
+    ]  # fmt: skip
+    return found, texts
+
+
+def paragraphs_of(questions: Sequence[TestQuestion]) -> list[Document]:
+    """Return all paragraphs of all questions as documents."""
+    texts = dict.fromkeys(paragraph for q in questions for paragraph in q.paragraphs)
+    return [
+        Document(str(n), text, {"title": re.sub(r" \(.*\)$", "", title)})
+        for n, (title, text) in enumerate(texts)
+    ]
+
+
+class Measurement:
+    """Asks the questions of each condition, and collects figures and answers.
+
+    Args:
+        loaded: the model.
+        policy: when it calls.
+        folder: for databases and indexes.
+        answers: a file for the answers, if wanted.
+    """
+
+    def __init__(self, loaded, policy: str, folder: Path, answers: Path | None) -> None:
+        self.loaded, self.policy, self.folder, self.answers = loaded, policy, folder, answers
+        self.figures: dict[str, dict] = {}
+        if answers:
+            answers.unlink(missing_ok=True)
+
+    def database(
+        self, name: str, questions: Iterable[TestQuestion], others: Iterable[TestQuestion] = ()
+    ) -> Database:
+        """Return a database of the facts of questions."""
+        return Database(facts_database([*questions, *others], self.folder / f"{name}.sqlite"))
+
+    def documents(self, name: str, documents: Sequence[Document]) -> Documents:
+        """Return an index of documents."""
+        return Documents.build(documents, self.folder / name)
+
+    def measure(self, name: str, questions: Sequence[TestQuestion], source) -> None:
+        """Ask questions, print and keep the figures."""
+        policy = "never" if source is None else self.policy
+        begin = time.time()
+        measured = evaluate_questions(self.loaded, questions, source, policies=[policy])
+        [found] = measured.conditions.values()
+        scores = {**found.scores, **{f"right: {k}": v for k, v in found.by_group.items()}}
+        listed = {key: [s.value, s.low, s.high, s.n] for key, s in scores.items()}
+        stated = [contains_answer(q.paragraphs[0][1], q.answers) for q in questions if q.paragraphs]
+        if any(stated):
+            right = found.counts["contained"]
+            listed["stated"] = [sum(stated) / len(stated), len(stated)]
+            known = [r for r, s in zip(right, stated, strict=True) if s]
+            listed["right where stated"] = [sum(known) / len(known), len(known)]
+        self.figures[name] = {
+            "scores": listed, "cpu_seconds": found.cpu_seconds, "policy": found.policy,
+        }  # fmt: skip
+        shown = {key: [round(number, 3) for number in row] for key, row in listed.items()}
+        print(name, len(questions), f"{time.time() - begin:.0f} s", shown, flush=True)
+        if self.answers:
+            with self.answers.open("a") as file:
+                for question, answer in zip(questions, found.answers, strict=True):
+                    spans = [[s.text, s.speaker, s.reason] for s in answer.spans[1:]]
+                    row = {"condition": name, "question": question.text, "spans": spans}
+                    row |= {"accepted": question.answers, "relation": question.relation}
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="a model with a <CALL> row, or a raw one")
     parser.add_argument("--popqa", type=Path, required=True)
     parser.add_argument("--entities", type=Path, required=True, help="folder of EntityQuestions")
+    parser.add_argument("--summaries", type=Path, help="leads of Wikipedia with descriptions")
+    parser.add_argument("--part", choices=(*PARTS, "all"), default="all")
+    parser.add_argument("--skip", type=Path, nargs="*", default=[],
+                        help="files with questions (JSON lines) that are left out")  # fmt: skip
     parser.add_argument("--policy", default="threshold=0")
     parser.add_argument("--only", nargs="*", help="conditions to measure; all by default")
-    parser.add_argument("--limit", type=int, default=0, help="number of PopQA questions; 0 for all")
-    parser.add_argument("--each", type=int, default=3, help="questions per relation")
+    parser.add_argument("--limit", type=int, default=60, help="questions per condition")
+    parser.add_argument("--documents", type=int, default=0,
+                        help="questions to documents; 0 for all")  # fmt: skip
+    parser.add_argument("--each", type=int, default=2, help="questions per relation")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--answers", type=Path, help="also write the answers, as JSON lines")
@@ -221,73 +327,60 @@ def main():
     loaded.model.to(getattr(torch, args.dtype))
     rng = random.Random(args.seed)
     values = Values(args.entities, rng)
-    raw = read_questions(args.popqa)
+    everything = read_questions(args.popqa)
+    skipped = {
+        json.loads(line)["question"] for file in args.skip for line in file.open() if line.strip()
+    }
+    raw = [q for q in everything if args.part in ("all", part_of(q.subject))]
+    raw = [q for q in raw if q.text not in skipped]
+    rng.shuffle(raw)
     rows = [with_facts(q, q.answers[0], PERSON, values) for q in raw]
-    similar = neighbours(rows, values)
-    asked = list(range(len(rows)))
-    rng.shuffle(asked)
-    asked = asked[: args.limit or None]
-    data = json.loads(args.out.read_text()) if args.out.is_file() else {"conditions": {}}
+    similar, columns = neighbours(rows, values), renamed(rows, rng)
+    edits = edited(rows)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        run = Measurement(loaded, args.policy, Path(temporary), args.answers)
+        few = slice(args.limit)
 
-        def database(name, questions, others=()):
-            return Database(facts_database([*questions, *others], folder / f"{name}.sqlite"))
+        def unknown() -> tuple[list[TestQuestion], Database]:
+            """Return the asked questions, and facts without any relation of an asked one."""
+            asked = relation_questions(values, args.entities, args.each)
+            names = {q.relation for q in asked}
+            part = sorted(rng.sample(sorted(names), len(names) // 2))
+            chosen = [q for q in asked if q.relation in part]
+            kept = [replace(q, facts=tuple(f for f in q.facts if f[0] not in part)) for q in chosen]
+            return chosen, run.database("unknown", kept)
 
-        def documents():
-            texts = dict.fromkeys(paragraph for q in raw for paragraph in q.paragraphs)
-            listed = [
-                Document(str(n), text, {"title": re.sub(r" \(.*\)$", "", title)})
-                for n, (title, text) in enumerate(texts)
-            ]
-            return Documents.build(listed, folder / "index")
+        def of_relations() -> tuple[list[TestQuestion], Database]:
+            asked = relation_questions(values, args.entities, args.each)
+            return asked, run.database("relations", asked)
 
-        def all_of(questions):
-            return [questions[n] for n in asked]
+        def of_summaries() -> tuple[list[TestQuestion], Documents]:
+            people, texts = summaries(args.summaries)
+            people = [q for q in people if args.part in ("all", part_of(q.subject))]
+            return rng.sample(people, min(args.limit, len(people))), run.documents("leads", texts)
 
-        edits, columns = edited(rows), renamed(rows, rng)
-        by_text = {q.text: q for q in edits}
         plans = {
-            "alone": lambda: (all_of(rows), None, "never"),
-            "database": lambda: (all_of(rows), database("facts", rows, similar), args.policy),
-            "columns": lambda: (all_of(columns), database("columns", columns), args.policy),
-            "edited": lambda: (
-                [by_text[q.text] for q in all_of(rows) if q.text in by_text],
-                database("edited", edits, similar), args.policy,
+            "alone": lambda: (rows[few], None),
+            "database": lambda: (rows[few], run.database("facts", rows, similar)),
+            "columns": lambda: (columns[few], run.database("columns", columns)),
+            "edited": lambda: (edits[few], run.database("edited", edits, similar)),
+            "missing": lambda: (rows[few], run.database("missing", without_fact(rows), similar)),
+            "relations": of_relations,
+            "unknown": unknown,
+            "documents": lambda: (
+                raw[: args.documents or None], run.documents("index", paragraphs_of(everything))
             ),
-            "missing": lambda: (
-                all_of(rows), database("missing", without_fact(rows), similar), args.policy
-            ),
-            "documents": lambda: (all_of(raw), documents(), args.policy),
-            "relations": lambda: (
-                relations := relation_questions(values, args.entities, args.each),
-                database("relations", relations), args.policy,
-            ),
+            "summaries": of_summaries,
         }  # fmt: skip
         for name, plan in plans.items():
-            if args.only and name not in args.only:
+            if name not in (args.only or plans) or (name == "summaries" and not args.summaries):
                 continue
-            questions, source, policy = plan()
-            begin = time.time()
-            measured = evaluate_questions(loaded, questions, source, policies=[policy])
-            [answers] = measured.conditions.values()
-            scores = {**answers.scores, **{f"right: {k}": v for k, v in answers.by_group.items()}}
-            data["conditions"][name] = {
-                "scores": {key: [s.value, s.low, s.high, s.n] for key, s in scores.items()},
-                "cpu_seconds": answers.cpu_seconds, "policy": answers.policy,
-                "dtype": args.dtype, "seed": args.seed, "model": args.model,
+            run.measure(name, *plan())
+            data = {
+                "model": args.model, "dtype": args.dtype, "seed": args.seed, "part": args.part,
+                "skipped": len(skipped), "conditions": run.figures, "environment": environment(),
             }  # fmt: skip
-            data["environment"] = environment()
-            args.out.write_text(json.dumps(data, indent=2) + "\n")
-            shown = {key: f"{s.value:.3f} [{s.low:.3f}-{s.high:.3f}]" for key, s in scores.items()}
-            print(name, len(questions), f"{time.time() - begin:.0f} s", shown, flush=True)
-            if args.answers:
-                with args.answers.open("a") as file:
-                    for question, answer in zip(questions, answers.answers, strict=True):
-                        spans = [[s.text, s.speaker, s.reason] for s in answer.spans[1:]]
-                        row = {"condition": name, "question": question.text, "spans": spans}
-                        row |= {"accepted": question.answers, "relation": question.relation}
-                        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            write_atomic(args.out, json.dumps(data, indent=2) + "\n")
 
 
 if __name__ == "__main__":

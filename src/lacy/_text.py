@@ -85,12 +85,16 @@ def json_safe(value: Any) -> Any:
     return value
 
 
+def without_accents(text: str) -> str:
+    """Return a text without accents and other combining marks: "Rabu" for "Rabú"."""
+    plain = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in plain if not unicodedata.combining(c))
+
+
 def normalized_words(text: str) -> list[str]:
     """Split a text into words without case, accents, punctuation and possessive endings.
 
     Numbers such as 1,234.5 stay whole.
     """
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
-    plain = re.sub(r"['’]s\b", "", plain)
+    plain = re.sub(r"['’]s\b", "", without_accents(text.casefold()))
     return [word.replace(",", "") for word in _WORD.findall(plain)]

@@ -5,7 +5,7 @@ import pytest
 from lacy.cascade.answering import choose_answer
 from lacy.cascade.questions import Question, asks_for_value, question_in
 from lacy.cascade.reading import whole_list
-from lacy.cascade.relations import fits, relation_words, value_kind
+from lacy.cascade.relations import asks_for, fits, relation_words, value_kind
 from lacy.types import Candidate, Reply
 
 
@@ -18,7 +18,10 @@ def chat(*texts):
     ("question", "subject", "opening"),
     [
         ("In what city was George Rankin born?", "George Rankin", "George Rankin was born"),
-        ("What is Ada's occupation?", "Ada", "Ada's occupation is"),
+        ("What is Ada's religion?", "Ada", "Ada's religion is"),
+        ("What is Ada's occupation?", "Ada", "Ada is"),
+        ("What was the profession of Ada Lovelace?", "Ada Lovelace", "Ada Lovelace was"),
+        ("What did Ada do for a living?", "Ada", "Ada was"),
         ("What genre is It's a Wonderful Life?", "It's a Wonderful Life", "The genre of It's a"),
         ("What is Opole the capital of?", "Opole", "Opole is the capital of"),
         ("Who is the author of the Iliad?", "Iliad", "The author of the Iliad is"),
@@ -119,9 +122,44 @@ def test_the_relation_that_a_question_names_is_chosen_whatever_its_value():
 
 def test_no_value_is_chosen_where_no_relation_fits():
     facts = [("religion", "Jedi"), ("employer", "Analytical Ltd")]
-    assert "no relation fits" in choose("What is the color of Ada?", *facts).why
+    assert "no relation fits" in choose("What is the pet of Ada?", *facts).why
+    assert "none of 2 relations" in choose("What is the color of Ada?", *facts).why
     assert "none of 2 relations" in choose("When was Ada born?", *facts).why
     assert "no particular fact" in choose("Who is Ada?", *facts).why
+
+
+@pytest.mark.parametrize(
+    ("question", "name", "asks"),
+    [
+        ("Who is the father of Ada?", "father", True),
+        ("Who is the father of Ada?", "child", False),
+        ("Where did Ada die?", "place_of_birth", False),
+        ("Where did Ada die?", "place of death", True),
+        ("What is Ada the capital of?", "capital", False),
+        ("What is the capital of Ada?", "capital of", False),
+        ("What type of music does Ada play?", "record label", False),
+        ("What type of music does Ada play?", "genre", True),
+        ("Which country was Ada created in?", "country of origin", True),
+        ("Which country was Ada created in?", "creator", False),
+        ("Which pet has Ada?", "employer", None),
+    ],
+)
+def test_words_of_a_question_name_relations_and_exclude_others(question, name, asks):
+    assert asks_for(Question(question), "Ada", name) is asks
+
+
+def test_a_related_relation_does_not_replace_one_that_no_subject_has():
+    facts = [("mother", "Anne"), ("child", "Byron"), ("religion", "Jedi")]
+    assert not choose("Who is the father of Ada?", *facts).values
+    assert not choose("Where was Ada born?", ("place of death", "London"), *facts).values
+
+
+def test_occupations_are_stated_as_what_someone_is():
+    def small_words(value):
+        return Question("What is Ada's occupation?").small_words("Ada is", value)
+
+    assert small_words("playwright") == ("a", "an")
+    assert "" in small_words("Minister of Finance")
 
 
 def test_all_values_of_the_chosen_relation_are_listed():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helpers.models import REAL
@@ -67,6 +67,14 @@ def text(engine, begin, limit, top=None, prompt=False):
     name=st.sampled_from(sorted(REAL)),
     prefill=st.sampled_from([3, 256]),
     delay=st.sampled_from([0.0, 0.003]),
+)  # fmt: skip
+@example(  # one text calls for values while another calls for words
+    jobs=[
+        (PROMPTS[1], SETTINGS[0], 0, 0, True, False), (PROMPTS[2], SETTINGS[1], 11, 0, False, True),
+        (PROMPTS[0], SETTINGS[0], 1, 0, False, False),
+        (PROMPTS[1], SETTINGS[2], 4, 0, False, False),
+    ],
+    name="gpt2", prefill=3, delay=0.0,
 )  # fmt: skip
 def test_scores_are_those_of_a_plain_forward_pass(jobs, name, prefill, delay):
     base = Engine(REAL[name], ScriptedSource(reply, delay=delay), abstain=None)

@@ -14,11 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lacy.cascade.backend import Backend
+from lacy.cascade.biography import definition_in
 from lacy.cascade.call import call_outcomes, unanswered
 from lacy.cascade.questions import Question
 from lacy.cascade.rank import tokenize_candidates
-from lacy.cascade.reading import MIN_READING_SCORE, choose_by_reading
-from lacy.cascade.relations import MIN_RELATION_SCORE, KnownLogps, relation_scores
+from lacy.cascade.reading import MIN_READING_SCORE, choose_by_reading, firsts_by_passage
+from lacy.cascade.relations import (
+    MIN_RELATION_SCORE,
+    KnownLogps,
+    asks_for,
+    relation_scores,
+)
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
 from lacy.sources import continuation
 from lacy.types import Candidate, Reply, Span
@@ -27,7 +33,8 @@ MAX_RELATIONS = 40
 """Maximum number of relations that are compared; those of the subject come first."""
 
 MARGIN = 1.0
-"""A relation that the subject does not have must beat those that it has by this score."""
+"""A relation that the subject does not have must beat those that it has by this score, unless the
+question names one that it has."""
 
 MAX_LISTED = 5
 """Maximum number of values of one relation that an answer lists."""
@@ -42,6 +49,8 @@ class ChosenAnswer:
     score: float | None = None
     limit: float = MIN_RELATION_SCORE
     """The minimum score."""
+    opening: str = ""
+    """The beginning of the statement in the source's own words; "" to make it from the question."""
 
 
 async def outcomes_of(
@@ -85,8 +94,8 @@ async def _answer(
     if not choice.values:
         return unanswered(span, choice.why)
     value = _joined(choice.values)
-    opening = question.opening(value.subject)
-    if reply.ranked:
+    opening = choice.opening or question.opening(value.subject)
+    if reply.ranked and not choice.opening:
         opening = await _with_small_words(backend, sequence, opening, value.text.strip())
     return _outcome(sequence, reply, span, opening, value, choice, backend.context)
 
@@ -112,6 +121,8 @@ async def choose_answer(
     if question.is_open(subject):
         return ChosenAnswer(why="the question asks for no particular fact")
     if any(candidate.context for candidate in candidates):
+        if defined := _definition(question.about(subject), candidates):
+            return defined
         value, score, why = await choose_by_reading(backend, question, candidates)
         return ChosenAnswer((value,) if value else (), why, score, MIN_READING_SCORE)
     by_relation: dict[str, dict[str, Candidate]] = {}
@@ -127,18 +138,40 @@ async def choose_answer(
         {} if known is None else known,
     )  # fmt: skip
     if not scores:
-        return ChosenAnswer(why=f"none of {len(by_relation)} relations has such a value")
+        return ChosenAnswer(why=f"none of {len(by_relation)} relations fits the question")
     best = max(scores, key=lambda name: scores[name])
     if scores[best] < MIN_RELATION_SCORE:
         why = f"no relation fits the question (best: {best}, score {scores[best]:.1f}"
         return ChosenAnswer(why=f"{why} < {MIN_RELATION_SCORE:.1f})", score=scores[best])
     known_best = max(by_relation, key=lambda name: scores.get(name, -math.inf))
-    if scores[best] - scores.get(known_best, -math.inf) < MARGIN:
+    score = scores.get(known_best, -math.inf)
+    named = score >= MIN_RELATION_SCORE and asks_for(question, spoken or subject, known_best)
+    if named or scores[best] - score < MARGIN:
         best = known_best
     if best not in by_relation:
         return ChosenAnswer(why=f"it asks for “{best}”, which is not known", score=scores[best])
     listed = tuple(by_relation[best].values())
     return ChosenAnswer(listed, f"it asks for “{best}” (score {scores[best]:.1f})", scores[best])
+
+
+def _definition(question: Question, candidates: Sequence[Candidate]) -> ChosenAnswer | None:
+    """Return what a passage says that the subject is, if the question asks for it."""
+    if not question.asks_occupation:
+        return None
+    found = [
+        (definition, candidate)
+        for candidate in firsts_by_passage(candidates)
+        if (definition := definition_in(candidate.context, candidate.subject))
+    ]
+    if not found:
+        return None
+    definition, candidate = max(found, key=lambda pair: pair[0].directness)
+    said = f"{definition.verb} {definition.article}"
+    where = candidate.evidence.partition(", characters ")[0]
+    evidence = f"{where}: {said} {definition.words}"
+    value = replace(candidate, text=f" {definition.words}", evidence=evidence)
+    why = "it asks what the subject is, and the passage says it"
+    return ChosenAnswer((value,), why, opening=f"{candidate.subject} {said}")
 
 
 def _joined(values: Sequence[Candidate]) -> Candidate:

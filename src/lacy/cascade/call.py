@@ -51,8 +51,7 @@ async def call_outcomes(
         sentences_of(r.candidates, engine.token_text, engine.read) if engine.reader else ""
         for r in replies
     ]
-    if engine.unit == "value":
-        replies = [_new_and_whole(s, r) for s, r in zip(sequences, replies, strict=True)]
+    replies = [_new_and_whole(s, r) for s, r in zip(sequences, replies, strict=True)]
     groups = [
         tokenize_candidates(reply.candidates, engine.token_text, backend.context - len(s.ids))
         for s, reply in zip(sequences, replies, strict=True)
@@ -84,7 +83,7 @@ async def call_outcomes(
 def _new_and_whole(sequence: TextSequence, reply: Reply) -> Reply:
     """Remove candidates that the text already states, or that would break up a number."""
     engine, candidates = sequence.engine, reply.candidates
-    if not candidates:
+    if not candidates or engine.unit != "value":
         return reply
     if reply.ranked and not engine.restate:
         candidates = new_candidates(sequence.text[sequence.stated_from :], candidates)

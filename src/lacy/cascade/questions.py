@@ -83,6 +83,19 @@ _DATE_START = re.compile(
 _LONGEST = 300
 """Maximum length in characters of a question for which the start of a sentence is suggested."""
 
+_ASKS_PLACE = re.compile(
+    rf"{_PLACE_WORDS}(?:where|(?:what|which) (?:city|country|town|place|state|village|region"
+    r"|county|island|province|district))\b|.*\b(?:birthplace|hometown|place of (?:birth|death))\b",
+    re.IGNORECASE,
+)
+_WORK = r"(?:occupation|profession|job|trade|vocation|career|line of work)"
+_OCCUPATION = re.compile(
+    rf"(?:what (?P<be>is|was) (?:the {_WORK} of (?P<of>.+?)|(?P<whose>.+?)['’]s? {_WORK})"
+    r"|what (?P<do>does|did) (?P<who>.+?) (?:do|work as)(?: for (?:a|his|her|their) living)?)"
+    r"[\s.?？!]*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+
 Expected = Literal["date", "number", "name", ""]
 
 
@@ -108,6 +121,22 @@ class Question:
     def expects(self) -> Expected:
         """The kind of value that the question's first words ask for; "" for any."""
         return expected_kind(self.text)
+
+    @property
+    def asks_place(self) -> bool:
+        """True if it asks for a place: "Where was she born?", "In what city ...?"."""
+        return _ASKS_PLACE.match(self._words) is not None
+
+    @property
+    def asks_occupation(self) -> bool:
+        """True if it asks what someone is or does: "What is her occupation?", "What did he do?"."""
+        return _occupation(self._words) is not None
+
+    @property
+    def _words(self) -> str:
+        """The question without "Can you tell me"."""
+        indirect = _INDIRECT.match(self.text)
+        return indirect["wh"] if indirect else self.text
 
     @property
     def noun(self) -> str:
@@ -168,6 +197,8 @@ class Question:
             return (lead, f"{lead} the")
         if re.match(r"(?i)where\b", self.text) or (asked is None and " where " in self.text):
             return ("in", "at", "in the", "at the")
+        if self.asks_occupation:
+            return ("a", "an") if value[:1].islower() else ("", "a", "an", "the")
         if value[:1].islower():
             return ("", "a", "an", "the")
         return ("", "the")
@@ -234,9 +265,9 @@ def expected_kind(question: str) -> Expected:
 def statement_start(question: str, subject: str = "") -> str:
     """Return the beginning of a statement that answers a question, or "" if none can be formed.
 
-    "When was Ada Lovelace born?" becomes "Ada Lovelace was born", "What is Ada's occupation?"
-    "Ada's occupation is". A question that asks for the subject of its verb ("Who founded Zynga?")
-    has none: its answer begins with the value.
+    "When was Ada Lovelace born?" becomes "Ada Lovelace was born", "What is Ada's religion?" "Ada's
+    religion is", and "What is Ada's occupation?" "Ada is". A question that asks for the subject of
+    its verb ("Who founded Zynga?") has none: its answer begins with the value.
 
     Args:
         question: the question.
@@ -245,6 +276,8 @@ def statement_start(question: str, subject: str = "") -> str:
     if indirect := _INDIRECT.match(question):
         clause = _INDIRECT_START.sub("", indirect["wh"])
         return _capitalised(clause) if _subject_at(clause, subject) else ""
+    if found := _occupation(question):
+        return " ".join(found)
     asked = _ASKED.match(question)
     if asked is None:
         request = _REQUEST.match(question)
@@ -265,6 +298,15 @@ def statement_start(question: str, subject: str = "") -> str:
     if not tail and noun and not asked["lead"] and not asked["wh"].lower().startswith("how"):
         return f"The {noun} of {name} {verb}"
     return _capitalised(" ".join(filter(None, (name, verb, tail))))
+
+
+def _occupation(question: str) -> tuple[str, str] | None:
+    """Return ("Ada", "is") for "What is Ada's occupation?"; None for other questions."""
+    asked = _OCCUPATION.match(question.strip())
+    if asked is None:
+        return None
+    name = _capitalised(asked["of"] or asked["whose"] or asked["who"])
+    return name, "was" if (asked["be"] or asked["do"]).lower() in ("was", "did") else "is"
 
 
 def _with_inflected_verb(name: str, auxiliary: str, tail: str) -> str:

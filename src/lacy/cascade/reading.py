@@ -7,11 +7,15 @@ For a value v of the passage,
              - PRIOR_WEIGHT log p(v | passage, "What do you know about Marie Curie?", "... is"),
 
 in nats. The second term measures how likely the SLM is to copy this value from this passage for any
-question. Two rules of reading change the score: a word of the question shortly before a value
-raises it ("born ... in Warsaw"), and values later in a passage lose some. Values of a kind that the
-question excludes, and parts of the subject's own name, are left out. If the question asks for a
-common noun ("What is X's occupation?"), nouns without a mark are candidates, too. If the chosen one
-is part of a list ("an actor, writer and film director"), the whole list is the answer.
+question. Rules of reading change the score: a word of the question or a related one shortly before
+a value raises it ("born ... in Warsaw"), values later in a passage lose some, and for "Where ...?"
+a preposition before a value raises it. Values of a kind that the question excludes, and parts of
+the subject's own name, are left out. Places after prepositions and, if the question asks for a
+common noun ("What is X's religion?"), nouns are candidates even if they are not marked. The answer
+is then the place with its regions ("Vinga, Arad County") or the whole list of nouns.
+
+The passage is read with its life dates in words, and "What is X's occupation?" is answered from the
+passage's definition without the SLM (``biography``).
 """
 
 from __future__ import annotations
@@ -22,8 +26,9 @@ from dataclasses import replace
 
 from lacy._text import normalized_words
 from lacy.cascade.backend import Backend
+from lacy.cascade.biography import places_in, spelled_out
 from lacy.cascade.questions import Question
-from lacy.cascade.relations import fits, value_kind
+from lacy.cascade.relations import fits, related_words, value_kind
 from lacy.cascade.verbs import PREPOSITIONS
 from lacy.types import Candidate
 
@@ -51,6 +56,13 @@ FARTHEST = 200
 MAX_NOUNS = 6
 """Maximum number of unmarked lists of nouns of a passage that are candidates."""
 
+MAX_PLACES = 8
+"""Maximum number of unmarked places of a passage that are candidates."""
+
+PLACE_BONUS = 1.5
+"""Added in nats to a value after a preposition such as "in" if the question asks for a place."""
+
+_PLACE_BEFORE = re.compile(r"\b(?:in|at|near|from|of)\s+(?:the\s+)?\Z")
 _NEUTRAL = "What do you know about {}?"
 _STOP = frozenset(
     "a an the who which that is was are were be been and or but than then where when while known"
@@ -106,22 +118,32 @@ async def choose_by_reading(
     plain = [[f" {text}" for text in values] for values in by_passage.values()]
     found = await backend.score_texts(texts + priors, continuations + plain)
     scores: dict[int, float] = {}
-    chosen: dict[int, Candidate] = {}
+    chosen: dict[int, tuple[Candidate, int]] = {}
     for group, logps, values, prior in zip(
         owners, found, by_passage.values(), found[len(texts) :], strict=False
     ):
         before = {id(c): logp for c, logp in zip(values.values(), prior, strict=True)}
+        cues = {id(c): _cue(question, c) for c in values.values()}
         for candidate, logp in zip(group, logps, strict=True):
-            score = logp - PRIOR_WEIGHT * before[id(candidate)] + _cue(question, candidate)
+            bonus, at = cues[id(candidate)]
+            score = logp - PRIOR_WEIGHT * before[id(candidate)] + bonus
             if score > scores.get(id(candidate), float("-inf")):
-                scores[id(candidate)], chosen[id(candidate)] = score, candidate
+                scores[id(candidate)], chosen[id(candidate)] = score, (candidate, at)
     best = max(scores, key=lambda key: scores[key])
     score = scores[best]
     if score < MIN_READING_SCORE:
         why = f"no value in the passages fits (best score {score:.1f} < {MIN_READING_SCORE:.1f})"
         return None, score, why
     count = f"of {len(scores)} values in its passages this one fits best"
-    return whole_list(chosen[best]), score, f"{count} (score {score:.1f})"
+    return _whole(question, *chosen[best]), score, f"{count} (score {score:.1f})"
+
+
+def firsts_by_passage(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the first candidate of each passage."""
+    found: dict[str, Candidate] = {}
+    for candidate in candidates:
+        found.setdefault(candidate.context, candidate)
+    return list(found.values())
 
 
 def _by_passage(
@@ -131,6 +153,7 @@ def _by_passage(
     own_name = set(normalized_words(f"{subject} {question.name}"))
     noun = not question.expects and not _QUANTITIES & set(normalized_words(question.text))
     by_passage: dict[str, dict[str, Candidate]] = {}
+    candidates = [replace(c, context=spelled_out(c.context)) for c in candidates]
     for candidate in candidates:
         text = candidate.text.strip()
         if not fits(question, [text]) or own_name & set(normalized_words(text)):
@@ -139,33 +162,84 @@ def _by_passage(
             continue
         if len(by_passage) < MAX_PASSAGES or candidate.context in by_passage:
             by_passage.setdefault(candidate.context, {}).setdefault(text, candidate)
-    for candidate in {c.context: c for c in reversed(candidates)}.values() if noun else ():
+    for candidate in firsts_by_passage(candidates):
+        if not (noun or question.asks_place):
+            break
         if len(by_passage) < MAX_PASSAGES or candidate.context in by_passage:
             values = by_passage.setdefault(candidate.context, {})
-            for match in list(_NOUNS.finditer(candidate.context))[:MAX_NOUNS]:
-                listed = match["list"]
-                if any(word in listed for word in values):
-                    continue
-                where = candidate.evidence.partition(", characters ")[0]
-                values[listed] = replace(candidate, text=listed, evidence=f"{where}: {listed}")
+            where = candidate.evidence.partition(", characters ")[0]
+            found = _unmarked_nouns(candidate.context) if noun else []
+            if question.asks_place:
+                found = _unmarked_places(candidate.context, values, own_name)
+            for text in found:
+                if not noun or not any(word in text for word in values):
+                    values[text] = replace(candidate, text=text, evidence=f"{where}: {text}")
     return {passage: values for passage, values in by_passage.items() if values}
 
 
-def _cue(question: Question, candidate: Candidate) -> float:
-    """Return the bonus in nats for words of the question shortly before a value."""
+def _unmarked_nouns(passage: str) -> list[str]:
+    """Return lists of common nouns in a passage, such as "an actor and writer"."""
+    return [match["list"] for match in list(_NOUNS.finditer(passage))[:MAX_NOUNS]]
+
+
+def _unmarked_places(passage: str, values: dict[str, Candidate], own_name: set[str]) -> list[str]:
+    """Return places of a passage that are not marked, without the regions after them.
+
+    Values that only occur as such a region ("Peru" in "Lima, Peru") are removed from ``values``.
+    """
+    places = places_in(passage)
+    for text in list(values):
+        regions = sum(place.split(", ").count(text) for _, place in places)
+        heads = sum(place.split(", ")[0] == text for _, place in places)
+        if regions > heads and _count(passage, text) <= regions - heads:
+            del values[text]
+    heads_only = dict.fromkeys(place.split(", ")[0] for _, place in places)
+    found = [h for h in heads_only if h not in values and not own_name & set(normalized_words(h))]
+    return found[:MAX_PLACES]
+
+
+def _count(passage: str, text: str) -> int:
+    return len(re.findall(rf"(?<!\w){re.escape(text)}(?!\w)", passage))
+
+
+def _cue(question: Question, candidate: Candidate) -> tuple[float, int]:
+    """Return the bonus in nats for what stands before a value, and where this is in its passage.
+
+    The best of its occurrences counts: a word of the question or a related one ("married" for
+    "spouse") shortly before it, and the distance from the beginning of the passage.
+    """
     asked = {
         word[:4]
-        for word in normalized_words(question.text.replace(candidate.subject, " "))
-        if len(word) > 3 and word not in _ASKING
+        for word in related_words(normalized_words(question.text.replace(candidate.subject, " ")))
+        if len(word) > 2 and word not in _ASKING
     }
-    text, best = candidate.text.strip(), 0.0
-    for match in re.finditer(re.escape(text), candidate.context):
-        before = _SENTENCE_END.split(candidate.context[: match.start()])[-1]
+    text, passage = candidate.text.strip(), candidate.context
+    best = (-POSITION_COST * FARTHEST, passage.find(text))
+    for match in re.finditer(rf"(?<!\w){re.escape(text)}(?!\w)", passage):
+        before = _SENTENCE_END.split(passage[: match.start()])[-1]
         words = list(reversed(normalized_words(before)))[:CUE_WORDS]
         near = (1 - n / CUE_WORDS for n, word in enumerate(words) if word[:4] in asked)
-        best = max(best, next(near, 0.0))
-    place = min(max(candidate.context.find(text), 0), FARTHEST)
-    return CUE_BONUS * best - POSITION_COST * place
+        score = CUE_BONUS * next(near, 0.0) - POSITION_COST * min(match.start(), FARTHEST)
+        if question.asks_place and _PLACE_BEFORE.search(before):
+            score += PLACE_BONUS
+        best = max(best, (score, match.start()))
+    return best
+
+
+def _whole(question: Question, candidate: Candidate, at: int) -> Candidate:
+    """Return a place with the regions that contain it, or the whole list of common nouns.
+
+    Args:
+        question: the question; if it asks for a country, only the last region is returned.
+        candidate: the chosen value.
+        at: where it stands in its passage.
+    """
+    if not question.asks_place:
+        return whole_list(candidate)
+    place = next((place for start, place in places_in(candidate.context) if start == at), "")
+    if not place:
+        return candidate
+    return replace(candidate, text=place.split(", ")[-1] if "country" in question.noun else place)
 
 
 def whole_list(candidate: Candidate) -> Candidate:

@@ -44,7 +44,8 @@ name, a model expects certain relations whatever the question."""
 _FAMILIES = tuple(
     frozenset(words.split())
     for words in (
-        "spouse married marry husband wife partner", "child children son daughter kids offspring",
+        "birth born birthplace native", "spouse married marry husband wife partner",
+        "child children son daughter kids offspring",
         "author writer wrote written write", "director directed directs", "composer composed music",
         "producer produced", "screenwriter screenplay script", "performer performed sang singer",
         "publisher published publishes", "label released", "creator created invented inventor",
@@ -59,12 +60,15 @@ _FAMILIES = tuple(
         "citizenship nationality citizen", "residence lives live resides resided",
         "publication published released release", "genre style music",
         "language languages spoken speak written",
-        "award awards prize won", "position plays", "notable famous known",
+        "award awards prize won", "position plays", "notable famous known", "father dad",
+        "mother mum mom", "brother brothers sister sisters sibling siblings", "country nation",
+        "capital", "sport sports", "occupation profession job career work", "currency money",
+        "instrument instruments", "color colour",
     )
 )  # fmt: skip
 """Groups of words that ask for the same relation. If one is in the question and one in the
 relation's name, this counts like a rule of grammar, because the SLM often confuses related
-relations."""
+relations. A relation with words of other groups only is not what the question asks for."""
 
 _PLACES = frozenset("place location country city town residence continent headquarters".split())
 _TIMES = frozenset("date year time day".split())
@@ -76,6 +80,11 @@ _DATE = re.compile(
 )
 _NOUN_KIND = re.compile(r"\A(?:type|kind|sort|style) of ")
 _NUMBER = re.compile(r"[~≈<>+−-]?\s*[$£€¥]?\d")
+
+
+def related_words(words: Sequence[str]) -> set[str]:
+    """Return words and those that ask for the same relation ("married" for "spouse")."""
+    return set(words).union(*(family for family in _FAMILIES if family & set(words)))
 
 
 def value_kind(value: str) -> str:
@@ -112,6 +121,7 @@ async def relation_scores(
     """
     names = [name for name, listed in values.items() if not listed or fits(question, listed)]
     names = [name for name in names if not _names_other_kind(question, name)]
+    names = [name for name in names if asks_for(question, subject, name) is not False]
     if not names:
         return {}
     relations = [relation_words(name) for name in names]
@@ -129,6 +139,36 @@ async def relation_scores(
         ]
         scores[name] = (2 * gains[0] + gains[1]) / 3 + _grammar(question, subject, relation)
     return scores
+
+
+def asks_for(question: Question, subject: str, name: str) -> bool | None:
+    """Return whether a question's words name a relation; None if they do not tell.
+
+    Args:
+        question: the question.
+        subject: its subject, whose words do not count.
+        name: the relation's name.
+    """
+    words = relation_words(name).split()
+    content = [word for word in words if word not in PREPOSITIONS]
+    text = question.text.replace(subject, " ").casefold()
+    asked, whole = set(re.findall(r"[^\W_]+", text)), question.text.casefold()
+    noun = _NOUN_KIND.sub("", question.noun).split()[-1:]
+    if words[-1:] and words[-1] in PREPOSITIONS:  # "capital of": not "the capital of France"
+        if re.search(
+            rf"\b{re.escape(' '.join(words))}\s+(?:the\s+)?{re.escape(subject.casefold())}", whole
+        ):
+            return False
+    elif re.search(rf"\b{re.escape(' '.join(words))}\s+(?:{'|'.join(PREPOSITIONS)})\W*\Z", whole):
+        return False
+    if set(_stems(content)) & set(_stems(noun or sorted(asked))):
+        return True
+    own = [family for family in _FAMILIES if family & set(content)]
+    families = [family for family in _FAMILIES if family & set(noun)]
+    families = families or [family for family in _FAMILIES if family & asked]
+    if not own or not families:
+        return None
+    return any(family in families for family in own)
 
 
 async def _logps(
@@ -153,8 +193,10 @@ def _names_other_kind(question: Question, name: str) -> bool:
     """True if a relation's name says that its values are of a kind that the question excludes."""
     words = set(relation_words(name).split())
     asks_for_person = re.match(r"(?:\w+ )?(?:who|whom|whose)\b", question.text, re.IGNORECASE)
-    return bool(asks_for_person and words & _PLACES) or bool(
-        question.expects == "name" and words & _TIMES
+    return (
+        bool(asks_for_person and words & _PLACES)
+        or bool(question.expects == "name" and words & _TIMES)
+        or (question.asks_place and "by" in words)
     )
 
 

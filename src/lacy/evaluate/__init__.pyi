@@ -9,6 +9,14 @@ from .articles import (
     oracle_rate,
 )
 from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
+from .choices import (
+    ChoiceMade,
+    ChoicesResult,
+    TextWithCalls,
+    choices_along,
+    summarize_choices,
+    with_calls,
+)
 from .closed_book import contains_value
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
@@ -72,6 +80,8 @@ __all__ = [
     "ArticlesResult",
     "CalibrationBin",
     "CallCalibration",
+    "ChoiceMade",
+    "ChoicesResult",
     "Extract",
     "FactScores",
     "Measurement",
@@ -86,6 +96,7 @@ __all__ = [
     "Task",
     "TestQuestion",
     "TextMeasurements",
+    "TextWithCalls",
     "Verdict",
     "WorldAnswers",
     "WorldResult",
@@ -98,6 +109,7 @@ __all__ = [
     "auroc",
     "calibrate_on",
     "calibration_of",
+    "choices_along",
     "contains_answer",
     "contains_value",
     "default_extract",
@@ -122,7 +134,9 @@ __all__ = [
     "read_questions",
     "recovered_share",
     "score_facts",
+    "summarize_choices",
     "to_data",
+    "with_calls",
     "without_fact",
     "write_questions",
 ]

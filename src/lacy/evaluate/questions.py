@@ -11,7 +11,6 @@ import gzip
 import json
 import re
 import time
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacy._parse import parse_json
+from lacy._text import without_accents
 from lacy.errors import LacyError
 from lacy.evaluate.results import Result, ratio_scores, results_of
 from lacy.evaluate.statistics import NO_DATA, Score
@@ -253,9 +253,7 @@ def ask(engine: Engine, question: str, number: int = 0) -> Answer:
 
 def normal_form(text: str) -> str:
     """Return a text in lower case without accents, punctuation, articles and double spaces."""
-    plain = unicodedata.normalize("NFKD", text).casefold()
-    plain = "".join(c for c in plain if not unicodedata.combining(c))
-    words = re.findall(r"\w+", plain)
+    words = re.findall(r"\w+", without_accents(text).casefold())
     return " ".join(word for word in words if word not in ("a", "an", "the"))
 
 

@@ -1,6 +1,7 @@
 from .function_words import PREPOSITIONS, SENTENCE_STARTERS
 from .index import NameIndex, canonical, subject_key
 from .linking import EntityLink, EntityLinker
+from .people import PersonNames
 from .spelling import normalize
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "EntityLink",
     "EntityLinker",
     "NameIndex",
+    "PersonNames",
     "canonical",
     "normalize",
     "subject_key",

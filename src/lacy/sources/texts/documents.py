@@ -33,6 +33,7 @@ from lacy.sources.db.stores import open_read_only
 from lacy.sources.names import NameIndex, subject_key
 from lacy.sources.protocol import error_reply
 from lacy.sources.texts import indexing, origins, schema
+from lacy.sources.texts.asked import AskedNames, rank_by_question, with_first_passage
 from lacy.sources.texts.indexing import BuildReport
 from lacy.sources.texts.origins import Origin
 from lacy.sources.texts.passages import extended_values, search_words
@@ -105,6 +106,7 @@ class Documents:
         self._worker = QueryWorker(self._interrupt)
         try:
             self.names, self.alternatives = self._read()
+            self._asked = AskedNames(self.names)
             self._words, self._vectors = self._open_searches()
         except (sqlite3.Error, LacyError) as error:
             self._db.close()
@@ -215,6 +217,8 @@ class Documents:
         begin = time.perf_counter()
         paragraph = last_paragraph((request.question or request.text).rstrip())
         subject = request.subject or self.names.find(request.text)
+        if not subject and request.question:
+            subject = self._asked.find(request.question)
         subject = subject or first_name(paragraph) or single_word_name(paragraph)
         try:
             with self._lock, self._read_transaction():
@@ -256,7 +260,8 @@ class Documents:
         if not about:
             hits = hits_naming(self._db, hits, subject, self.names.false_matches(sentence))
         if request.question and about:
-            hits = self._with_first_passage(hits, about)
+            hits = rank_by_question(self._db, hits, request.question, subject)
+            hits = with_first_passage(self._db, hits, about)
         if self._vectors is not None and others:
             from lacy.sources.texts.vectors import fuse_rankings
 
@@ -264,23 +269,6 @@ class Documents:
             among = [number for number, _ in hits] if named else None
             hits = fuse_rankings(hits, self._vectors.near(sentence, limit, among))[:limit]
         return hits
-
-    def _with_first_passage(self, hits: Sequence[Hit], about: Sequence[str]) -> list[Hit]:
-        """Return hits with the first passage of a document about the subject as the second.
-
-        That passage says what the subject is, often without any word of the question.
-        """
-        places = ", ".join("?" * len(about))
-        query = (
-            "SELECT passage.id FROM passage JOIN document ON document.id = document"
-            f" WHERE number = 1 AND subject IN ({places}) ORDER BY passage.id LIMIT 1"
-        )
-        row = self._db.execute(query, tuple(about)).fetchone()
-        if row is None:
-            return list(hits)
-        others = [hit for hit in hits if hit[0] != row[0]]
-        first = next((hit for hit in hits if hit[0] == row[0]), (row[0], 0.0))
-        return [*others[:1], first, *others[1:]] if hits[:1] != [first] else list(hits)
 
     def _known_spellings(self, subject: str) -> Sequence[str]:
         """Return all spellings of a known subject in the documents."""

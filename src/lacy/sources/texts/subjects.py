@@ -7,6 +7,7 @@ import sqlite3
 import unicodedata
 from collections.abc import Collection, Sequence
 
+from lacy._text import without_accents
 from lacy.annotate.grammar import capitalised_runs
 from lacy.errors import one_line
 from lacy.sources.names import PREPOSITIONS, SENTENCE_STARTERS, EntityLinker, normalize
@@ -108,6 +109,8 @@ def hits_naming(
     if is_word and not others:
         return list(hits)
     linker = EntityLinker([subject], threshold=2.0)  # unreachable: disables matching by similarity
+    plain = without_accents(subject)
+    plain_linker = EntityLinker([plain], threshold=2.0)
     parts = sorted(normalize(subject).split())
     kept = []
     for number, score in hits:
@@ -119,13 +122,14 @@ def hits_naming(
         is_reordered = sorted(normalize(about).split()) == parts  # "Lovelace Ada"
         # Compare titles as a whole: in a sentence, "Yahoo!" would be Yahoo with an exclamation
         # mark.
-        named = (
-            is_word or is_reordered or any(map(linker.mentions_known_name, (f"{about} was", text)))
+        in_text = linker.mentions_known_name(text) or (
+            " " in plain and plain_linker.mentions_known_name(without_accents(text))
         )
+        named = is_word or is_reordered or in_text or linker.mentions_known_name(f"{about} was")
         if (
             not named and may_be_plural
         ):  # "Poets" matches poets, but "Henry" must not match Henry VIII
             named = not capital.search(f"{about} {text}")
-        if named and about not in others:
+        if named and (in_text or about not in others):
             kept.append((number, score))
     return kept
