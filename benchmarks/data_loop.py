@@ -5,9 +5,9 @@
 FIT and VALID are marked articles about different people. A weak gate is tuned on the first articles
 of FIT. In each round a server continues articles about new people (their values as the source); a
 simulated user checks the model's own names, numbers and dates against the article and sends
-verdicts to ``/v1/feedback``; ``lacy data loop`` and ``lacy tune --replay`` make the next gate. All
-gates are measured on true texts of VALID, which no round uses. The arms differ in what the user
-says:
+verdicts to ``/v1/feedback``; ``lacy data loop`` makes data of the records, and a row is fitted to
+them and the first articles, as ``lacy tune --replay`` does. All gates are measured on true texts of
+VALID, which no round uses. The arms differ in what the user says:
 
 - ``wrong``: what the user found wrong;
 - ``wrong+right``: also what the user found right;
@@ -36,22 +36,29 @@ import torch
 from lacy.annotate import encode
 from lacy.cascade import Engine
 from lacy.cli import main as lacy
+from lacy.cli.data.texts import text_source
 from lacy.corpus import read, write_documents
 from lacy.evaluate import article_prompts, default_extract, open_article_source
 from lacy.evaluate.article_sources import article_subject
 from lacy.evaluate.entities import ArticleText
-from lacy.model import bf16_is_fast, load_model, model_fingerprint
+from lacy.model import bf16_is_fast, load_model, model_fingerprint, save_model
 from lacy.records import RecordLog
 from lacy.run import environment
 from lacy.serve import Scheduler, Server, make_app
+from lacy.tune.articles import read_articles
 from lacy.tune.figures import signal_figures, split_by_article
+from lacy.tune.gate import fit_row
 from lacy.tune.misses import first_mentions
+from lacy.tune.row import install_row
 from lacy.tune.states import read_states
 
 RESULTS = Path(__file__).parent / "results"
 ARMS = ("silent", "wrong", "wrong+right")
 RATES = (0.09, 0.22)
 TAILS = (0.025, 0.975)
+
+INVERSE_PENALTY = 0.01
+"""The default of ``lacy tune``."""
 
 
 class Benchmark:
@@ -94,14 +101,28 @@ class Benchmark:
         assert lacy([str(word) for word in words]) == 0
 
     def tune(self, name: str, data: Path, replay: bool = True) -> None:
-        """Tune a gate, unless it exists."""
+        """Fit a gate as ``lacy tune --replay`` does, but without its report, unless it exists."""
         out = self.out / "gates" / name
         if out.exists():
             return
-        more = ["--replay", self.out / "first.jsonl"] if replay else []
-        self.type("tune", self.args.model, "--data", data, "--out", out, "--tokens",
-                  self.args.tokens, "--states", self.out / "states", "--pipeline",
-                  self.args.pipeline, *more)  # fmt: skip
+        print("tuning", name, flush=True)
+        loaded = load_model(self.args.model)
+        loaded.model.eval()
+        found = read_articles(
+            text_source(str(data)), loaded.tokenizer, articles=200, tokens=self.args.tokens,
+            seed=0, marks=self.out / "states", progress=False,
+            replay=self.out / "first.jsonl" if replay else None,
+        )  # fmt: skip
+        table = self.states(loaded, found.encoded)
+        install_row(loaded, fit_row(table.hidden_ND, table.is_start, INVERSE_PENALTY))
+        save_model(out, loaded.model, loaded.tokenizer, {})
+
+    def states(self, loaded, encoded):
+        """Return the hidden states of articles."""
+        return read_states(
+            loaded.model, encoded, self.out / "states", bf16=bf16_is_fast(torch.device("cpu"))[0],
+            fingerprint=model_fingerprint(loaded.model),
+        )[0]  # fmt: skip
 
     def serve(self, number: int, gate: str, documents: list) -> Path:
         """Let a server continue articles, and send a user's verdicts; return its folder."""
@@ -200,10 +221,7 @@ class Benchmark:
             encode(d, loaded.tokenizer, self.args.tokens + 1)
             for d in islice(read(self.args.valid), self.args.valid_articles)
         ]
-        table, _ = read_states(
-            loaded.model, encoded, self.out / "states", bf16=bf16_is_fast(torch.device("cpu"))[0],
-            fingerprint=model_fingerprint(loaded.model),
-        )  # fmt: skip
+        table = self.states(loaded, encoded)
         missed_N = table.is_start & ~table.right_N & first_mentions(encoded, loaded.tokenizer)
         rows, gates = [], {}
         for path in sorted((self.out / "gates").iterdir()):
