@@ -7,9 +7,9 @@
 ``make`` draws articles and writes ``pairs.md`` for the judges: the article, the given words, and
 both continuations in random order, without marks of what was borrowed. ``key.json`` has the order;
 judges must not see it. ``score`` reads one file per judge, one JSON object per pair with the fields
-of ``FIELDS``, and writes ``benchmarks/results/blind_comparison.json``: true and false claims per
-text, which text is better, which reads better, and how far the judges agree. Intervals: bootstrap
-over articles.
+of ``FIELDS``, and writes ``--out`` (``benchmarks/results/blind_comparison.json``): true and false
+claims per text, which text is better, which reads better, and how far the judges agree. Intervals:
+bootstrap over articles.
 
 The rule is part of ``pairs.md`` (``RULE``).
 """
@@ -41,6 +41,7 @@ whatever it says (0 if equal).
 """
 
 FIELDS = ("id", "true_1", "false_1", "true_2", "false_2", "better", "reads_better")
+RESULTS = Path(__file__).parent / "results"
 ARTICLE = 3000
 """Maximum number of characters of an article that a judge sees."""
 
@@ -134,8 +135,7 @@ def score(flags: argparse.Namespace) -> None:
         "a": setup["a"], "b": setup["b"], "seed": setup["seed"], "pairs": len(setup["key"]),
         "judges_are": flags.judges_are, "rule": RULE, "judges": found, **agreement,
     }  # fmt: skip
-    file = Path(__file__).parent / "results" / "blind_comparison.json"
-    write_atomic(file, json.dumps(data, indent=1) + "\n")
+    write_atomic(flags.out, json.dumps(data, indent=1) + "\n")
     print(json.dumps({"judges": found, **agreement}, indent=1))
 
 
@@ -156,6 +156,7 @@ def main() -> None:
     scored.add_argument("pairs", type=Path)
     scored.add_argument("judges", type=Path, nargs="+")
     scored.add_argument("--judges-are", required=True, help="who judged, such as 'two people'")
+    scored.add_argument("--out", type=Path, default=RESULTS / "blind_comparison.json")
     scored.set_defaults(do=score)
     flags = parser.parse_args()
     flags.do(flags)

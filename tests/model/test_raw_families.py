@@ -64,6 +64,22 @@ def likelihood(plain, before, tokens):
     return sum(float(logp[len(before) + n - 1, token]) for n, token in enumerate(tokens))
 
 
+def test_words_after_reading_are_those_of_the_model_given_the_sentences(raw):
+    _, plain, loaded = raw
+    engine = Engine(loaded, policy="never")
+    texts = [engine.sequence(n, prompt, None, 20) for n, prompt in enumerate(PROMPTS)]
+    for text in texts:
+        text.read("Ada Lovelace was born in London.")
+    for _ in range(2):
+        found_RV = engine.reader.next_logits(texts)
+        for text, found_V in zip(texts, found_RV, strict=True):
+            ids = engine.reader._ids(text, text.sentences, 1)
+            with torch.no_grad():
+                expected_V = plain(torch.tensor([ids]), use_cache=False).logits[0, -1]
+            torch.testing.assert_close(found_V[:257], expected_V[:257], atol=2e-3, rtol=1e-3)
+            text.ids.append(70)
+
+
 def test_a_call_row_gives_the_logit_that_was_fitted(raw):
     kind, _, loaded = raw
     model = loaded.model

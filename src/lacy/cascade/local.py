@@ -214,8 +214,7 @@ class LocalBackend:
         reading = [n for n, s in enumerate(sequences) if s.sentences]
         if reading and reader is not None:
             own_RV = own_RV.clone()
-            for n in reading:
-                own_RV[n] = reader.next_logits(sequences[n], sequences[n].sentences)
+            own_RV[reading] = reader.next_logits([sequences[n] for n in reading])
         greedy: list[int] = own_RV.argmax(dim=-1).tolist()
         choose_own_tokens(sequences, own_RV, greedy)
         return greedy

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol
-from weakref import ref
+from typing import Any
 
 from torch import Tensor
 
+from lacy.cascade.hidden_copies import GrowingText, HiddenCopies
 from lacy.cascade.token_beginnings import tokens_beginning_with
 from lacy.corpus import TokenText
 from lacy.errors import one_line
-from lacy.model import Decoder, context_of, without_call
+from lacy.model import context_of, new_decoder, without_call
 from lacy.sources import fact_sentence, relation_words
 from lacy.types import Candidate
 
@@ -38,10 +38,6 @@ _SENTENCE_END = re.compile(r"(?<=\w\w[.!?])\s+(?=[A-Z])|\n")
 BLOCK = 128
 """Number of tokens by which the beginning of a long text is cut at a time. The rest then stays the
 same for many calls, so its keys and values can be reused."""
-
-MOST_KEPT = 8_192
-"""Maximum number of tokens that are kept for later calls, over all texts. Texts that are being
-written after reading keep theirs in any case, because each of their tokens needs them."""
 
 BLOCKS = 2
 """Number of whole blocks of the text that are always read."""
@@ -89,20 +85,8 @@ def _tail(text: str) -> str:
     return " ".join(sentence.split())
 
 
-class GrowingText(Protocol):
-    """What a reader needs to know of a text (``TextSequence``)."""
-
-    ids: list[int]
-    text: str
-    implied: int
-    ended: bool
-    sentences: str
-
-
 class Reader:
     """Computes log-likelihoods of candidates after a source's sentences and a text.
-
-    Keys and values are kept for each text, so that the next call processes only new tokens.
 
     Args:
         model: the SLM, in this process.
@@ -117,7 +101,7 @@ class Reader:
         self._model, self._call_id = model, call_id
         self._begin = [] if begin_id is None else [begin_id]
         self._token_text, self._context = token_text, context_of(model)
-        self._decoders: dict[int, tuple[ref[GrowingText], Decoder]] = {}
+        self._copies = HiddenCopies(model, call_id)
         self._ends: list[int] | None = None
         self._prior: dict[tuple[str, ...], list[float]] = {}
 
@@ -134,20 +118,20 @@ class Reader:
             candidates: the tokens of each.
         """
         unique = list(dict.fromkeys(candidates))
-        decoder = self._read(sequence, sentences, max(map(len, unique)))
+        ids = self._ids(sequence, sentences, max(map(len, unique)))
+        decoder = self._copies.read(sequence, ids)
         (logps,) = decoder.score([0], [unique], whole=True, ends=self._endings())
         by_tokens = dict(zip(unique, logps, strict=True))
         return [by_tokens[tokens] for tokens in candidates]
 
-    def next_logits(self, sequence: GrowingText, sentences: str) -> Tensor:
-        """Return the logits of the text's next token after reading, without ``<CALL>``.
+    def next_logits(self, sequences: Sequence[GrowingText]) -> Tensor:
+        """Return the logits of each text's next token after reading, without ``<CALL>``.
 
         Args:
-            sequence: the text so far.
-            sentences: what the source says (``sentences_of``).
+            sequences: the texts, with the sentences that are to be read (``sequence.sentences``).
         """
-        last_BV = self._read(sequence, sentences, 1).last_BV
-        return without_call(last_BV, self._call_id)[0]
+        ids = [self._ids(sequence, sequence.sentences, 1) for sequence in sequences]
+        return without_call(self._copies.read_together(sequences, ids), self._call_id)
 
     def relation_gains(self, sequence: GrowingText, candidates: Sequence[Candidate]) -> list[float]:
         """Return log p(relation | last sentence) - log p(relation) of each candidate, in nats.
@@ -173,7 +157,7 @@ class Reader:
 
     def _likelihoods(self, text: str, continuations: Sequence[Sequence[int]]) -> list[float]:
         """Return log p(continuation and its end | text) of each continuation."""
-        decoder = Decoder(self._model, call_id=self._call_id)
+        decoder = new_decoder(self._model, call_id=self._call_id)
         decoder.feed([[*self._begin, *self._token_text.encode(text)]])
         return decoder.score([0], [continuations], whole=True, ends=self._endings())[0]
 
@@ -185,33 +169,11 @@ class Reader:
             self._ends = [token for token in range(size) if token not in letters]
         return self._ends
 
-    def _read(self, sequence: GrowingText, sentences: str, room: int) -> Decoder:
-        """Return a decoder of one row that has read the sentences and the end of the text."""
+    def _ids(self, sequence: GrowingText, sentences: str, room: int) -> list[int]:
+        """Return the tokens of the sentences and the end of the text, with room for more."""
         text_ids = sequence.ids[sequence.implied :]
         left_out = max(0, len(text_ids) // BLOCK - BLOCKS) * BLOCK
         before = self._token_text.encode(sentences + "\n\n")
         free = max(0, self._context - room - 1 - len(text_ids) + left_out)
         before = before[max(0, len(before) - free) :]
-        ids = [*self._begin, *before, *text_ids[left_out:]]
-        decoder = self._kept(sequence)
-        read = decoder.tokens_BT[0] if decoder is not None else []
-        if decoder is None or len(read) >= len(ids) or ids[: len(read)] != read:
-            decoder, read = Decoder(self._model, call_id=self._call_id), []
-        decoder.feed([ids[len(read) :]])
-        self._keep(sequence, decoder)
-        return decoder
-
-    def _kept(self, sequence: GrowingText) -> Decoder | None:
-        owner, decoder = self._decoders.pop(id(sequence), (None, None))
-        return decoder if owner is not None and owner() is sequence else None
-
-    def _keep(self, sequence: GrowingText, decoder: Decoder) -> None:
-        """Keep a decoder for the next call; drop those of finished texts and the oldest ones."""
-        self._decoders[id(sequence)] = ref(sequence), decoder
-        total = 0
-        for key, (owner, kept) in reversed(list(self._decoders.items())):
-            total += kept.length
-            text = owner()
-            in_use = text is not None and (text is sequence or bool(text.sentences))
-            if text is None or text.ended or (total > MOST_KEPT and not in_use):
-                del self._decoders[key]
+        return [*self._begin, *before, *text_ids[left_out:]]
