@@ -242,7 +242,8 @@ def main():
             run.measure(name, *plan())
             data = {
                 "model": Path(args.model).name, "dtype": args.dtype, "seed": args.seed,
-                "part": args.part, "skipped": len(skipped), "conditions": run.figures, "environment": environment(),
+                "part": args.part, "skipped": len(skipped), "conditions": run.figures,
+                "environment": environment(),
             }  # fmt: skip
             write_atomic(args.out, json.dumps(data, indent=2) + "\n")
 
