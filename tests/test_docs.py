@@ -34,6 +34,7 @@ LONG = {
 
 LESS = {
     "data world": {"--people": "12", "--per-person": "2"},
+    "data loop": {"--pipeline": "bundled"},
     "data mark": {"--vocab-size": "400", "--context": "512"},
     "train": {
         "--model": "tiny", "--steps": "4", "--batch-rows": "2", "--save-every": "2",
@@ -50,6 +51,7 @@ LESS = {
 GIVEN = {
     "annotation.md": ["wiki.jsonl.gz"],
     "how-to/chain.md": ["runs/mine", "runs/partner"],
+    "how-to/data-loop.md": ["world", "models/base", "articles.jsonl.gz"],
     "how-to/database.md": ["runs/mine"],
     "how-to/documents.md": ["runs/mine", "articles.jsonl.gz", "notes"],
     "how-to/endpoint.md": ["runs/mine", "runs/partner"],

@@ -17,6 +17,7 @@ The packages, from top to bottom; each imports only from those below it:
     annotate/     marks fact tokens: characters first, then tokens
     corpus/       reads texts, trains tokenizers, packs rows
     almanac/      facts of people, countries and elements that ship with lacy, and short articles
+    records/      what a server keeps of its answers, if its operator wants that; users' verdicts
     world/        made-up people whose every fact is known, and texts about them
     remote/       HTTP to model servers: retries, deadlines, server-sent events, event loops
     run.py        run folders: settings, versions, metrics, a card

@@ -43,6 +43,11 @@ class MarkFlag(IntFlag):
     CONTENT = 128
 
 
+Missing = Literal["", "no source", "failed", "not found", "stated", "none fits", "no room"]
+"""Why a call has no answer: there is no source; it failed; it has no value; the text already states
+all of its values; none of them fits; or the answer does not fit into the text. Empty if there is an
+answer."""
+
 Reason = Literal["ENTITY", "DATE", "NUMBER", "KEYWORD", "VALUE", "CONTENT"]
 """Why characters are marked. ``VALUE`` means that a judge or the made-up world labelled them."""
 
@@ -157,6 +162,15 @@ class Span:
     """True if a source was asked here, even if it had no answer and the SLM generated the text."""
     fault: bool = False
     """True if that source failed (down, too late, invalid answer), not if it only knew nothing."""
+    relation: str = ""
+    """Kind of the fact that the source returned, such as a column of a database or ``DATE``; for a
+    call without an answer, that of the value that fitted best, if any."""
+    subject: str = ""
+    """The subject of that fact, as the source names it."""
+    score: float | None = None
+    """Score of the best value, if the values were ranked."""
+    missing: Missing = ""
+    """Why the call has no answer."""
 
 
 @dataclass(frozen=True, slots=True)

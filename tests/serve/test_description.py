@@ -52,7 +52,7 @@ def operations(schema):
 
 LABELS = [
     "POST /v1/completions", "POST /v1/chat/completions", "POST /v1/responses", "GET /v1/models",
-    "GET /v1/models/{name}", "GET /v1/lacy", "GET /health", "GET /metrics",
+    "GET /v1/models/{name}", "GET /v1/lacy", "GET /health", "GET /metrics", "POST /v1/feedback",
 ]  # fmt: skip
 
 

@@ -109,6 +109,7 @@ def test_the_server_has_what_the_page_requests(engine, tmp_path):
         "policy": "entropy=1.5",
         "unit": "value",
         "chat": False,
+        "feedback": False,
         "prompts": ["Mara"],
     }
     assert [source["name"] for source in got.pop("sources")] == ["book"]

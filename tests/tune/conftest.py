@@ -1,10 +1,12 @@
 """A raw model of random weights, and marked articles for it."""
 
 import random
+from functools import partial
 
 import pytest
 
 from helpers.raw import raw_llama, save_raw
+from helpers.records import write_records
 from lacy.types import Document, Mark
 
 CITIES = ("Ulm", "Paris", "Oslo", "Rome", "Riga")
@@ -43,3 +45,9 @@ def tuned(raw_folder, articles, tmp_path_factory):
     from lacy.tune import tune
 
     return tune(raw_folder, articles, out=tmp_path_factory.mktemp("tuned") / "model")
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A function that writes records of a server and returns their folder."""
+    return partial(write_records, tmp_path / "logs")

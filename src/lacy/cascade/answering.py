@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from lacy.cascade.backend import Backend
 from lacy.cascade.biography import definition_in
-from lacy.cascade.call import call_outcomes, unanswered
+from lacy.cascade.call import call_outcomes, missing_in, unanswered
 from lacy.cascade.questions import Question
 from lacy.cascade.rank import tokenize_candidates
 from lacy.cascade.reading import MIN_READING_SCORE, choose_by_reading, firsts_by_passage
@@ -49,6 +49,8 @@ class ChosenAnswer:
     score: float | None = None
     limit: float = MIN_RELATION_SCORE
     """The minimum score."""
+    unknown: str = ""
+    """The relation that the question asks for, if the subject lacks it."""
     opening: str = ""
     """The beginning of the statement in the source's own words; "" to make it from the question."""
 
@@ -89,10 +91,12 @@ async def _answer(
     engine, question = sequence.engine, sequence.question
     assert question is not None
     if reply.error or not reply.candidates:
-        return unanswered(span, reply.error or "source had no answer")
+        return unanswered(span, reply.error or "source had no answer", missing_in(reply))
     choice = await choose_answer(backend, question, reply, engine.known_logps)
     if not choice.values:
-        return unanswered(span, choice.why)
+        subject = reply.candidates[0].subject
+        span = replace(span, relation=choice.unknown, subject=subject, score=choice.score)
+        return unanswered(span, choice.why, "not found" if choice.unknown else "none fits")
     value = _joined(choice.values)
     opening = choice.opening or question.opening(value.subject)
     if reply.ranked and not choice.opening:
@@ -149,7 +153,8 @@ async def choose_answer(
     if named or scores[best] - score < MARGIN:
         best = known_best
     if best not in by_relation:
-        return ChosenAnswer(why=f"it asks for “{best}”, which is not known", score=scores[best])
+        why = f"it asks for “{best}”, which is not known"
+        return ChosenAnswer(why=why, score=scores[best], unknown=best)
     listed = tuple(by_relation[best].values())
     return ChosenAnswer(listed, f"it asks for “{best}” (score {scores[best]:.1f})", scores[best])
 
@@ -221,7 +226,7 @@ def _outcome(
     room -= sum(len(part.tokens) for part in (before, after) if part)
     options = tokenize_candidates([value], engine.token_text, room)
     if not options:
-        return unanswered(span, "no room for the answer", stop=True)
+        return unanswered(span, "no room for the answer", "no room", stop=True)
     assert engine.source is not None  # it replied
     span = replace(
         span,
@@ -229,6 +234,9 @@ def _outcome(
         speaker=reply.speaker or engine.source.name,
         reason=f"{span.reason}; {choice.why}",
         evidence=value.evidence,
+        relation=value.kind,
+        subject=value.subject,
+        score=choice.score,
     )
     scores = None if choice.score is None else (choice.score,)
     return CallOutcome(

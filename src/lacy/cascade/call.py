@@ -14,10 +14,16 @@ from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
 from lacy.cascade.settings import EngineSettings
 from lacy.cascade.whole_values import fitting_candidates, new_candidates
 from lacy.corpus import TokenText
-from lacy.types import Reply, Request, Span, Unit
+from lacy.types import Missing, Reply, Request, Span, Unit
 
 NO_SOURCE = "no source is connected"
 """The error of a reply if the engine has no source."""
+
+STATED = "the text already states"
+"""How the error of a reply begins if all of its values are in the text."""
+
+NOT_WHOLE = "no value completes the word or number in the text"
+"""The error of a reply if all of its values would break up a number or word."""
 
 
 def request_of(sequence: TextSequence) -> Request:
@@ -88,16 +94,14 @@ def _new_and_whole(sequence: TextSequence, reply: Reply) -> Reply:
     if reply.ranked and not engine.restate:
         candidates = new_candidates(sequence.text[sequence.stated_from :], candidates)
         if not candidates:
-            why = f"the text already states {_all_of(len(reply.candidates))}"
+            why = f"{STATED} {_all_of(len(reply.candidates))}"
             return replace(reply, candidates=(), error=why)
     # A server that stopped at <CALL> has not reported the SLM's own token.
     if engine.hosted is None or sequence.next_token not in (-1, engine.call_id):
         own = engine.token_text.bytes_of(sequence.next_token)
         candidates = fitting_candidates(sequence.text, own, candidates)
     if not candidates:
-        return replace(
-            reply, candidates=(), error="no value completes the word or number in the text"
-        )
+        return replace(reply, candidates=(), error=NOT_WHOLE)
     return replace(reply, candidates=candidates)
 
 
@@ -125,23 +129,26 @@ def _outcome(
         read: True if the scores are log-probabilities after reading.
     """
     if reply.error or not reply.candidates:
-        return unanswered(span, reply.error or "source had no answer")
+        return unanswered(span, reply.error or "source had no answer", missing_in(reply))
     if not options:
-        return unanswered(span, "no room for the answer in the context", stop=True)
+        return unanswered(span, "no room for the answer in the context", "no room", stop=True)
     engine, best, note, limit = sequence.engine, 0, "", None
     if scores is not None:
         best = best_index(scores)
         limit = _limit(engine, options[best], read=read)
         score = scores[best]
+        fact = options[best].candidate
+        span = replace(span, relation=fact.kind, subject=fact.subject, score=score)
         if score is None or nan_as_lowest(score) < limit:
-            return replace(unanswered(span, _none_fits(len(scores))), limit=limit)
+            return replace(unanswered(span, _none_fits(len(scores)), "none fits"), limit=limit)
         note = f"; {_fits_best(len(scores))} (score {score:.1f})"
     option = options[best]
     if scores is not None and engine.unit != "value":
         option = _cut(option, engine.unit, engine.token_text)
     if sequence.generated + len(option.tokens) > sequence.limit:
         # Do not cut the value: half of it would be a wrong fact.
-        return replace(unanswered(span, "no room for the answer", stop=True), limit=limit)
+        left_out = unanswered(span, "no room for the answer", "no room", stop=True)
+        return replace(left_out, limit=limit)
     assert engine.source is not None  # it replied
     span = replace(
         span,
@@ -149,6 +156,8 @@ def _outcome(
         speaker=reply.speaker or engine.source.name,
         reason=span.reason + note,
         evidence=option.candidate.evidence,
+        relation=option.candidate.kind,
+        subject=option.candidate.subject,
     )
     return CallOutcome(option, span, limit=limit)
 
@@ -190,7 +199,19 @@ def _none_fits(count: int) -> str:
     return f"none of {count} values fits" if count > 1 else "its one value does not fit"
 
 
-def unanswered(span: Span, why: str, *, stop: bool = False) -> CallOutcome:
+def missing_in(reply: Reply) -> Missing:
+    """Return why a reply has no value, as one of a few words."""
+    error = reply.error or ""
+    if reply.fault:
+        return "failed"
+    if error == NO_SOURCE:
+        return "no source"
+    if error == NOT_WHOLE:
+        return "none fits"
+    return "stated" if error.startswith(STATED) else "not found"
+
+
+def unanswered(span: Span, why: str, missing: Missing, *, stop: bool = False) -> CallOutcome:
     """Return the outcome of a call without an answer."""
     reason = f"{span.reason}; {why}" if span.reason else why
-    return CallOutcome(None, replace(span, reason=reason), stop)
+    return CallOutcome(None, replace(span, reason=reason, missing=missing), stop)

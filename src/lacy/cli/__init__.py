@@ -33,6 +33,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "data world": "make a world of people whose every fact is known",
         "data mark": "mark fact tokens in texts and pack them for training",
         "data check": "check texts, marks or a model before spending time on them",
+        "data loop": "turn records of a served model into data for its next tuning",
     },
     "Make a model": {
         "tune": "teach a pretrained model to call, in minutes",

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     from lacy.cascade import Engine
+    from lacy.records import RecordLog
     from lacy.serve import Keys, Limits
 
 PROMPTS = 5
@@ -41,6 +43,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "connections": (1, LARGE),
     "per_minute": (0.001, LARGE),
     "grace": (0, DAY),
+    "log_mib": (1, LARGE),
 }
 """Minimum and maximum of each number; they are checked before the model is loaded."""
 
@@ -100,6 +103,16 @@ class ServeConfig(EngineOptions):
     log_prompts: bool = False
     """Write prompts to the log, which by default contains no prompts or answers."""
 
+    # [Records]
+    log_calls: Path | None = None
+    """Keep records of answers in this folder, for lacy data loop: which spans come from sources,
+    which calls had no answer and why, and what users mark as wrong. No prompts and no generated
+    text."""
+    log_texts: bool = False
+    """Keep prompts and generated text in these records too; tuning needs them. Tell your users."""
+    log_mib: Rare[int] = 256
+    """Maximum size of all records in MiB; beyond it, the oldest are deleted."""
+
 
 FLAGS = ServeConfig
 EXAMPLES = """
@@ -118,7 +131,9 @@ def run(config: ServeConfig) -> int:
     limits = _limits(config)
     keys = Keys.load(config.keys) if config.keys else None
     # Before the model is loaded, so that an error comes early.
-    with open_socket(config.host, config.port) as listening:
+    with ExitStack() as stack:
+        listening = stack.enter_context(open_socket(config.host, config.port))
+        records = stack.enter_context(_records(config)) if config.log_calls else None
         engine, name = _open(config)
         _log()
         with Scheduler(engine, streams=config.streams, queue=config.queue) as scheduler:
@@ -131,9 +146,12 @@ def run(config: ServeConfig) -> int:
                 hosts=_hosts(config),
                 origins=config.origin,
                 prompts=_prompts(config.source),
+                records=records,
             )
             server = Server(app, scheduler, grace=config.grace)
             _print_address(config, name, str(engine.policy), listening.getsockname()[1], keys)
+            if records is not None:
+                _print_records(records)
             server.run(sockets=[listening])
     return 0
 
@@ -164,6 +182,11 @@ def _check(config: ServeConfig) -> None:
                 "optionally with a port",
                 do="give it as the browser shows it: --origin https://chat.example",
             )  # fmt: skip
+    if config.log_texts and config.log_calls is None:
+        raise LacyError(
+            "E12", key="log_texts", value=True, why="no records are kept",
+            do="name their folder: --log-calls records --log-texts",
+        )  # fmt: skip
     if config.per_minute is not None and config.new_key is None:
         raise LacyError(
             "E12", key="per_minute", value=config.per_minute, why="it applies only to a new key",
@@ -214,6 +237,31 @@ def _open(config: ServeConfig) -> tuple[Engine, str]:
             do="give another: --name mine",
         )  # fmt: skip
     return config.open(temperature=config.temperature, timeout=config.timeout), name
+
+
+def _records(config: ServeConfig) -> RecordLog:
+    """Open the folder of records."""
+    from lacy.records import RecordLog
+
+    assert config.log_calls is not None
+    total = config.log_mib << 20
+    return RecordLog(
+        config.log_calls, texts=config.log_texts, total_bytes=total,
+        file_bytes=min(16 << 20, total // 2),
+    )  # fmt: skip
+
+
+def _print_records(records: RecordLog) -> None:
+    """Say what is kept of answers, and where."""
+    mib = records.total_bytes >> 20
+    what = (
+        "prompts and generated text, who wrote each span, and users' verdicts and corrections"
+        if records.texts
+        else "who wrote each span, which facts sources returned or lacked, and users' verdicts, "
+        "but no prompts and no generated text (--log-texts keeps them)"
+    )
+    print(f"Records of answers in {records.folder} (at most {mib} MiB, readable only by you): "
+          f"{what}. Next: lacy data loop {records.folder}", file=sys.stderr)  # fmt: skip
 
 
 def _prompts(sources: Sequence[str]) -> list[str]:

@@ -40,6 +40,10 @@ class TuneConfig(TextOptions):
     """Articles: text, Markdown, HTML, PDF, JSON, CSV or Parquet (a file or a folder), packed data
     of `lacy data mark`, or hf:owner/name."""
 
+    replay: str | None = None
+    """Articles of an earlier tuning to add to those of --data, such as after lacy data loop; at
+    most --articles of them."""
+
     only: Rare[str | None] = None
     """Read only articles for which this field is true, for example is_biography."""
 
@@ -76,7 +80,8 @@ def run(config: TuneConfig) -> int:
     }
     result = tune(
         config.model, text_source(config.data), out=out, annotate=config.spacy, report=report,
-        notify=_say, **chosen, **reading,
+        replay=None if config.replay is None else text_source(config.replay), notify=_say,
+        **chosen, **reading,
     )  # fmt: skip
     print_report(report)
     _print_figures(result)

@@ -181,6 +181,19 @@ ENTRIES = {
         "A flag does not exist, or an argument is missing or unexpected.",
     ),
     # E145-E149: the server
+    "E203": Entry(
+        "cannot keep records of answers in {path}: {why}",
+        "check the folder's permissions and the free disk space, or name another one: "
+        "--log-calls FOLDER",
+        USAGE,
+    ),
+    "E204": Entry(
+        "no records of answers in {path} ({files} files, {skipped} lines that are no records)",
+        "give the folder that lacy serve MODEL --log-calls FOLDER writes; it fills when clients "
+        "send requests",
+        DATA,
+        "Records are lines of JSON in files called records-*.jsonl.",
+    ),
     "E145": Entry(
         "another process has held the lock on {path} for 30 seconds",
         "wait until that process has finished, or end it",

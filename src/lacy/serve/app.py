@@ -14,8 +14,9 @@ from fastapi.responses import PlainTextResponse, Response
 
 from lacy import __version__
 from lacy.cascade import control_tokens
+from lacy.records import RecordLog
 from lacy.serve import schemas
-from lacy.serve.bodies import ChatBody, CompletionBody, ResponseBody
+from lacy.serve.bodies import ChatBody, CompletionBody, FeedbackBody, ResponseBody
 from lacy.serve.errors import ApiError, add_error_handlers
 from lacy.serve.formats import CompletionFormat, ResponseFormat
 from lacy.serve.keys import Keys
@@ -23,6 +24,7 @@ from lacy.serve.limits import Limits
 from lacy.serve.metrics import Metrics
 from lacy.serve.middleware import EnvelopeMiddleware, GuardMiddleware
 from lacy.serve.prompts import chat_prompt, completion_prompts
+from lacy.serve.recording import Recorder, fingerprint_of
 from lacy.serve.scheduler import Scheduler
 from lacy.serve.service import PING_SECONDS, Service, check_limit
 from lacy.serve.source_status import source_status
@@ -31,7 +33,7 @@ PAGE = files("lacy.serve") / "page"
 
 SCRIPTS = (
     "address", "detail", "dom", "guesses", "page", "pane", "receipt", "sources", "speakers",
-    "stream",
+    "stream", "verdict",
 )  # fmt: skip
 """The page's JavaScript modules; there is no build step."""
 
@@ -70,6 +72,7 @@ def make_app(
     prompts: Sequence[str] = (),
     ping_seconds: float = PING_SECONDS,
     origins: Sequence[str] = (),
+    records: RecordLog | None = None,
 ) -> FastAPI:
     """Return the ASGI application of one model.
 
@@ -83,13 +86,15 @@ def make_app(
         prompts: example prompts that the page offers.
         ping_seconds: silence after which a stream sends a comment to keep the connection open.
         origins: origins whose web pages may send requests, such as ``https://chat.example``.
+        records: keeps records of answers and users' verdicts; closed by the caller.
     """
-    limits, metrics = limits or Limits(), Metrics(scheduler)
+    limits, metrics = limits or Limits(), Metrics(scheduler, records)
     # Fill the cache before several threads use the tokenizer.
     control_tokens(scheduler.engine.tokenizer)
     service = Service(
         scheduler, name, limits, metrics, log_prompts, int(time.time()),
         scheduler.engine.context, prompts, ping_seconds,
+        Recorder(records, name, fingerprint_of(scheduler.engine) if records else ""),
     )  # fmt: skip
 
     @asynccontextmanager
@@ -106,6 +111,7 @@ def make_app(
     )  # fmt: skip
     add_error_handlers(app)
     _add_generation(app, service)
+    _add_feedback(app, service)
     _add_information(app, service)
     for path, (file, media_type) in PAGE_FILES.items():
         route = _file_route(read_page_file(file), media_type)
@@ -151,6 +157,17 @@ def _add_generation(app: FastAPI, service: Service) -> None:
         return await service.answer(request, body, generation_request, answer_format)
 
 
+def _add_feedback(app: FastAPI, service: Service) -> None:
+    """Add the path that takes users' verdicts on answers."""
+
+    @app.post(
+        "/v1/feedback", response_model=schemas.FeedbackSchema,
+        responses=schemas.error_responses(400, 404, 408, 413, 503),
+    )  # fmt: skip
+    async def feedback(body: FeedbackBody) -> dict[str, Any]:
+        return service.recorder.add_verdict(body)
+
+
 def _add_information(app: FastAPI, service: Service) -> None:
     """Add the paths that return information about the server."""
     model = {
@@ -178,6 +195,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
             "policy": str(engine.policy),
             "unit": engine.unit,
             "chat": bool(getattr(engine.tokenizer, "chat_template", None)),
+            "feedback": service.recorder.active,
             "prompts": list(service.prompts),
             "sources": source_status(engine.source),
         }

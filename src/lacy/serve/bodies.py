@@ -147,6 +147,23 @@ class ChatBody(declare("OfChat", RequestBody, chat=True)):  # type: ignore[misc]
         return (self.top_logprobs or 0) if self.logprobs else None
 
 
+class FeedbackBody(Strict):
+    """``POST /v1/feedback``: a user's verdict on a part of an answer, or on all of it."""
+
+    id: Annotated[str, Field(min_length=1, max_length=200)]
+    """The ``id`` of the response."""
+    choice: Annotated[int, Field(ge=0, lt=1 << 16)] = 0
+    """The ``index`` of the choice in it."""
+    verdict: Literal["right", "wrong"]
+    span: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
+    """A span, as its index in ``lacy.spans`` of the whole response."""
+    start: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
+    """First character of a part of the choice's text; with ``end``, instead of ``span``."""
+    end: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
+    correct: Annotated[str, Field(min_length=1, max_length=1000), ENCODABLE] | None = None
+    """The right value instead of this part."""
+
+
 class InputPart(Part):
     """A part of a message of ``/v1/responses``; only text is supported."""
 

@@ -130,7 +130,7 @@ class Choice:
         for span in spans:
             if isinstance(span, ScoredSpan):
                 self.scored.append(span)
-            if not _has_content(span):
+            if not has_content(span):
                 continue
             last = self.spans[-1] if self.spans else None
             if last is None or last.asked or span.asked or _origin(last) != _origin(span):
@@ -150,10 +150,10 @@ def spans_as_dicts(spans: Sequence[Span]) -> list[dict[str, Any]]:
     return [
         {name: json_safe(getattr(span, name)) for name in SPAN_FIELDS}
         for span in spans
-        if _has_content(span)
+        if has_content(span)
     ]
 
 
-def _has_content(span: Span) -> bool:
+def has_content(span: Span) -> bool:
     """True if a span has text, tokens or a call; the span of the end token has none of these."""
     return bool(span.text or span.tokens or span.asked or span.speaker == PROMPT)

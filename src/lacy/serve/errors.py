@@ -17,6 +17,7 @@ from lacy.serve.admission import Busy, Closing
 from lacy.serve.bodies import (
     ChatBody,
     CompletionBody,
+    FeedbackBody,
     InputPart,
     Item,
     LacyOptions,
@@ -35,7 +36,7 @@ FIELDS = frozenset(
     field
     for model in (
         CompletionBody, ChatBody, ResponseBody, StreamOptions, LacyOptions, Message, Part,
-        ToolCall, ToolFunction, Item, InputPart, TextFormat,
+        ToolCall, ToolFunction, Item, InputPart, TextFormat, FeedbackBody,
     )
     for field in model.model_fields
 )  # fmt: skip

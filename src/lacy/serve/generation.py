@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from lacy.cascade import Engine, question_hint
@@ -58,6 +58,8 @@ class Generation:
     prompt_tokens: int = field(default=0, init=False)
     first_text: float | None = field(default=None, init=False)
     """Seconds from the start to the first text."""
+    on_complete: Callable[[], None] = field(default=lambda: None, init=False)
+    """Called once, when all texts have ended or are cancelled."""
     _next_event: Event | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -113,7 +115,10 @@ class Generation:
             choice = self.choices[index]
             if isinstance(content, Answer):
                 open_choices -= 1
-                yield Update(index, choice.end(content), ended=True)
+                update = Update(index, choice.end(content), ended=True)
+                if not open_choices:  # before the client knows that the answer has ended
+                    self.complete()
+                yield update
             elif spans := choice.add(content):
                 yield Update(index, spans)
 
@@ -126,6 +131,11 @@ class Generation:
         templated = bool(getattr(self.request.engine.tokenizer, "chat_template", None))
         hint = question_hint(prompt, templated=templated)
         return {"hint": hint} if hint else {}
+
+    def complete(self) -> None:
+        """Call ``on_complete``, the first time only."""
+        call, self.on_complete = self.on_complete, lambda: None
+        call()
 
     def cancel(self) -> None:
         """Stop the generation of all texts."""

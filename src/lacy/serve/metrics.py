@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from lacy.records import RecordLog
 from lacy.serve.choice import PROMPT, Choice
 from lacy.serve.scheduler import Scheduler
 
@@ -14,7 +15,7 @@ SECONDS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
 class Metrics:
     """The counters of one server, in a separate registry, so that several servers can coexist."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, records: RecordLog | None = None) -> None:
         self._registry = registry = CollectorRegistry()
         self.requests = Counter(
             "lacy_requests", "Requests by path and status", ["path", "status"], registry=registry
@@ -42,6 +43,11 @@ class Metrics:
         running.set_function(lambda: scheduler.running)
         waiting = Gauge("lacy_waiting", "Texts that wait", registry=registry)
         waiting.set_function(lambda: scheduler.waiting)
+        if records is not None:
+            kept = Gauge("lacy_records_kept", "Records of answers written", registry=registry)
+            kept.set_function(lambda: records.kept)
+            lost = Gauge("lacy_records_lost", "Records of answers lost", registry=registry)
+            lost.set_function(lambda: records.lost)
 
     def add_prompt(self, tokens: int) -> None:
         """Count a prompt."""

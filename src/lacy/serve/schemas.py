@@ -20,6 +20,11 @@ class SpanSchema(BaseModel):
     cost: float | None
     seconds: float | None
     asked: bool
+    fault: bool
+    relation: str
+    subject: str
+    score: float | None
+    missing: str
 
 
 class LacySchema(BaseModel):
@@ -226,8 +231,23 @@ class ServerInfo(BaseModel):
     policy: str
     unit: str
     chat: bool
+    feedback: bool
+    """True if the server keeps records of answers, and users' verdicts on them."""
     prompts: list[str]
     sources: list[SourceSchema]
+
+
+class FeedbackSchema(BaseModel):
+    """The response to a verdict."""
+
+    object: Literal["feedback"]
+    id: str
+    choice: int
+    verdict: Literal["right", "wrong"]
+    start: int | None
+    end: int | None
+    correct: str | None
+    """The right value, as it is kept; null if it was not given, or if no texts are kept."""
 
 
 class Health(BaseModel):
@@ -254,7 +274,7 @@ class ErrorBody(BaseModel):
 _REASONS = {
     400: "the request is invalid or exceeds a limit",
     401: "no valid API key",
-    404: "there is no such model or path",
+    404: "there is no such model, path or answer",
     408: "the body did not arrive in time",
     413: "the body is too large",
     421: "this host name is not allowed",

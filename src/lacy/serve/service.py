@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from fastapi import Request
@@ -21,6 +22,7 @@ from lacy.serve.generation import Generation, GenerationRequest
 from lacy.serve.limits import Limits
 from lacy.serve.metrics import Metrics
 from lacy.serve.prompts import Prompt
+from lacy.serve.recording import Recorder
 from lacy.serve.scheduler import Scheduler
 
 ALIASES = {"calls=never": "never", "calls=always": "always"}
@@ -49,6 +51,8 @@ class Service:
     """Example prompts that the page offers."""
     ping_seconds: float = PING_SECONDS
     """Silence after which a stream sends a comment to keep the connection open."""
+    recorder: Recorder = field(default_factory=Recorder)
+    """Keeps records of answers, if the operator wants them."""
 
     def request(
         self, body: RequestBody, prompts: list[Prompt], limit: int | None
@@ -166,6 +170,7 @@ class Service:
         if self.log_prompts:
             log["prompts"] = [prompt.text for prompt in request.prompts]
         generation = Generation(self.scheduler, request)
+        generation.on_complete = partial(self.recorder.record, form.id, generation)
         timeout = self.ping_seconds if body.stream else None
         try:
             await _while_connected(http, generation.start(timeout), generation)
@@ -187,6 +192,7 @@ class Service:
     def _end(self, generation: Generation, log: dict[str, Any]) -> None:
         """Cancel texts that are still being generated; count and log what was generated."""
         generation.cancel()
+        generation.complete()
         self.metrics.add_prompt(generation.prompt_tokens)
         if generation.first_text is not None:
             self.metrics.first_text.observe(generation.first_text)

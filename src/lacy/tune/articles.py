@@ -70,6 +70,7 @@ def read_articles(
     tokens: int,
     seed: int,
     marks: Path,
+    replay: str | Path | Iterable[Document] | None = None,
     annotate: AnnotateConfig | None = None,
     report: ReadReport | None = None,
     notify: Notify = lambda sentence: None,
@@ -86,6 +87,7 @@ def read_articles(
         tokens: maximum number of predicted tokens per article.
         seed: seed of the sample.
         marks: folder in which the annotator's marks are kept.
+        replay: further articles, such as those of an earlier tuning; at most as many are added.
         annotate: the annotator's settings.
         report: filled with what was skipped while reading.
         notify: called with a sentence for each automatic choice.
@@ -104,22 +106,36 @@ def read_articles(
         notes.append(sentence)
         notify(sentence)
 
-    if isinstance(data, str | Path) and (Path(data) / "lacy_data.json").is_file():
-        _refuse_only(reading.get("only"))
-        encoded, annotator = _packed_articles(data, tokenizer, articles, tokens, seed), "given"
-    else:
+    def encoded_articles(source: str | Path | Iterable[Document]) -> tuple[list[Encoded], str]:
+        if isinstance(source, str | Path) and (Path(source) / "lacy_data.json").is_file():
+            _refuse_only(reading.get("only"))
+            packed = _packed_articles(source, tokenizer, articles, tokens, seed)
+            return _with_tokens(packed), "given"
         stream = (
-            read(data, report=report, **reading) if isinstance(data, str | Path) else iter(data)
+            read(source, report=report, **reading)
+            if isinstance(source, str | Path)
+            else iter(source)
         )
         documents = [_cut(document, tokens) for document in _sample(stream, articles, seed)]
-        documents, annotator = _marked(
+        documents, name = mark_documents(
             documents, marks, annotate or AnnotateConfig(), say, progress
         )
-        encoded = [encode(document, tokenizer, tokens + 1) for document in documents]
-    encoded = [article for article in encoded if len(article.input_ids) > 2]
+        return _with_tokens(encode(d, tokenizer, tokens + 1) for d in documents), name
+
+    encoded, annotator = encoded_articles(data)
+    if replay is not None:
+        more, name = encoded_articles(replay)
+        annotator = name if name == annotator else f"{annotator}; replay: {name}"
+        say(f"Replay: {len(more)} articles of {_name_of(replay)} beside {len(encoded)}.")
+        encoded += more
     found = Articles(encoded, annotator, report, notes)
     _require_enough(found, data, say)
     return found
+
+
+def _with_tokens(encoded: Iterable[Encoded]) -> list[Encoded]:
+    """Return the articles that have tokens to predict."""
+    return [article for article in encoded if len(article.input_ids) > 2]
 
 
 def _refuse_only(only: str | None) -> None:
@@ -151,10 +167,21 @@ def _cut(document: Document, tokens: int) -> Document:
     return replace(document, text=document.text[:end], marks=marks)
 
 
-def _marked(
+def mark_documents(
     documents: list[Document], folder: Path, settings: AnnotateConfig, say: Notify, progress: bool
 ) -> tuple[list[Document], str]:
-    """Mark the documents that have no marks; return all, and the name of the annotator."""
+    """Mark the documents that have no marks; return all, and the name of the annotator.
+
+    Args:
+        documents: the documents; those in another language than the annotator's are left out.
+        folder: where the marks are kept, so that an interrupted run continues.
+        settings: the annotator's settings.
+        say: called with a sentence for each automatic choice.
+        progress: show a progress bar on a terminal.
+
+    Raises:
+        LacyError: E163, half of the unmarked documents or more are in another language.
+    """
     given = [document for document in documents if document.marks]
     bare = [document for document in documents if not document.marks]
     if not bare:
@@ -228,7 +255,7 @@ def _packed_articles(
 
 
 def _require_enough(found: Articles, data: Any, say: Notify) -> None:
-    where = data if isinstance(data, str | Path) else "the given documents"
+    where = _name_of(data)
     if len(found) < MIN_ARTICLES:
         raise LacyError("E162", path=where, articles=len(found), least=MIN_ARTICLES)
     if len(found) < FEW_ARTICLES:
@@ -238,6 +265,10 @@ def _require_enough(found: Articles, data: Any, say: Notify) -> None:
         )
     if found.starts < MIN_STARTS:
         raise LacyError("E164", path=where, starts=found.starts, articles=len(found))
+
+
+def _name_of(data: Any) -> str:
+    return str(data) if isinstance(data, str | Path) else "the given documents"
 
 
 def _count_starts(article: Encoded) -> int:

@@ -75,6 +75,7 @@ def tune(
     call_rate: float = 0.22,
     epochs: float = 1.0,
     seed: int = 0,
+    replay: str | Path | Iterable[Document] | None = None,
     annotate: AnnotateConfig | None = None,
     states: str | Path | None = None,
     device: Literal["auto", "cpu"] = "auto",
@@ -105,6 +106,8 @@ def tune(
         call_rate: share of tokens at which a call is due, for the target ``value``.
         epochs: passes over the articles, for depths other than ``row``.
         seed: seed of the choice of articles and of the groups.
+        replay: articles of an earlier tuning, in the same formats, that are added to ``data``, so
+            that what was learned from them is kept; at most ``articles`` of them.
         annotate: settings of the annotator.
         states: folder for hidden states and marks; by default ``out`` with ``-states``.
         device: ``auto`` or ``cpu``.
@@ -139,8 +142,8 @@ def tune(
         settings.tokens = min(tokens, loaded.context)
         found = read_articles(
             data, loaded.tokenizer, articles=articles, tokens=settings.tokens, seed=seed,
-            marks=folder, annotate=annotate, report=report, notify=notify, progress=progress,
-            **reading,
+            marks=folder, replay=replay, annotate=annotate, report=report, notify=notify,
+            progress=progress, **reading,
         )  # fmt: skip
         on = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu")
         fast, why = bf16_is_fast(on)

@@ -65,8 +65,11 @@ class TextOptions:
 
 
 def text_source(source: str) -> str | Path:
-    """Return the file of training texts if the source is a world, else the source itself."""
+    """Return the file of training texts of a world or a data loop; other sources unchanged."""
     if source.startswith("hf:"):
         return source
     folder = Path(source)
-    return folder / "train.jsonl" if (folder / "world.json").is_file() else folder
+    for name, texts in (("world.json", "train.jsonl"), ("loop.json", "marked.jsonl")):
+        if (folder / name).is_file() and (folder / texts).is_file():
+            return folder / texts
+    return folder

@@ -2,6 +2,7 @@
 
 import { amount, byId, definitions, plural, time } from "./dom.js";
 import { speakerName } from "./speakers.js";
+import { offer } from "./verdict.js";
 
 let selected = null; // the part that was clicked or focused: { span, node }
 
@@ -21,6 +22,7 @@ export function point(span, node, select) {
     selected?.node.setAttribute("aria-pressed", "false");
     selected = { span, node };
     node.setAttribute("aria-pressed", "true");
+    offer(span, node);
   }
   show(span);
 }

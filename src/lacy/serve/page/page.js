@@ -7,6 +7,7 @@ import { Pane } from "./pane.js";
 import { drawSources } from "./sources.js";
 import { legend, sourceClass } from "./speakers.js";
 import { ask, chunks, Failure } from "./stream.js";
+import { allow } from "./verdict.js";
 
 const RERUN_DELAY = 300; // milliseconds after the last change of a control
 
@@ -42,6 +43,7 @@ async function fetchServer() {
   server = await (await ask("/v1/lacy", byId("key").value)).json();
   for (const source of server.sources ?? []) sourceClass(source.name);
   drawSources(server.sources ?? []);
+  allow(server.feedback);
 }
 
 async function connect() {
@@ -128,7 +130,7 @@ async function stream(pane, policy, signal, onChunk, answer = "") {
   for await (const chunk of chunks(await ask(path, byId("key").value, body, signal))) {
     onChunk();
     for (const choice of chunk.choices) {
-      pane.add(choice.lacy.spans);
+      pane.add(choice.lacy.spans, chunk.id);
       ended.policy ||= choice.lacy.policy ?? "";
       ended.hint ||= choice.lacy.hint ?? "";
       ended.finish ||= choice.finish_reason ?? "";

@@ -5,6 +5,7 @@ import { element, plural } from "./dom.js";
 import { asSentence, receipt, summarize } from "./receipt.js";
 import { spanClass, speakerName, unanswered } from "./speakers.js";
 import { GuessTracker } from "./guesses.js";
+import { answerControls, characters } from "./verdict.js";
 
 /** Returns the leading space of a text; in the text of a call it is not underlined. */
 function leadingSpace(text) {
@@ -34,6 +35,8 @@ export class Pane {
     this.spans = [];
     this.nodes = [];
     this.first = null;
+    this.id = ""; // of the response whose text is added
+    this.at = 0; // number of its characters so far
     this.begin = performance.now();
     const label = `${title}: text; use the arrow keys to move through its parts`;
     this.text = element("p", { class: "text", role: "group", "aria-label": label, "aria-busy": "true" });
@@ -45,17 +48,24 @@ export class Pane {
     this.copy = element("button", { type: "button", class: "copy", "aria-label": `Copy: ${title}` }, "Copy");
     this.copy.addEventListener("click", () => this.copied());
     this.copy.hidden = true;
-    const head = element("header", {}, element("h2", {}, title), this.copy);
+    this.verdicts = element("span", { class: "verdicts" });
+    this.verdicts.append(...answerControls(() => this.id));
+    this.verdicts.hidden = true;
+    const head = element("header", {}, element("h2", {}, title), this.verdicts, this.copy);
     const words = element("div", { class: "words" }, this.text, this.notice);
     this.root = element("article", { class: "pane" }, head, element("div", { class: "inside" }, words, this.receipt));
   }
 
-  add(spans) {
+  /** Adds spans of the response `id`; every part knows where it is in that response. */
+  add(spans, id) {
+    if (id !== this.id) Object.assign(this, { id, at: 0 });
     for (const span of spans) {
       if (this.first === null && span.text) this.first = this.seconds;
       const parts = this.guesses.split(span);
       for (const [n, [text, guess]] of parts.entries()) {
-        this.put({ ...span, text, tokens: n ? 0 : span.tokens, asked: span.asked && !n }, guess);
+        const place = { id, at: this.at };
+        this.put({ ...span, ...place, text, tokens: n ? 0 : span.tokens, asked: span.asked && !n }, guess);
+        this.at += characters(text);
       }
     }
   }
@@ -63,7 +73,8 @@ export class Pane {
   /** Adds a span; the model's own text is joined to its text before, unless just one of them is a guess. */
   put(span, guess) {
     const last = this.spans.at(-1);
-    if (last && !span.asked && span.speaker === "slm" && last.speaker === "slm" && last.asked === guess) {
+    const own = last && !span.asked && span.speaker === "slm" && last.speaker === "slm";
+    if (own && last.asked === guess && last.id === span.id) {
       last.text += span.text;
       last.tokens += span.tokens;
       this.label(this.nodes.at(-1), last);
@@ -178,7 +189,7 @@ export class Pane {
     const sum = summarize(this.spans);
     const whole = (this.whole = this.seconds);
     this.text.setAttribute("aria-busy", "false");
-    this.copy.hidden = false;
+    this.copy.hidden = this.verdicts.hidden = false;
     this.showMissing();
     if (ended) this.advise(ended);
     const title = `Receipt (${ended ? ended.policy : why})`;
