@@ -56,6 +56,8 @@ from lacy.types import Document
 RESULTS = Path(__file__).parent / "results" / "questions.json"
 
 PARTS = ("dev", "test")
+FEWEST = 10
+"""Groups of fewer questions are not listed."""
 BATCH = 20
 """Number of questions after which answers are stored."""
 
@@ -135,7 +137,7 @@ class Measurement:
         for group, chosen in groups.items():
             counts = {key: np.array([r["counts"][key] for r in chosen]) for key in QUESTION_COUNTS}
             for key, score in ratio_scores(counts, seed=0).items() if chosen else ():
-                if not group or key == "answers_right":
+                if not group or (key == "answers_right" and len(chosen) >= FEWEST):
                     shown = f"right: {group}" if group else key
                     listed[shown] = [score.value, score.low, score.high, len(chosen)]
         seconds = sum(row["cpu_seconds"] for row in rows) / len(rows)

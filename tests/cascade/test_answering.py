@@ -145,6 +145,8 @@ def test_no_value_is_chosen_where_no_relation_fits():
         ("In which country was Ada born?", "place of birth", True),
         ("In which country was Ada born?", "place of death", False),
         ("In what city was Ada educated?", "educated at", None),
+        ("In what city was Ada born?", "child", False),
+        ("What country is Ada from?", "nationality", None),
         ("How high is Ada?", "height", True),
         ("Who wrote Ada?", "composer", True),
         ("Who is the author of Ada?", "composer", False),

@@ -174,7 +174,8 @@ def asks_for(question: Question, subject: str, name: str) -> bool | None:
     if noun and noun[0] in _PLACES:  # "In which country was Ada born?"
         families += [family for family in _FAMILIES if family & asked]
         if not _PLACES & set(words):
-            return False if _AGENT.search(relation_words(name)) else None
+            excluded = own and not any(family in families for family in own)
+            return False if excluded or _AGENT.search(relation_words(name)) else None
     families = families or [family for family in _FAMILIES if family & asked]
     if not own or not families:
         return None
