@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.optimize import minimize
 
 from lacy.cascade import Engine, open_model, truncate_document
 from lacy.corpus import read
@@ -44,8 +45,6 @@ from lacy.model import set_precision
 from lacy.run import environment
 
 LIMITS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-SCALES = (0.4, 0.6, 0.8, 1.0, 1.25)
-SHIFTS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 BINS = 10
 
 
@@ -142,13 +141,16 @@ def main() -> None:
         result = choices_along(engine, cut, subjects, start=[len(p) for p in prompts])
     texts = list(result.texts)
     half = len(texts) // 2
-    grid = itertools.product(SCALES, SHIFTS)
-    scale, shift = min(grid, key=lambda pair: choice_loss(texts[:half], *pair))
+    found = minimize(
+        lambda pair: choice_loss(texts[:half], *pair), [1.0, 0.0], method="Nelder-Mead"
+    )
+    scale, shift = map(float, found.x)
     data = {
         "all": figures(result),
         "curve": curve(texts),
         "fitted": {
             "scale": scale, "shift": shift, "articles": half,
+            "choice": {"weight": scale, "none": scale * engine.choice.none + shift},
             "before": figures(summarize_choices(texts[half:])),
             "after": figures(with_choices(texts[half:], scale, shift)),
             "curve": curve(list(with_choices(texts[half:], scale, shift).texts)),

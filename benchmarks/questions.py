@@ -22,7 +22,8 @@ neighbour with a similar name. Conditions:
 
 Subjects are split into halves by a hash of their names; rules and weights were made with ``dev``.
 Figures with 95% bootstrap intervals over questions go to ``results/questions.json``, all from one
-run, with the answers themselves in another file (``--answers``).
+run, with the answers themselves in another file (``--answers``), from which an interrupted run
+continues.
 """
 
 from __future__ import annotations
@@ -34,17 +35,19 @@ import json
 import random
 import re
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from questions_facts import PERSON, Values, neighbours, relation_questions, renamed, with_facts
 
 from lacy.cascade import open_engine
 from lacy.disk import write_atomic
 from lacy.evaluate import edited, evaluate_questions, facts_database, read_questions, without_fact
-from lacy.evaluate.questions import TestQuestion, contains_answer
+from lacy.evaluate.questions import QUESTION_COUNTS, TestQuestion, contains_answer
+from lacy.evaluate.results import ratio_scores
 from lacy.run import environment
 from lacy.sources import Database
 from lacy.sources.texts import Documents
@@ -52,167 +55,9 @@ from lacy.types import Document
 
 RESULTS = Path(__file__).parent / "results" / "questions.json"
 
-PERSON = (
-    "date of birth", "date of death", "place of birth", "place of death", "occupation", "spouse",
-    "father", "mother", "child", "educated at", "employer", "residence", "religion", "sport",
-    "country of citizenship", "notable work", "award received", "height", "position played",
-)  # fmt: skip
-WORK = (
-    "author", "genre", "publication date", "country of origin", "language", "director", "producer",
-    "screenwriter", "composer", "performer", "record label", "publisher", "color", "duration",
-    "creator",
-)  # fmt: skip
-ORGANISATION = (
-    "founded by", "owned by", "headquarters location", "inception", "location of formation",
-    "country", "industry", "creator", "number of employees", "genre", "record label",
-    "manufacturer", "performer",
-)  # fmt: skip
-PLACE = (
-    "country", "located in", "capital", "capital of", "population", "area", "inception",
-    "official language", "head of government", "time zone", "continent",
-)  # fmt: skip
-TEMPLATES = (
-    ("Who is the father of {}?", "father", PERSON), ("Who is the mother of {}?", "mother", PERSON),
-    ("What is the religion of {}?", "religion", PERSON),
-    ("What sport does {} play?", "sport", PERSON), ("What genre is {}?", "genre", WORK),
-    ("Who was the producer of {}?", "producer", WORK),
-    ("Who was the director of {}?", "director", WORK),
-    ("Who was the screenwriter for {}?", "screenwriter", WORK),
-    ("Who was the composer of {}?", "composer", WORK), ("What color is {}?", "color", WORK),
-    ("Who is the author of {}?", "author", WORK), ("In what country is {}?", "country", PLACE),
-    ("What is {} the capital of?", "capital of", PLACE),
-    ("What is the capital of {}?", "capital", PLACE),
-    ("In what city was {} born?", "place of birth", PERSON),
-    ("What is {}'s occupation?", "occupation", PERSON),
-)  # fmt: skip
-"""PopQA's sixteen templates with their relations."""
-ENTITY_RELATIONS = {
-    "P17": ("country", PLACE), "P19": ("place of birth", PERSON), "P20": ("place of death", PERSON),
-    "P26": ("spouse", PERSON), "P36": ("capital", PLACE), "P40": ("child", PERSON),
-    "P50": ("author", WORK), "P69": ("educated at", PERSON), "P106": ("occupation", PERSON),
-    "P112": ("founded by", ORGANISATION), "P127": ("owned by", ORGANISATION),
-    "P131": ("located in", PLACE), "P136": ("genre", ORGANISATION),
-    "P159": ("headquarters location", ORGANISATION), "P170": ("creator", WORK),
-    "P175": ("performer", WORK), "P176": ("manufacturer", ORGANISATION),
-    "P264": ("record label", ORGANISATION), "P276": ("located in", PLACE),
-    "P407": ("language", WORK), "P413": ("position played", PERSON),
-    "P495": ("country of origin", WORK),
-    "P740": ("location of formation", ORGANISATION), "P800": ("notable work", PERSON),
-}  # fmt: skip
-
-
-class Values:
-    """Plausible values of each relation, from EntityQuestions' answers or invented."""
-
-    def __init__(self, folder: Path, rng: random.Random) -> None:
-        self.rng = rng
-        self.answers = {
-            file.name.split(".")[0]: [row["answers"][0] for row in json.loads(file.read_text())]
-            for file in sorted(folder.glob("P*.json"))
-        }
-
-    def of(self, relation: str) -> str:
-        """Return a value of a relation."""
-        rng = self.rng
-        if relation in ("date of birth", "date of death", "publication date"):
-            month = rng.choice(("January", "April", "July", "October"))
-            return f"{rng.randint(1, 28)} {month} {rng.randint(1820, 1990)}"
-        invented = {
-            "inception": lambda: str(rng.randint(1700, 2010)),
-            "population": lambda: f"{rng.randint(1, 900)},{rng.randint(100, 999)}",
-            "area": lambda: f"{rng.randint(3, 900)} km²",
-            "number of employees": lambda: str(rng.randint(20, 9000)),
-            "height": lambda: f"{rng.randint(150, 205)} cm",
-            "duration": lambda: f"{rng.randint(20, 200)} minutes",
-            "time zone": lambda: f"UTC+{rng.randint(1, 9)}",
-            "religion": lambda: rng.choice(("Catholicism", "Islam", "Judaism", "Buddhism")),
-            "sport": lambda: rng.choice(("basketball", "tennis", "rowing", "ice hockey")),
-            "color": lambda: rng.choice(("blue", "red", "green", "yellow")),
-            "continent": lambda: rng.choice(("Europe", "Asia", "Africa")),
-            "industry": lambda: rng.choice(("software", "mining", "retail", "banking")),
-            "award received": lambda: rng.choice(("Order of Merit", "Guggenheim Fellowship")),
-            "position played": lambda: rng.choice(self.answers["P413"]),
-        }
-        if relation in invented:
-            return invented[relation]()
-        same = {
-            "residence": "P19", "father": "P26", "mother": "P26", "director": "P50",
-            "producer": "P50", "screenwriter": "P50", "composer": "P175", "publisher": "P176",
-            "head of government": "P26", "capital of": "P131", "official language": "P407",
-            "employer": "P69", "country of citizenship": "P17", "publisher of": "P176",
-        }  # fmt: skip
-        key = same.get(relation) or next(
-            (k for k, (name, _) in ENTITY_RELATIONS.items() if name == relation), "P26"
-        )
-        return self.rng.choice(self.answers[key])
-
-
-def with_facts(
-    question: TestQuestion, value: str, relations: tuple[str, ...], values: Values
-) -> TestQuestion:
-    """Give a question's subject the asked fact and about a dozen others, in random order."""
-    others = [name for name in relations if name != question.relation]
-    others = values.rng.sample(others, min(len(others), 12))
-    facts = [(question.relation, value), *((name, values.of(name)) for name in others)]
-    values.rng.shuffle(facts)
-    return replace(question, facts=tuple(facts))
-
-
-def neighbours(questions: list[TestQuestion], values: Values) -> list[TestQuestion]:
-    """Return people with similar names, for every tenth subject; they are in the database too."""
-    found = []
-    for question in questions[::10]:
-        name = f"{question.subject} {values.rng.choice(('Jr.', 'Smith', 'II', 'Foundation'))}"
-        facts = tuple((relation, values.of(relation)) for relation in PERSON[:8])
-        found.append(replace(question, subject=name, facts=facts))
-    return found
-
-
-def renamed(questions: list[TestQuestion], rng: random.Random) -> list[TestQuestion]:
-    """Write the names of relations as columns are named: ``birth_place`` or ``birthPlace``."""
-
-    def column(name: str, camel: bool) -> str:
-        words = re.sub(r"^(place|date|country) of (\w+)$", r"\2 \1", name).split()
-        if not camel:
-            return "_".join(words)
-        return words[0] + "".join(word.capitalize() for word in words[1:])
-
-    found = []
-    for question in questions:
-        camel = rng.random() < 0.5
-        facts = tuple((column(name, camel), value) for name, value in question.facts)
-        found.append(replace(question, facts=facts, relation=column(question.relation, camel)))
-    return found
-
-
-def relation_questions(values: Values, folder: Path, each: int) -> list[TestQuestion]:
-    """Return questions of PopQA's and EntityQuestions' relations with facts."""
-    rng, found = values.rng, []
-    rows = {
-        file.name.split(".")[0]: json.loads(file.read_text()) for file in sorted(folder.glob("P*"))
-    }
-    names = {id(PERSON): "P19", id(WORK): "P50", id(ORGANISATION): "P112", id(PLACE): "P17"}
-    templates = json.loads((folder.parent / "relation_query_templates.json").read_text())
-
-    def subject_of(key: str, text: str) -> str:
-        before, after = templates[key].split("[X]")
-        return text.removeprefix(before).removesuffix(after)
-
-    for template, relation, relations in TEMPLATES:
-        key = names[id(relations)]
-        for row in rng.sample(rows[key], each):
-            subject, value = subject_of(key, row["question"]), values.of(relation)
-            question = TestQuestion(template.format(subject), (value,), subject, relation)
-            found.append(with_facts(question, value, relations, values))
-    for key, (relation, relations) in ENTITY_RELATIONS.items():
-        for row in rng.sample(rows[key], each):
-            subject = subject_of(key, row["question"])
-            question = TestQuestion(row["question"], tuple(row["answers"]), subject, relation)
-            found.append(with_facts(question, row["answers"][0], relations, values))
-    return found
-
-
 PARTS = ("dev", "test")
+BATCH = 20
+"""Number of questions after which answers are stored."""
 
 
 def part_of(subject: str) -> str:
@@ -255,14 +100,14 @@ class Measurement:
         loaded: the model.
         policy: when it calls.
         folder: for databases and indexes.
-        answers: a file for the answers, if wanted.
+        answers: a file for the answers; those that it has already are not asked again.
     """
 
-    def __init__(self, loaded, policy: str, folder: Path, answers: Path | None) -> None:
+    def __init__(self, loaded, policy: str, folder: Path, answers: Path) -> None:
         self.loaded, self.policy, self.folder, self.answers = loaded, policy, folder, answers
         self.figures: dict[str, dict] = {}
-        if answers:
-            answers.unlink(missing_ok=True)
+        rows = answers.read_text().splitlines() if answers.is_file() else []
+        self.known = {(r["condition"], r["question"]): r for r in map(json.loads, rows)}
 
     def database(
         self, name: str, questions: Iterable[TestQuestion], others: Iterable[TestQuestion] = ()
@@ -277,29 +122,45 @@ class Measurement:
     def measure(self, name: str, questions: Sequence[TestQuestion], source) -> None:
         """Ask questions, print and keep the figures."""
         policy = "never" if source is None else self.policy
-        begin = time.time()
+        left = [q for q in questions if (name, q.text) not in self.known]
+        for start in range(0, len(left), BATCH):
+            self._ask(name, left[start : start + BATCH], source, policy)
+        rows = [self.known[name, q.text] for q in questions]
+        groups = {"": rows, **{q.relation: [] for q in questions}}
+        for question, row in zip(questions, rows, strict=True):
+            groups[question.relation].append(row)
+        if any(q.paragraphs for q in questions):
+            groups["stated"] = [row for row in rows if row["stated"]]
+        listed = {}
+        for group, chosen in groups.items():
+            counts = {key: np.array([r["counts"][key] for r in chosen]) for key in QUESTION_COUNTS}
+            for key, score in ratio_scores(counts, seed=0).items() if chosen else ():
+                if not group or key == "answers_right":
+                    shown = f"right: {group}" if group else key
+                    listed[shown] = [score.value, score.low, score.high, len(chosen)]
+        seconds = sum(row["cpu_seconds"] for row in rows) / len(rows)
+        self.figures[name] = {"scores": listed, "cpu_seconds": seconds, "policy": policy}
+        shown = {key: [round(number, 3) for number in row] for key, row in listed.items()}
+        print(name, len(questions), f"{seconds:.2f} CPU s per question", shown, flush=True)
+
+    def _ask(self, name: str, questions: Sequence[TestQuestion], source, policy: str) -> None:
+        """Ask some questions and store the answers."""
         measured = evaluate_questions(self.loaded, questions, source, policies=[policy])
         [found] = measured.conditions.values()
-        scores = {**found.scores, **{f"right: {k}": v for k, v in found.by_group.items()}}
-        listed = {key: [s.value, s.low, s.high, s.n] for key, s in scores.items()}
-        stated = [contains_answer(q.paragraphs[0][1], q.answers) for q in questions if q.paragraphs]
-        if any(stated):
-            right = found.counts["contained"]
-            listed["stated"] = [sum(stated) / len(stated), len(stated)]
-            known = [r for r, s in zip(right, stated, strict=True) if s]
-            listed["right where stated"] = [sum(known) / len(known), len(known)]
-        self.figures[name] = {
-            "scores": listed, "cpu_seconds": found.cpu_seconds, "policy": found.policy,
-        }  # fmt: skip
-        shown = {key: [round(number, 3) for number in row] for key, row in listed.items()}
-        print(name, len(questions), f"{time.time() - begin:.0f} s", shown, flush=True)
-        if self.answers:
-            with self.answers.open("a") as file:
-                for question, answer in zip(questions, found.answers, strict=True):
-                    spans = [[s.text, s.speaker, s.reason] for s in answer.spans[1:]]
-                    row = {"condition": name, "question": question.text, "spans": spans}
-                    row |= {"accepted": question.answers, "relation": question.relation}
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        with self.answers.open("a") as file:
+            for n, (question, answer) in enumerate(zip(questions, found.answers, strict=True)):
+                row = {
+                    "condition": name, "question": question.text, "accepted": question.answers,
+                    "spans": [[s.text, s.speaker, s.reason] for s in answer.spans[1:]],
+                    "counts": {key: float(found.counts[key][n]) for key in QUESTION_COUNTS},
+                    "cpu_seconds": found.cpu_seconds,
+                    "stated": any(
+                        contains_answer(text, question.answers)
+                        for _, text in question.paragraphs[:1]
+                    ),
+                }  # fmt: skip
+                self.known[name, question.text] = row
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def main():
@@ -319,7 +180,8 @@ def main():
     parser.add_argument("--each", type=int, default=2, help="questions per relation")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--answers", type=Path, help="also write the answers, as JSON lines")
+    parser.add_argument("--answers", type=Path, required=True,
+                        help="file for the answers; an interrupted run continues")  # fmt: skip
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -333,6 +195,7 @@ def main():
     }
     raw = [q for q in everything if args.part in ("all", part_of(q.subject))]
     raw = [q for q in raw if q.text not in skipped]
+    raw = list({q.text: q for q in raw}.values())
     rng.shuffle(raw)
     rows = [with_facts(q, q.answers[0], PERSON, values) for q in raw]
     similar, columns = neighbours(rows, values), renamed(rows, rng)
@@ -365,20 +228,22 @@ def main():
             "columns": lambda: (columns[few], run.database("columns", columns)),
             "edited": lambda: (edits[few], run.database("edited", edits, similar)),
             "missing": lambda: (rows[few], run.database("missing", without_fact(rows), similar)),
-            "relations": of_relations,
-            "unknown": unknown,
             "documents": lambda: (
                 raw[: args.documents or None], run.documents("index", paragraphs_of(everything))
             ),
             "summaries": of_summaries,
+            "relations": of_relations,
+            "unknown": unknown,
         }  # fmt: skip
         for name, plan in plans.items():
             if name not in (args.only or plans) or (name == "summaries" and not args.summaries):
                 continue
+            values.rng = rng = random.Random(f"{args.seed} {name}")
             run.measure(name, *plan())
             data = {
-                "model": args.model, "dtype": args.dtype, "seed": args.seed, "part": args.part,
-                "skipped": len(skipped), "conditions": run.figures, "environment": environment(),
+                "model": Path(args.model).name, "dtype": args.dtype, "seed": args.seed,
+                "part": args.part, "skipped": len(skipped), "conditions": run.figures,
+                "environment": environment(),
             }  # fmt: skip
             write_atomic(args.out, json.dumps(data, indent=2) + "\n")
 

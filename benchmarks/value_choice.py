@@ -9,7 +9,7 @@ person's paragraphs are an index of documents, whose names, dates and numbers ar
 people whose answer is none of them count as wrong. ``edited``: the database with another value of
 the same kind; a choice is right if it follows the edit. ``entities``: questions of EntityQuestions'
 24 relations in completion form ("Zynga was founded by"), the fact among a dozen others of the same
-subject (``questions.with_facts``). Random order, one seed; intervals are over people or subjects.
+subject (``questions_facts``). Random order, one seed; intervals are over people or subjects.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from questions import ENTITY_RELATIONS, TEMPLATES, Values, relation_questions
+from questions_facts import ENTITY_RELATIONS, TEMPLATES, Values, relation_questions
 
 from lacy.cascade import Engine
 from lacy.disk import write_atomic
@@ -176,7 +176,7 @@ def main() -> None:
                 results.append(row_of)
             source.close()
     data = {
-        "model": args.model, "dtype": args.dtype, "seed": args.seed, "results": results,
+        "model": Path(args.model).name, "dtype": args.dtype, "seed": args.seed, "results": results,
         "environment": environment(),
     }  # fmt: skip
     write_atomic(args.out, json.dumps(data, indent=2) + "\n")

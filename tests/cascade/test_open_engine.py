@@ -12,7 +12,7 @@ from lacy.sources import ScriptedSource, wrapped_sources
 from lacy.testing import byte_tokenizer
 from lacy.world import make_world
 
-TAUGHT = {"training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}
+TAUGHT = {"preset": "1m", "training": {"settings": {"method": "lacy", "call_negative": "softmax"}}}
 
 
 @pytest.fixture(scope="module")

@@ -123,7 +123,7 @@ def test_the_slm_chooses_what_it_has_read():
     loaded = scripted(reads, lambda text: text.endswith(" in"))
     answer = Engine(loaded, source, "threshold=0", max_new_tokens=6).generate(["Ada lived in"])[0]
     assert answer.text.startswith("Ada lived in Rome")
-    assert "of 2 values this one fits best (score -0.0)" in answer.spans[1].reason
+    assert "of 2 values this one fits best (score -0.1)" in answer.spans[1].reason
     alone = Engine(loaded, source, "threshold=0", max_new_tokens=6, read=0)
     assert "none of 2 values fits" in alone.generate(["Ada lived in"])[0].spans[1].reason
 

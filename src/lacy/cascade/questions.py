@@ -91,7 +91,8 @@ _ASKS_PLACE = re.compile(
 _WORK = r"(?:occupation|profession|job|trade|vocation|career|line of work)"
 _OCCUPATION = re.compile(
     rf"(?:what (?P<be>is|was) (?:the {_WORK} of (?P<of>.+?)|(?P<whose>.+?)['’]s? {_WORK})"
-    r"|what (?P<do>does|did) (?P<who>.+?) (?:do|work as)(?: for (?:a|his|her|their) living)?)"
+    r"|what (?:(?:kind|sort|type) of work )?(?P<do>does|did) (?P<who>.+?) (?:do|work as)"
+    r"(?: for (?:a|his|her|their) living)?)"
     r"[\s.?？!]*\Z",
     re.IGNORECASE | re.DOTALL,
 )

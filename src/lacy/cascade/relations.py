@@ -45,24 +45,26 @@ _FAMILIES = tuple(
     frozenset(words.split())
     for words in (
         "birth born birthplace native", "spouse married marry husband wife partner",
-        "child children son daughter kids offspring",
-        "author writer wrote written write", "director directed directs", "composer composed music",
-        "producer produced", "screenwriter screenplay script", "performer performed sang singer",
-        "publisher published publishes", "label released", "creator created invented inventor",
+        "child children son daughter kids offspring", "author writer wrote written write",
+        "director directed directs", "composer composed music wrote written", "producer produced",
+        "screenwriter screenplay script wrote written", "performer performed sang singer",
+        "publisher published publishes", "label released",
+        "creator created invented inventor made makes",
         "manufacturer manufactured produced makes made maker builds", "owner owned owns belongs",
-        "founder founded", "inception established founded started founding opened",
-        "formation founded formed", "headquarters headquarter headquartered based",
+        "founder founded created", "inception established founded started founding opened created",
+        "formation founded formed created", "headquarters headquarter headquartered based",
         "executive ceo runs leads head boss", "government governs head runs mayor leader",
-        "death died die dies dead deceased", "burial buried", "height tall", "duration long length",
-        "population people inhabitants live many", "area large big size", "elevation high altitude",
+        "death died die dies dead deceased", "burial buried", "height tall high",
+        "duration long length", "population people inhabitants live many", "area large big size",
+        "elevation high altitude height",
         "school university college educated education studied attended attend alma",
         "employer employed works employs", "religion faith denomination belief",
-        "citizenship nationality citizen", "residence lives live resides resided",
+        "citizenship nationality citizen country nation", "residence lives live resides resided",
         "publication published released release", "genre style music",
-        "language languages spoken speak written",
-        "award awards prize won", "position plays", "notable famous known", "father dad",
-        "mother mum mom", "brother brothers sister sisters sibling siblings", "country nation",
-        "capital", "sport sports", "occupation profession job career work", "currency money",
+        "language languages spoken speak written", "award awards prize won", "position plays",
+        "notable famous known", "father dad", "mother mum mom",
+        "brother brothers sister sisters sibling siblings", "country nation", "capital",
+        "sport sports", "occupation profession job career", "currency money",
         "instrument instruments", "color colour",
     )
 )  # fmt: skip
@@ -79,6 +81,8 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 _NOUN_KIND = re.compile(r"\A(?:type|kind|sort|style) of ")
+_AGENT = re.compile(r"(?:[eo]r|by)\Z")
+"""A relation with people as values: "creator", "founded by"."""
 _NUMBER = re.compile(r"[~≈<>+−-]?\s*[$£€¥]?\d")
 
 
@@ -154,6 +158,8 @@ def asks_for(question: Question, subject: str, name: str) -> bool | None:
     text = question.text.replace(subject, " ").casefold()
     asked, whole = set(re.findall(r"[^\W_]+", text)), question.text.casefold()
     noun = _NOUN_KIND.sub("", question.noun).split()[-1:]
+    if question.asks_occupation:  # "What does Ada do?"
+        asked, noun = {"occupation"}, []
     if words[-1:] and words[-1] in PREPOSITIONS:  # "capital of": not "the capital of France"
         if re.search(
             rf"\b{re.escape(' '.join(words))}\s+(?:the\s+)?{re.escape(subject.casefold())}", whole
@@ -165,6 +171,10 @@ def asks_for(question: Question, subject: str, name: str) -> bool | None:
         return True
     own = [family for family in _FAMILIES if family & set(content)]
     families = [family for family in _FAMILIES if family & set(noun)]
+    if noun and noun[0] in _PLACES:  # "In which country was Ada born?"
+        families += [family for family in _FAMILIES if family & asked]
+        if not _PLACES & set(words):
+            return False if _AGENT.search(relation_words(name)) else None
     families = families or [family for family in _FAMILIES if family & asked]
     if not own or not families:
         return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lacy.cli.terminal import note
 from lacy.config import Positional, Rare, Repeated
-from lacy.types import Unit
+from lacy.types import DEFAULT_READ_UNTIL, ReadUntil, Unit
 
 if TYPE_CHECKING:
     from lacy.cascade import Engine
@@ -69,6 +69,9 @@ class EngineOptions(SourceOptions):
     """What an answer in a chat says where no source has the fact that the question asks for, such
     as "I don't know."; by default the model answers in its own words, which are marked as
     guesses."""
+    read_until: Rare[ReadUntil] = DEFAULT_READ_UNTIL
+    """How long a pretrained model has the source's sentences before its text: until it has chosen a
+    value, or while it goes on writing, until the sentence ends."""
 
     def open(
         self,
@@ -104,6 +107,7 @@ class EngineOptions(SourceOptions):
             "unit": self.unit,
             "max_new_tokens": self.max_new_tokens,
             "unknown": self.unknown,
+            "read_until": self.read_until,
         }
         engine = open_engine(loaded or self.model, **options | settings)
         for sentence in engine.notes:
