@@ -241,8 +241,9 @@ def main():
             values.rng = rng = random.Random(f"{args.seed} {name}")
             run.measure(name, *plan())
             data = {
-                "model": args.model, "dtype": args.dtype, "seed": args.seed, "part": args.part,
-                "skipped": len(skipped), "conditions": run.figures, "environment": environment(),
+                "model": Path(args.model).name, "dtype": args.dtype, "seed": args.seed,
+                "part": args.part, "skipped": len(skipped), "conditions": run.figures,
+                "environment": environment(),
             }  # fmt: skip
             write_atomic(args.out, json.dumps(data, indent=2) + "\n")
 

@@ -176,7 +176,7 @@ def main() -> None:
                 results.append(row_of)
             source.close()
     data = {
-        "model": args.model, "dtype": args.dtype, "seed": args.seed, "results": results,
+        "model": Path(args.model).name, "dtype": args.dtype, "seed": args.seed, "results": results,
         "environment": environment(),
     }  # fmt: skip
     write_atomic(args.out, json.dumps(data, indent=2) + "\n")

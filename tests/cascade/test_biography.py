@@ -44,6 +44,10 @@ def test_life_dates_are_spelled_out(passage, expected):
             "who lives in Rome.", "Ada King", "is", "a", "former singer, dancer and actress",
         ),
         (
+            "Ada King is a singer and acting coach, making her first film.", "Ada King",
+            "is", "a", "singer and acting coach",
+        ),
+        (
             "Ada King is a news anchor for WCVB-TV. He is tall.", "Ada King",
             "is", "a", "news anchor for WCVB-TV",
         ),

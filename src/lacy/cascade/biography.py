@@ -39,6 +39,7 @@ _DEFINITION_END = re.compile(
     r"|,?\s+(?:(?:best|better|widely|perhaps|most)\s+)*(?:known|famous|noted)\s+(?:for|as|by|to|in)\b"
     r"|(?<=[^\W\d_]{3})[.!?](?:\s|\Z)|[.!?]\s+(?:He|She|They|It|His|Her|The|In)\b|[;:]\s|\s[–—-]\s"
     r"|,\s+(?:his|her|of|for|a\s+member|the\s+\w+\s+of)\b"
+    r"|,\s+\w+ing\s+(?:his|her|their|the|an?|one)\b"
 )
 _LONGEST_DEFINITION = 160
 _NAME_PART = rf"(?:St\.\s+)?(?!(?:{'|'.join(MONTHS)})\b)[A-ZÀ-ɏ][\w'’\-]*"
