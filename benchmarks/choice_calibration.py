@@ -156,7 +156,8 @@ def main() -> None:
             "curve": curve(list(with_choices(texts[half:], scale, shift).texts)),
         },
         "conditions": {
-            **{k: str(v) for k, v in vars(flags).items() if k != "out"}, **environment(),
+            **{k: v for k, v in vars(flags).items() if k not in ("model", "articles", "out")},
+            "model": Path(flags.model).name, "articles": flags.articles.name, **environment(),
             "n": len(texts), "minutes": round((time.time() - begin) / 60, 1),
         },
     }  # fmt: skip

@@ -254,7 +254,7 @@ class Benchmark:
         parts = [split_by_article(a, table.article_N)
                  for a in (one_N, other_N, table.is_start, missed_N)]  # fmt: skip
         draws = [np.arange(articles)]
-        draws += [rng.integers(0, articles, articles) for _ in range(200)]
+        draws += [rng.integers(0, articles, articles) for _ in range(100)]
         found: dict[str, list[float]] = {}
         for draw in draws:
             one, other, start, missed = (np.concatenate([part[n] for n in draw]) for part in parts)

@@ -171,6 +171,7 @@ The error is [±5%] here.
     "ends": """
 The bridge cost [£3.5m]. It is long.
 The temperature fell to [−40 °C]. It was cold.
+The temperature fell to [-40 °C]. Its garden froze.
 The share rose by [12.5%]. It fell later.
 The house was built in [44 BC]. It stands.
 He left at [3:30 p.m.] He came back later.

@@ -39,7 +39,7 @@ _LINK = rf"""(?:
   | \ &(?:amp;)?\ | \ ?{_APOSTROPHE}?[nN]{_APOSTROPHE}\ | \ am\ (?=Main\b|Rhein\b|Inn\b|See\b)
 )"""
 _SENTENCE = "The|He|She|It|They|In|On|At|A|An|This|His|Her|But|And|For|After|When|As|From|By|With"
-_INITIALS = rf"(?:(?<!\w)(?:[A-Z]\.\ ?){{1,4}}(?!(?:{_SENTENCE})\b))"
+_INITIALS = rf"(?:(?<![\w°º])(?<![°º]\ )(?:[A-Z]\.\ ?){{1,4}}(?!(?:{_SENTENCE})\b))"
 _IRISH = rf"(?:[OD]{_APOSTROPHE}{_CAPITAL}\w{{1,40}}+)"
 _TITLE = r"(?:(?:Mrs?|Ms|Dr|Prof|Rev|Hon|Gen|Col|Lt|Maj|Capt|Sgt|Adm|Gov|Sen|Ste?|Mt|Ft|Fr)\b\.?\ )"
 _SUFFIX = r"""(?:

@@ -35,9 +35,9 @@ class LoopConfig:
     `lacy serve MODEL --log-calls FOLDER` keeps the records. This command counts what the model
     delegated, what its sources could not answer and what users marked as wrong, and writes:
 
-      OUT/unanswered.csv   facts that sources lack, to be filled in and added to a source
+      OUT/unanswered.csv   facts that sources lack, to be filled in
       OUT/disputed.csv     values of sources that users marked as wrong
-      OUT/marked.jsonl     marked texts for lacy tune, if texts were kept (--log-texts)
+      OUT/marked.jsonl     marked texts for lacy tune (needs --log-texts)
 
     The annotator of `lacy data mark` marks the texts. Values of sources and words that users marked
     as wrong are marked in any case; own values that users marked as right are not.
