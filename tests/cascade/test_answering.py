@@ -3,8 +3,8 @@
 import pytest
 
 from lacy.cascade.answering import choose_answer
+from lacy.cascade.passage_answers import whole_list
 from lacy.cascade.questions import Question, asks_for_value, question_in
-from lacy.cascade.reading import whole_list
 from lacy.cascade.relations import asks_for, fits, relation_words, value_kind
 from lacy.types import Candidate, Reply
 

@@ -2,9 +2,10 @@
 
 If a chat's question asks for a fact, the source is asked before the first word of the answer. It
 returns all that it knows about the subject. With a database, the SLM chooses the relation that the
-question asks for (``relations``); with documents, the value that the passages give (``reading``).
-The answer then begins with a statement made from the question ("Marie Curie was born"), the
-likeliest of a few small words ("on", "in", "a"), and the value. The model continues from there.
+question asks for (``relations``); with documents, the value that the passages give
+(``passage_answers``). The answer then begins with a statement made from the question ("Marie Curie
+was born"), the likeliest of a few small words ("on", "in", "a"), and the value. The model continues
+from there.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from dataclasses import dataclass, replace
 from lacy.cascade.backend import Backend
 from lacy.cascade.biography import definition_in
 from lacy.cascade.call import call_outcomes, missing_in, unanswered
+from lacy.cascade.passage_answers import MIN_READING_SCORE, choose_by_reading, firsts_by_passage
 from lacy.cascade.questions import Question
 from lacy.cascade.rank import tokenize_candidates
-from lacy.cascade.reading import MIN_READING_SCORE, choose_by_reading, firsts_by_passage
 from lacy.cascade.relations import (
     MIN_RELATION_SCORE,
     KnownLogps,
