@@ -55,7 +55,7 @@ def test_call_starts_depend_on_the_unit_of_the_calls(world, loaded):
         loaded.tokenizer, lambda text: document.text[len(text) :] if text else "x"
     )
     condition = answer_all(
-        model, world, Truth(world), "always", [name], unit="word", max_new_tokens=400
+        model, world, Truth(world), "always", [name], unit="word", max_new_tokens=400, read=0
     )
     assert condition.answers[0].text == document.text
     by_word, by_value = (

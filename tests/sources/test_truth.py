@@ -192,7 +192,7 @@ def test_whole_texts_are_as_right_as_the_source(world, documents, loaded, errors
 
     engine = Engine(
         scripted_with(loaded.tokenizer, speak), source, Oracle(world.expects_value),
-        max_new_tokens=400,
+        max_new_tokens=400, read=0,
     )  # fmt: skip
     answers = engine.generate(list(texts), list(texts))
     assert [a.text for a in answers] == list(texts.values())

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +51,9 @@ def article_jobs(plan: ArticleStudyPlan) -> dict[str, Job]:
             run: ArticleRun = run,
             needs: tuple[str, ...] = (),
         ) -> str:
+            done = file.exists if do is not tune_run else partial(is_tuned, file)
             jobs[name] = Job(
-                name, do, (plan, run, *args), file.exists, needs, run.method, f"seed {run.seed}"
+                name, do, (plan, run, *args), done, needs, run.method, f"seed {run.seed}"
             )
             return name
 
@@ -81,6 +82,13 @@ def model_of(plan: ArticleStudyPlan, run: ArticleRun) -> str:
     if run.settings.tune is None:
         return str(run.settings.model)
     return str(article_run_folder(plan, run) / "model")
+
+
+def is_tuned(folder: Path) -> bool:
+    """Return whether tuning has finished. A training writes its run folder from the beginning."""
+    from lacy.tune import REPORT_FILE
+
+    return any((model / REPORT_FILE).is_file() for model in (folder, folder / "model"))
 
 
 def calibration_file(plan: ArticleStudyPlan, run: ArticleRun) -> Path:

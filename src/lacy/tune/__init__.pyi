@@ -3,9 +3,10 @@ from .figures import AtRate, SignalFigures, TuneFigures
 from .gaps import RelationCounts
 from .loop import LoopResult, data_loop
 from .settings import Target, TuneSettings
-from .tuning import TuneResult, tune
+from .tuning import REPORT_FILE, TuneResult, tune
 
 __all__ = [
+    "REPORT_FILE",
     "TARGETS",
     "AtRate",
     "LoopResult",
