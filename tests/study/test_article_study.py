@@ -12,8 +12,10 @@ from lacy.evaluate import ARTICLE_COUNTS
 from lacy.model import build_model, save_model
 from lacy.study import ArticleStudyPlan, check_plan, jobs_of, read_plan
 from lacy.study.article_plan import article_condition_key, article_problems, article_runs
+from lacy.study.article_work import is_tuned
 from lacy.study.controls import control_of, fit_control
 from lacy.testing import byte_tokenizer
+from lacy.tune import REPORT_FILE
 from lacy.types import Document, Mark
 
 TOKENIZER = byte_tokenizer()
@@ -232,3 +234,13 @@ def test_the_published_recipe_is_a_valid_plan():
     assert names.index("tune row.s0") < names.index("ask row.s0 gate")
     tiny = plan.smoke()
     assert tiny.people == 3 and {tiny.condition(c).max_new_tokens for c in tiny.conditions} == {8}
+
+
+def test_an_interrupted_tuning_is_not_finished(tmp_path):
+    run = tmp_path / "model"
+    run.mkdir()
+    (run / "config.yaml").touch()  # a training writes this at its beginning
+    assert not is_tuned(run) and not is_tuned(tmp_path / "none")
+    (run / "model").mkdir()
+    (run / "model" / REPORT_FILE).touch()
+    assert is_tuned(run) and is_tuned(run / "model")
