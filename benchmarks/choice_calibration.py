@@ -73,7 +73,7 @@ def with_choices(texts: list, scale: float, shift: float) -> ChoicesResult:
 
 
 def curve(texts: list) -> list[dict]:
-    """Return precision and share of answered calls for each limit of the best probability."""
+    """Return the share of calls answered, and of these the share right, for each limit."""
     rows = []
     for limit in LIMITS:
         answered, right, calls = [], [], []

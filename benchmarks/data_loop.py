@@ -125,7 +125,11 @@ class Benchmark:
         )[0]  # fmt: skip
 
     def serve(self, number: int, gate: str, documents: list) -> Path:
-        """Let a server continue articles, and send a user's verdicts; return its folder."""
+        """Serve a model that continues articles, and post a simulated user's verdicts.
+
+        Returns:
+            The folder with the server's records.
+        """
         folder = self.out / "served" / f"round{number}-{gate}"
         if folder.exists():
             return folder
@@ -165,7 +169,7 @@ class Benchmark:
         return folder
 
     def use(self, client: httpx.Client, document, prompt: str) -> list[int]:
-        """Ask for a continuation, check it by the article, and send verdicts on own entities.
+        """Request a continuation, compare the model's own entities with the article, post verdicts.
 
         Returns own entities, wrong ones, borrowed entities, wrong ones, calls, tokens.
         """

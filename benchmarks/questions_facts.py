@@ -112,7 +112,7 @@ class Values:
 def with_facts(
     question: TestQuestion, value: str, relations: tuple[str, ...], values: Values
 ) -> TestQuestion:
-    """Give a question's subject the asked fact and about a dozen others, in random order."""
+    """Return a question with facts of its subject: the asked one and a dozen others, shuffled."""
     others = [name for name in relations if name != question.relation]
     others = values.rng.sample(others, min(len(others), 12))
     facts = [(question.relation, value), *((name, values.of(name)) for name in others)]
@@ -131,7 +131,7 @@ def neighbours(questions: list[TestQuestion], values: Values) -> list[TestQuesti
 
 
 def renamed(questions: list[TestQuestion], rng: random.Random) -> list[TestQuestion]:
-    """Write the names of relations as columns are named: ``birth_place`` or ``birthPlace``."""
+    """Rename relations in the style of database columns: ``birth_place`` or ``birthPlace``."""
 
     def column(name: str, camel: bool) -> str:
         words = re.sub(r"^(place|date|country) of (\w+)$", r"\2 \1", name).split()

@@ -1,6 +1,6 @@
 """The page's controls for verdicts: shown only if the server keeps them."""
 
-import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -33,6 +33,19 @@ def seen(browser):
     seen.context.close()
 
 
+@contextmanager
+def answered(seen, engine, folder):
+    """Yield the page after one answer, the records of its server, and the server's address."""
+    with (
+        RecordLog(folder, texts=True) as records,
+        serving(engine, records=records) as running,
+    ):
+        page = seen.open(running.url + "/")
+        write(page, "Mara")
+        done(page)
+        yield page, records, running.url
+
+
 def test_no_controls_without_records(seen, speaking):
     with serving(speaking) as running:
         page = seen.open(running.url + "/")
@@ -50,13 +63,7 @@ SELECT = """([node, from, to]) => {
 
 
 def test_a_user_judges_words_a_value_and_an_answer(seen, speaking, tmp_path):
-    with (
-        RecordLog(tmp_path / "logs", texts=True) as records,
-        serving(speaking, records=records) as running,
-    ):
-        page = seen.open(running.url + "/")
-        write(page, "Mara")
-        done(page)
+    with answered(seen, speaking, tmp_path / "logs") as (page, records, url):
         # some of the model's own words: only the selected ones, counted in characters
         own = page.locator(".text .own", has_text="1898").first
         own.click()
@@ -77,10 +84,8 @@ def test_a_user_judges_words_a_value_and_an_answer(seen, speaking, tmp_path):
         expect(page.locator("#judged")).to_contain_text("kept")
         page.locator(".verdicts button").last.click()
         expect(page.locator(".judged")).to_contain_text("kept")
-        seen.clean(running.url)
-        end = time.monotonic() + 60
-        while records.kept < 4 and time.monotonic() < end:
-            time.sleep(0.01)
+        seen.clean(url)
+        until(lambda: records.kept == 4)
         [answer] = read_records(tmp_path / "logs").answers
     said = answer.record.text
     first, second, third = answer.verdicts
@@ -94,13 +99,7 @@ def test_a_user_judges_words_a_value_and_an_answer(seen, speaking, tmp_path):
 
 
 def test_parts_of_a_continued_answer_belong_to_its_responses(seen, speaking, tmp_path):
-    with (
-        RecordLog(tmp_path / "logs", texts=True) as records,
-        serving(speaking, records=records) as running,
-    ):
-        page = seen.open(running.url + "/")
-        write(page, "Mara")
-        done(page)
+    with answered(seen, speaking, tmp_path / "logs") as (page, records, url):
         page.click("text=Continue")
         done(page)
         until(lambda: records.kept == 2)
@@ -109,7 +108,7 @@ def test_parts_of_a_continued_answer_belong_to_its_responses(seen, speaking, tmp
         page.click("#wrong")
         expect(page.locator("#judged")).to_contain_text("kept")
         until(lambda: records.kept == 3)
-        seen.clean(running.url)
+        seen.clean(url)
         found = read_records(tmp_path / "logs").answers
     [judged] = [answer for answer in found if answer.verdicts]
     [verdict] = judged.verdicts

@@ -144,7 +144,7 @@ def article_prompts(
 
 
 def _beginning(text: str, marks: Sequence[Mark], words: int) -> str:
-    """Return the first words of a text, fewer if a value would be cut."""
+    """Return the first words of a text; stop before a value that would be cut in two."""
     found = list(re.finditer(r"\S+", text))
     if not found:
         return text

@@ -247,7 +247,7 @@ class FeedbackSchema(BaseModel):
     start: int | None
     end: int | None
     correct: str | None
-    """The right value, as it is kept; null if it was not given, or if no texts are kept."""
+    """The right value as stored; null if the user gave none or the server stores no texts."""
 
 
 class Health(BaseModel):
