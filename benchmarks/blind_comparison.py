@@ -9,7 +9,10 @@ both continuations in random order, without marks of what was borrowed. ``key.js
 judges must not see it. ``score`` reads one file per judge, one JSON object per pair with the fields
 of ``FIELDS``, and writes ``--out`` (``benchmarks/results/blind_comparison.json``): true and false
 claims per text, which text is better, which reads better, and how far the judges agree. Intervals:
-bootstrap over articles.
+bootstrap over articles. The stored judgments are scored by
+
+    python benchmarks/blind_comparison.py score results/blind results/blind/judge*.jsonl \
+        --judges-are "two ..."
 
 The rule is part of ``pairs.md`` (``RULE``).
 """
