@@ -44,7 +44,7 @@ from lacy.annotate import (
 )
 from lacy.annotate.config import ONTONOTES
 from lacy.corpus import read, train_tokenizer
-from lacy.evaluate.statistics import score_sums
+from lacy.results import score_sums
 from lacy.types import Mark
 
 RESULTS = Path(__file__).parent / "results"

@@ -30,7 +30,7 @@ import numpy as np
 
 from lacy.corpus import read
 from lacy.disk import write_atomic
-from lacy.evaluate import as_data, ratio
+from lacy.results import as_data, ratio
 
 RULE = """\
 Rule. A claim is one checkable statement in a continuation (after the bar) about the person or

@@ -34,14 +34,13 @@ from lacy.evaluate import (
     ChoiceMade,
     ChoicesResult,
     article_prompts,
-    as_data,
     choices_along,
     default_extract,
     open_article_source,
-    ratio,
     summarize_choices,
 )
 from lacy.model import set_precision
+from lacy.results import as_data, ratio
 from lacy.run import environment
 
 LIMITS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

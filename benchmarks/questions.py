@@ -47,7 +47,7 @@ from lacy.cascade import open_engine
 from lacy.disk import write_atomic
 from lacy.evaluate import edited, evaluate_questions, facts_database, read_questions, without_fact
 from lacy.evaluate.questions import QUESTION_COUNTS, TestQuestion, contains_answer
-from lacy.evaluate.results import ratio_scores
+from lacy.results import ratio_scores
 from lacy.run import environment
 from lacy.sources import Database
 from lacy.sources.texts import Documents

@@ -14,8 +14,8 @@ from lacy.cascade.calibration import Calibration
 from lacy.cascade.rank import DEFAULT_ABSTAIN, min_score, rank, reference_score, tokenize_candidates
 from lacy.cascade.signals import call_id_of
 from lacy.corpus import TokenText, begin_end
-from lacy.evaluate.statistics import Score, ratio
 from lacy.model import Decoder
+from lacy.results import Score, ratio
 from lacy.sources import continuation
 from lacy.types import Candidate
 

@@ -25,9 +25,9 @@ from lacy.annotate import encode_many
 from lacy.cascade.calibration import calibrate
 from lacy.corpus import PackedData, train_tokenizer
 from lacy.evaluate.facts import COUNTS, person_counts
-from lacy.evaluate.statistics import recovered_share
 from lacy.evaluate.world import answer_all
 from lacy.model import load_model
+from lacy.results import recovered_share
 from lacy.run import environment
 from lacy.sources import LanguageModel
 from lacy.train import TrainConfig, train

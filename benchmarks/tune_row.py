@@ -36,8 +36,8 @@ import torch
 
 from lacy.annotate import encode
 from lacy.corpus import read
-from lacy.evaluate import auroc
 from lacy.model import bf16_is_fast, load_model, model_fingerprint
+from lacy.results import auroc
 from lacy.run import environment
 from lacy.tune.figures import gate_calibration, kind_figures, signal_figures, split_by_article
 from lacy.tune.gate import fit_linear, fit_row, folds

@@ -34,15 +34,14 @@ import numpy as np
 from lacy.annotate import SpacyAnnotator
 from lacy.config import load as load_settings
 from lacy.corpus import read
-from lacy.evaluate import as_data
 from lacy.evaluate.articles import ArticleAnswers, calibrate_on, evaluate_articles
 from lacy.evaluate.bits import language_loss
 from lacy.evaluate.calls import call_quality
 from lacy.evaluate.entities import ArticleText, default_extract
 from lacy.evaluate.provenance import SpanLookup
 from lacy.evaluate.signals import read_signals
-from lacy.evaluate.statistics import Score, difference, paired_test, ratio, recovered_share
 from lacy.model import load_model
+from lacy.results import Score, as_data, difference, paired_test, ratio, recovered_share
 from lacy.run import environment
 from lacy.train import TrainConfig
 from lacy.types import Document

@@ -23,14 +23,9 @@ import torch
 from lacy.cascade import open_model
 from lacy.corpus import read
 from lacy.disk import write_atomic
-from lacy.evaluate import (
-    answer_articles,
-    article_prompts,
-    as_data,
-    default_extract,
-    open_article_source,
-)
+from lacy.evaluate import answer_articles, article_prompts, default_extract, open_article_source
 from lacy.model import set_precision
+from lacy.results import as_data
 from lacy.run import environment
 
 RESULTS = Path(__file__).parent / "results"

@@ -8,8 +8,7 @@ The packages, from top to bottom; each imports only from those below it:
     study/        methods x seeds x sizes as one plan that can be stopped, with tidy results
     report/       pages, tables and figures made from results; runs no model
     tune/         teaches pretrained models to call, from marked articles
-    evaluate/     precision, recall, closed-book recall, call quality, intervals
-    judges/       whether passages support a fact: a verifier, word overlap; agreement with people
+    evaluate/     precision, recall, closed-book recall, call quality
     cascade/      generation with calls: engine, policies, ranking, traces
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
     sources/      what answers calls: databases, documents, language models, scripts
@@ -19,6 +18,7 @@ The packages, from top to bottom; each imports only from those below it:
     corpus/       reads texts, trains tokenizers, packs rows
     almanac/      facts of people, countries and elements that ship with lacy, and short articles
     records/      what a server keeps of its answers, if its operator wants that; users' verdicts
+    results/      scores with intervals, results, tests of differences, stored answers
     world/        made-up people whose every fact is known, and texts about them
     remote/       HTTP to model servers: retries, deadlines, server-sent events, event loops
     run.py        run folders: settings, versions, metrics, a card

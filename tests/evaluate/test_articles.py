@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from lacy.cascade import truncate_document
 from lacy.cli import main
-from lacy.evaluate import as_data
 from lacy.evaluate.article_sources import (
     article_prompt,
     article_prompts,
@@ -19,6 +18,7 @@ from lacy.evaluate.article_sources import (
     write_values,
 )
 from lacy.evaluate.articles import calibrate_on, evaluate_articles
+from lacy.results import as_data
 from lacy.testing import byte_tokenizer, scripted
 from lacy.types import Document, Mark
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from helpers.readings import F, N, S, reading
-from lacy.evaluate import as_data
 from lacy.evaluate.bits import fact_loss, language_loss, stored_bits, value_costs
+from lacy.results import as_data
 
 LN2 = math.log(2)
 

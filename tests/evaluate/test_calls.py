@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.readings import F, N, S, reading
-from lacy.evaluate import as_data
 from lacy.evaluate.calls import (
     call_calibration,
     call_quality,
@@ -20,6 +19,7 @@ from lacy.evaluate.calls import (
     separation,
     threshold_at,
 )
+from lacy.results import as_data
 
 DOCUMENTS = [
     reading([N, S, F, N], [0.0, 3.0, -2.0, 1.0]),

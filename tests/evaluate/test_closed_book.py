@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from lacy.evaluate import as_data
 from lacy.evaluate.closed_book import (
     begins_with_value,
     closed_book_recall,
@@ -14,6 +13,7 @@ from lacy.evaluate.closed_book import (
     make_probes,
     most_frequent,
 )
+from lacy.results import as_data
 from lacy.types import Document, Mark
 
 

@@ -11,8 +11,8 @@ from helpers.worlds import TinyWorld, answer
 from lacy.cascade import Engine, Never, Oracle
 from lacy.cascade.policy import Always, Random
 from lacy.corpus import train_tokenizer
-from lacy.evaluate import as_data
 from lacy.evaluate.facts import COUNTS, due_calls, grade, person_counts, score_facts
+from lacy.results import as_data
 from lacy.sources import ScriptedSource, Truth
 from lacy.testing import scripted_with
 from lacy.world import make_world

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from helpers.worlds import answer
 from lacy._text import normalized_words
-from lacy.evaluate import article_counts, as_data
+from lacy.evaluate import article_counts
 from lacy.evaluate.article_counts import birth_date
 from lacy.evaluate.entities import (
     ArticleText,
@@ -20,7 +20,7 @@ from lacy.evaluate.entities import (
     find_dates,
     find_numbers,
 )
-from lacy.evaluate.results import ratio_scores
+from lacy.results import as_data, ratio_scores
 from lacy.types import Mark
 
 ARTICLE = (

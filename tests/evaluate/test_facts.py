@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.worlds import Claim, TinyWorld, answer
-from lacy.evaluate import as_data
 from lacy.evaluate.facts import COUNTS, grade, judge, person_counts, same_value, score_facts
+from lacy.results import as_data
 
 WORLD = TinyWorld()
 

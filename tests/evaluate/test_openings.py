@@ -4,8 +4,9 @@ import pytest
 
 from helpers.worlds import answer
 from lacy.almanac import Opening, Subject, write_facts
-from lacy.evaluate import as_data, evaluate_openings
+from lacy.evaluate import evaluate_openings
 from lacy.evaluate.openings import is_completed
+from lacy.results import as_data
 from lacy.sources.db import Database
 from lacy.testing import scripted
 

@@ -10,7 +10,6 @@ import torch
 
 from lacy.cascade import Never, Oracle, teacher_forced_signals
 from lacy.corpus import train_tokenizer
-from lacy.evaluate import METRICS, as_data
 from lacy.evaluate.closed_book import closed_book_recall, make_probes, most_frequent
 from lacy.evaluate.facts import grade, score_facts
 from lacy.evaluate.signals import fact_index, read_signals
@@ -20,6 +19,7 @@ from lacy.model.io import Loaded
 from lacy.report.curves import Curve
 from lacy.report.html import NextStep, render_html
 from lacy.report.world_page import ShownCondition, world_page
+from lacy.results import METRICS, as_data
 from lacy.sources import Database
 from lacy.types import Answer, MarkFlag, Span
 from lacy.world import RELATIONS, make_world

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from lacy.corpus import train_tokenizer
-from lacy.evaluate import as_data
 from lacy.evaluate.facts import score_facts
 from lacy.evaluate.world import answer_all, evaluate_world
 from lacy.model import build_model
 from lacy.model.io import Loaded
+from lacy.results import as_data
 from lacy.sources import Truth
 from lacy.testing import scripted_with
 from lacy.world import make_world

@@ -9,8 +9,9 @@ import xml.etree.ElementTree as ElementTree
 import matplotlib
 import pytest
 
-from lacy.evaluate import CalibrationBin, Score
+from lacy.evaluate import CalibrationBin
 from lacy.report.curves import Curve, calibration_plot, line_plot, quality_cost_plot
+from lacy.results import Score
 
 HOSTILE = "</svg><script>alert(1)</script> & $x^2$ \"' \x00 東京"
 

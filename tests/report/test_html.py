@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from helpers.worlds import TinyWorld, answer
 from lacy.evaluate.facts import grade
-from lacy.evaluate.statistics import Score
 from lacy.report.curves import Curve, line_plot
 from lacy.report.html import (
     Headline,
@@ -30,6 +29,7 @@ from lacy.report.html import (
     write_html,
 )
 from lacy.report.passages import passage_parts
+from lacy.results import Score
 from lacy.types import Answer, Span
 
 HOSTILE = "<script>alert(1)</script> ]]> --> </style> & \" ' {{ 7*7 }} \u202e ولدت \x00\x1b"

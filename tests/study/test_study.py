@@ -17,7 +17,7 @@ import yaml
 from helpers.waiting import PATIENCE, until
 from lacy.cli import main
 from lacy.disk import OWNER_FILE, lock
-from lacy.evaluate import MODEL_METRICS, RATIOS
+from lacy.results import MODEL_METRICS, RATIOS
 from lacy.study import jobs_of, planned_runs, read_plan, runner, work
 
 pytestmark = pytest.mark.slow

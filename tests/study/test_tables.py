@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.evaluate import COUNTS, METRICS, Score, ratio_sums
+from lacy.evaluate import COUNTS
+from lacy.results import METRICS, Score, ratio_sums
 from lacy.study.tables import Counts, _mean, condition_scores
 
 

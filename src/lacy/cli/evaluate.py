@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lacy import cascade, evaluate
+from lacy import cascade, evaluate, results
 from lacy.cli.options import SourceOptions
 from lacy.cli.terminal import needs_extra, note, say, table
 from lacy.config import Rare
@@ -19,8 +19,9 @@ from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     from lacy.cascade import Calibration
-    from lacy.evaluate import Extract, Result, Task
+    from lacy.evaluate import Extract
     from lacy.model import Loaded
+    from lacy.results import Result, Task
     from lacy.types import Document
 
 
@@ -115,7 +116,7 @@ def run(config: EvaluateConfig) -> int:
     if config.out is not None:
         from lacy.run import environment, write_atomic
 
-        data = {**evaluate.to_data(measured), "environment": environment()}
+        data = {**results.to_data(measured), "environment": environment()}
         write_atomic(config.out, json.dumps(data, indent=2) + "\n")
         say(f"Written: {config.out}")
     return 0
@@ -190,15 +191,15 @@ def _on_articles(config: EvaluateConfig, loaded: Any, common: Mapping[str, Any])
     )
 
 
-def _print(results: Sequence[Result], columns: Sequence[str], title: str, unit: str) -> None:
+def _print(measured: Sequence[Result], columns: Sequence[str], title: str, unit: str) -> None:
     """Print a row per condition, then the metrics of the model itself."""
     from lacy.report import format_score
 
     rows: dict[str, dict[str, Result]] = {}
-    for result in (r for r in results if "group" not in r.conditions):
+    for result in (r for r in measured if "group" not in r.conditions):
         rows.setdefault(result.conditions.get("condition", ""), {})[result.metric] = result
     model = rows.pop("", {})
-    labels = {name: metric.label for name, metric in evaluate.METRICS.items()}
+    labels = {name: metric.label for name, metric in results.METRICS.items()}
     body = [(name, *(format_score(row[m]) for m in columns)) for name, row in rows.items()]
     table(title, body, ("policy", *(labels[metric] for metric in columns)))
     if model:

@@ -229,7 +229,7 @@ def _write_results(plan: AnyPlan) -> None:
 
 
 def _print_results(pooled: Any) -> None:
-    from lacy.evaluate import METRICS
+    from lacy.results import METRICS
 
     rows = []
     columns = COLUMNS if "facts_right" in set(pooled.metric) else ARTICLE_COLUMNS

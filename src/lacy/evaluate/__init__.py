@@ -1,7 +1,6 @@
 """Measurements: facts, call quality, closed-book recall, stored bits, entity precision.
 
-Every figure is a ``Score``: a value, its 95% interval and the number of people or documents behind
-it. ``METRICS`` describes every metric; a ``Task`` runs a model and returns ``Result``s, as
+A measurement gives ``lacy.results.Result``s; a ``Task`` runs a model and returns them, as
 ``evaluate_world`` and ``evaluate_articles`` do. The parts are pure functions of answers, marks and
 arrays.
 """

@@ -29,8 +29,7 @@ from lacy.evaluate.article_sources import (
 )
 from lacy.evaluate.entities import Extract
 from lacy.evaluate.lookahead import look_ahead
-from lacy.evaluate.results import Result, ratio_scores, results_of
-from lacy.evaluate.statistics import NO_DATA, Score
+from lacy.results import NO_DATA, Result, Score, ratio_scores, results_of
 from lacy.types import Answer, Document, Unit
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacy.evaluate.signals import DocumentSignals
-from lacy.evaluate.statistics import Score, ratio, score_sums
+from lacy.results import Score, ratio, score_sums
 
 LN2 = math.log(2.0)
 

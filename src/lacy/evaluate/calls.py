@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacy.evaluate.signals import SIGNALS, DocumentSignals
-from lacy.evaluate.statistics import Score, auroc, ratio, score_sums
+from lacy.results import Score, auroc, ratio, score_sums
 
 BINS = 15
 """Number of equal-width bins of the calibration error (15, as in Guo et al. 2017)."""

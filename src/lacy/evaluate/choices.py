@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lacy.evaluate.statistics import Score, ratio
+from lacy.results import Score, ratio
 from lacy.types import Document
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lacy.evaluate.statistics import Score, ratio
+from lacy.results import Score, ratio
 from lacy.types import Document
 
 

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from lacy.evaluate.provenance import SpanLookup, is_borrowed
-from lacy.evaluate.results import ratio_scores
-from lacy.evaluate.statistics import Score, ratio
+from lacy.results import Score, ratio, ratio_scores
 from lacy.types import Answer, Unit
 
 if TYPE_CHECKING:
-    from lacy.world import StatedFact
+    from lacy.world import Claim
 
 
 class TruthLike(Protocol):
@@ -29,7 +28,7 @@ class TruthLike(Protocol):
     ``call_starts`` is measured too.
     """
 
-    def claims(self, text: str) -> Sequence[StatedFact]:
+    def claims(self, text: str) -> Sequence[Claim]:
         """Return the claims of a text."""
         ...
 
@@ -82,7 +81,7 @@ def same_value(a: str, b: str) -> bool:
     return " ".join(a.casefold().split()) == " ".join(b.casefold().split())
 
 
-def judge(claims: Iterable[StatedFact], truth: Mapping[str, str]) -> GradedAnswer:
+def judge(claims: Iterable[Claim], truth: Mapping[str, str]) -> GradedAnswer:
     """Compare claims with the facts about one person.
 
     Only the first claim about a relation counts. A repeat that agrees with it is ignored. A repeat

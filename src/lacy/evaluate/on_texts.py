@@ -9,7 +9,7 @@ from typing import Any
 from lacy.evaluate.bits import fact_loss, language_loss
 from lacy.evaluate.calls import CallQuality, call_quality
 from lacy.evaluate.signals import read_signals
-from lacy.evaluate.statistics import Score
+from lacy.results import Score
 from lacy.types import Document
 
 

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from lacy.almanac import Opening
 from lacy.evaluate.entities import ArticleText
-from lacy.evaluate.results import Result, ratio_scores, results_of
-from lacy.evaluate.statistics import NO_DATA, Score
+from lacy.results import NO_DATA, Result, Score, ratio_scores, results_of
 from lacy.types import Answer
 
 if TYPE_CHECKING:

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from lacy._parse import parse_json
 from lacy._text import without_accents
 from lacy.errors import LacyError
-from lacy.evaluate.results import Result, ratio_scores, results_of
-from lacy.evaluate.statistics import NO_DATA, Score
+from lacy.results import NO_DATA, Result, Score, ratio_scores, results_of
 from lacy.types import Answer
 
 if TYPE_CHECKING:

@@ -20,9 +20,8 @@ from lacy.evaluate.closed_book import (
     most_frequent,
 )
 from lacy.evaluate.facts import FactScores, GradedAnswer, grade, summarise
-from lacy.evaluate.results import Result, model_scores, results_of
 from lacy.evaluate.signals import read_signals
-from lacy.evaluate.statistics import NO_DATA, Score, as_data
+from lacy.results import NO_DATA, Result, Score, as_data, model_scores, results_of
 from lacy.types import Answer, Document, Unit
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lacy.evaluate import CalibrationBin, Score
+from lacy.evaluate import CalibrationBin
 from lacy.report.svg import SeriesStyle, draw_bins, draw_diagonal, figure_panels, inline
+from lacy.results import Score
 
 
 @dataclass(frozen=True, slots=True)

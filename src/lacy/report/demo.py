@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy.evaluate import METRICS, WorldResult, as_data
+from lacy.evaluate import WorldResult
 from lacy.report.curves import Curve
 from lacy.report.html import NextStep, format_score, write_html
 from lacy.report.world_page import ShownCondition, world_page
+from lacy.results import METRICS, as_data
 from lacy.run import environment, read_metrics, write_atomic
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.evaluate import BINS, metric_of
+from lacy.evaluate import BINS
 from lacy.report.frontier import frontier, methods
 from lacy.report.study_files import EQUAL, Key, read_study
 from lacy.report.svg import Output, SeriesStyle, draw_bins, draw_diagonal, figure_panels
 from lacy.report.sweep import SweepPoint, sweep_points
+from lacy.results import metric_of
 
 STEPS = 60
 """Maximum number of points of a curve over training."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.evaluate import Score, metric_of
 from lacy.report.study_files import Key, ParsedCondition, Study, conditions_at_rate, read_study
 from lacy.report.svg import GRID, HOLLOW, MUTED, Output, SeriesStyle, figure_panels, share_limits
+from lacy.results import Score, metric_of
 
 
 def frontier(

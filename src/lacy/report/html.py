@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lacy.evaluate import Result, Score, Verdict
+from lacy.evaluate import Verdict
 from lacy.report.passages import PassagePart, passage_parts
 from lacy.report.svg import CONTROLS
+from lacy.results import Result, Score
 from lacy.run import write_atomic
 from lacy.types import Answer
 

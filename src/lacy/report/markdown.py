@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from lacy.errors import LacyError
-from lacy.evaluate import Score, metric_of
 from lacy.report.html import format_figure
 from lacy.report.study_files import (
     EQUAL,
@@ -21,6 +20,7 @@ from lacy.report.study_files import (
     read_study,
     select_rows,
 )
+from lacy.results import Score, metric_of
 
 METHODS = (
     "call_rate", "facts_right", "recall", "f1", "closed_book_recall", "auroc_start",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lacy.evaluate import METRICS, OpeningsResult, Score, as_data
+from lacy.evaluate import OpeningsResult
 from lacy.report.html import (
     Headline,
     HtmlPage,
@@ -18,6 +18,7 @@ from lacy.report.html import (
     format_score,
     write_html,
 )
+from lacy.results import METRICS, Score, as_data
 from lacy.run import environment, write_atomic
 
 if TYPE_CHECKING:

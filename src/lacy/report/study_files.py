@@ -19,8 +19,8 @@ import numpy as np
 
 from lacy._parse import parse_json
 from lacy.errors import LacyError
-from lacy.evaluate import Score, metric_of
 from lacy.report.svg import require_drawing
+from lacy.results import Score, metric_of
 
 POOLED = -1
 """Value of ``seed`` in rows that pool all seeds."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lacy.errors import LacyError
-from lacy.evaluate import RESAMPLES, Score, metric_of
 from lacy.report import figures
 from lacy.report.html import HtmlPage, PageFigure, PageTable, TableRow, format_figure, write_html
 from lacy.report.markdown import (
@@ -24,6 +23,7 @@ from lacy.report.markdown import (
 )
 from lacy.report.study_files import EQUAL, PooledScore, Study, read_study
 from lacy.report.svg import inline
+from lacy.results import RESAMPLES, Score, metric_of
 
 DRAWN: tuple[tuple[str, Callable[..., str]], ...] = (
     ("The methods at the same call rate", figures.methods),

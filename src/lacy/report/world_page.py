@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lacy.evaluate import METRICS, RESAMPLES, Score, WorldAnswers, WorldResult
+from lacy.evaluate import WorldAnswers, WorldResult
 from lacy.report import curves
 from lacy.report.html import (
     Headline,
@@ -16,6 +16,7 @@ from lacy.report.html import (
     Passage,
     TableRow,
 )
+from lacy.results import METRICS, RESAMPLES, Score
 
 ANSWER_METRICS = ("facts_right", "recall", "call_rate", "calls_per_answer", "facts_per_answer")
 """Columns of the table of conditions."""

@@ -243,7 +243,7 @@ def _policy_problems(name: str, plan: ArticleStudyPlan) -> list[str]:
 
 
 def _comparison_problems(plan: ArticleStudyPlan) -> list[str]:
-    from lacy.evaluate import RATIOS
+    from lacy.results import RATIOS
     from lacy.study.plan import comparison_sides
 
     sentences = [f"metrics names {name!r}, choose from {', '.join(RATIOS)}"

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from lacy.evaluate import difference, model_scores, paired_test, ratio_scores, ratio_sums
+from lacy.results import difference, model_scores, paired_test, ratio_scores, ratio_sums
 from lacy.run import environment, write_atomic
 from lacy.study.article_plan import ArticleRun, ArticleStudyPlan, article_runs
 from lacy.study.article_work import answers_file, measurements_file

@@ -245,7 +245,8 @@ def readable(answer: Answer) -> str:
 def measure_run(plan: ArticleStudyPlan, run: ArticleRun) -> None:
     """Measure a model on the true articles: call quality, language loss, loss on facts."""
     from lacy.cascade import truncate_document
-    from lacy.evaluate import as_data, measure_on_texts
+    from lacy.evaluate import measure_on_texts
+    from lacy.results import as_data
 
     loaded, (articles, _) = _loaded(model_of(plan, run), plan.dtype), articles_of(plan)
     marked = marked_articles(plan, articles)

@@ -9,7 +9,7 @@ from typing import Any
 from lacy._convert import Nested, Problem, read_fields
 from lacy.config import load, read_yaml
 from lacy.errors import LacyError
-from lacy.evaluate import RATIOS
+from lacy.results import RATIOS
 from lacy.study.article_plan import ArticleStudyPlan, article_problems
 from lacy.study.plan import (
     SET_BY_STUDY,

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from lacy.errors import LacyError
-from lacy.evaluate import (
+from lacy.results import (
     CONFIDENCE,
     MODEL_METRICS,
     Score,

@@ -304,7 +304,8 @@ def _person_counts(answers: WorldAnswers) -> dict[str, Any]:
 
 def _measure_model(plan: StudyPlan, run: PlannedRun, world: World, loaded: Any) -> dict[str, Any]:
     """Return call quality, language loss, stored bits and closed-book recall as JSON."""
-    from lacy.evaluate import as_data, evaluate_world
+    from lacy.evaluate import evaluate_world
+    from lacy.results import as_data
 
     measured = evaluate_world(
         loaded, world, None, {}, people=plan.ask, call_rate=plan.call_rate, seed=run.seed

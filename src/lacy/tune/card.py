@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lacy.evaluate import Score
+from lacy.results import Score
 from lacy.tune.figures import RATES, SignalFigures, TuneFigures
 from lacy.tune.settings import Target
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lacy.evaluate import CallCalibration, Score, auroc, calibration_of, ratio
+from lacy.evaluate import CallCalibration, calibration_of
+from lacy.results import Score, auroc, ratio
 from lacy.types import MarkFlag
 
 RATES = (0.09, 0.11, 0.22)

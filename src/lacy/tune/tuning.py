@@ -17,7 +17,6 @@ from lacy.annotate import AnnotateConfig
 from lacy.corpus import ReadReport
 from lacy.disk import lock
 from lacy.errors import LacyError
-from lacy.evaluate import as_data
 from lacy.model import (
     FINGERPRINT,
     Loaded,
@@ -26,6 +25,7 @@ from lacy.model import (
     model_fingerprint,
     save_model,
 )
+from lacy.results import as_data
 from lacy.run import environment, write_atomic
 from lacy.train import DEPTHS, parse_depth
 from lacy.tune.articles import read_articles, texts_digest

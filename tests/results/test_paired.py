@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.evaluate.statistics import EXACT_UNITS, difference, paired_test
+from lacy.results import EXACT_UNITS, difference, paired_test
 
 
 def slow(rows):
@@ -63,7 +63,7 @@ def test_draws_come_near_the_exact_value(monkeypatch):
     rows = [(*map(int, rng.integers(0, 4, 1)), 4, int(rng.integers(0, 6)), 5) for _ in range(10)]
     exact = slow(rows)
     assert 0.02 < exact < 0.98
-    monkeypatch.setattr("lacy.evaluate.statistics.EXACT_UNITS", 0)
+    monkeypatch.setattr("lacy.results.comparing.EXACT_UNITS", 0)
     drawn = paired_test(*columns(rows))
     assert drawn == pytest.approx(exact, abs=4 * (exact * (1 - exact) / 10_000) ** 0.5)
 

@@ -1,4 +1,4 @@
-"""Results (values with intervals and conditions), descriptions of all metrics, and tasks.
+"""Descriptions of all metrics.
 
 ``metrics.toml`` is the one place that describes a metric; studies, pages, tables and figures take
 its label, unit, direction and pooling from there. To add a metric, add an entry.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-from lacy.evaluate.statistics import Score, as_data, ratio
+from lacy.results.statistics import Score, ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,53 +119,3 @@ def model_scores(measured: Mapping[str, Any]) -> dict[str, Score]:
         if isinstance(value, Mapping) and value.get("value") is not None:
             scores[name] = Score.from_data(value)
     return scores
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One measured value with its 95% interval."""
-
-    metric: str
-    value: float
-    low: float
-    high: float
-    n: int
-    unit: str
-    seed: int = 0
-    conditions: Mapping[str, str] = field(default_factory=dict)
-    """How the value was measured, such as condition, policy and source."""
-
-
-def results_of(
-    scores: Mapping[str, Score], *, seed: int = 0, conditions: Mapping[str, str] | None = None
-) -> list[Result]:
-    """Return one result per score, all with the same conditions."""
-    return [
-        Result(name, **asdict(score), seed=seed, conditions=conditions or {})
-        for name, score in scores.items()
-    ]
-
-
-class Measurement(Protocol):
-    """The outcome of a task."""
-
-    def results(self) -> list[Result]:
-        """Return every value as a result."""
-        ...
-
-
-class Task(Protocol):
-    """A function that runs a model and measures it, such as in a world or on articles.
-
-    ``evaluate_world`` and ``evaluate_articles`` become tasks when ``functools.partial`` sets all
-    arguments but the model.
-    """
-
-    def __call__(self, loaded: Any) -> Measurement:
-        """Run a loaded model (``.model`` and ``.tokenizer``) and measure it."""
-        ...
-
-
-def to_data(measured: Measurement) -> dict[str, Any]:
-    """Return a measurement as plain data: its details, and a flat list of its results."""
-    return {**as_data(measured), "results": as_data(measured.results())}

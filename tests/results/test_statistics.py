@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.evaluate import as_data, statistics
-from lacy.evaluate.statistics import Score, auroc, difference, ratio, recovered_share, score_sums
+from lacy.results import Score, as_data, auroc, difference, ratio, recovered_share, roc, score_sums
+from lacy.results.statistics import resampling_weights
 
 
 def test_a_ratio_sums_before_it_divides():
@@ -173,8 +173,8 @@ def test_auroc_bootstrap_equals_the_slow_computation():
     labels = [rng.random(len(s)) < 0.4 for s in scores]
     ranks = np.unique(np.concatenate(scores), return_inverse=True)[1]
     of = np.repeat(np.arange(7), [len(s) for s in scores])
-    wins, positives, negatives = statistics._pairs(ranks, np.concatenate(labels), of)
-    for weights in statistics._weights(7, 20, 0):
+    wins, positives, negatives = roc._pairs(ranks, np.concatenate(labels), of)
+    for weights in resampling_weights(7, 20, 0):
         drawn = np.repeat(np.arange(7), weights.astype(int))
         slow = brute_force_auroc(
             np.concatenate([scores[d] for d in drawn]), np.concatenate([labels[d] for d in drawn])

@@ -6,18 +6,20 @@ import sys
 import numpy as np
 import pytest
 
-from lacy.evaluate import (
-    ARTICLE_COUNTS,
-    COUNTS,
+from lacy.evaluate import ARTICLE_COUNTS, COUNTS, QUESTION_COUNTS
+from lacy.results import (
     METRICS,
     MODEL_METRICS,
-    QUESTION_COUNTS,
     RATIOS,
+    Result,
     Score,
     as_data,
     metric_of,
+    model_scores,
+    ratio_scores,
+    ratio_sums,
+    results_of,
 )
-from lacy.evaluate.results import Result, model_scores, ratio_scores, ratio_sums, results_of
 
 OPENING = ("openings", "completed", "calls", "called", "tokens")
 
