@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lacy.errors.entry import USAGE, Entry
+from lacy.errors.entry import DATA, USAGE, Entry
 
 ENTRIES = {
     # E216-E223: judges
@@ -10,5 +10,11 @@ ENTRIES = {
         "there is no judge {name!r}{hint}",
         "use --judge verifier (the default) or --judge overlap",
         USAGE,
+    ),
+    "E217": Entry(
+        "cannot read {place}: {why}",
+        "give files in FActScore's format: for labels, one JSON object per line with topic, output "
+        "and annotations; for passages, one with topic and text",
+        DATA,
     ),
 }
