@@ -53,6 +53,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Measure": {
         "evaluate": "measure which facts are right",
+        "judge check": "hold a judge of facts against people's labels",
         "study": "compare selection methods, seeds and sizes by one plan",
     },
     "Help": {

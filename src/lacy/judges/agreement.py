@@ -52,7 +52,9 @@ class Agreement:
     def from_data(cls, data: Mapping[str, Any]) -> Agreement:
         """Read what ``as_data`` wrote."""
         scores = {n: Score.from_data(data[n]) for n in ("auroc", "pearson", "gap", "accuracy")}
-        return cls(data["model"], **scores, facts=data["facts"], not_judgeable=data["not_judgeable"])
+        return cls(
+            data["model"], **scores, facts=data["facts"], not_judgeable=data["not_judgeable"]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,11 @@ def check_judge(
     agreements = tuple(
         agreement_of(
             model,
-            [(one, found) for one, found in zip(labelled, judged, strict=True) if one.model == model],
+            [
+                (one, found)
+                for one, found in zip(labelled, judged, strict=True)
+                if one.model == model
+            ],
         )
         for model in models
     )

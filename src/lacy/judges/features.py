@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from lacy.judges.pieces import CONTENT, PlacedWord, Word, WordPieces, placed_wor
 
 MAX_FACT_WORDS = 400
 """Only this many words of a fact are compared: an atomic fact has about ten."""
+
+PAGE_TOKENS = (100, 20_000)
+"""Lengths of a page, in tokens, between which its length counts; labelled pages are as long."""
 
 FEATURES = (
     "best window", "page", "best sentence", "best window, words", "best window, stems",
@@ -100,11 +104,7 @@ def fact_features(fact: FactWords, page: Page, pieces: WordPieces) -> NDArray[np
     days = [word for word in numbers if len(letters[word]) <= 2]
     names = [word for word in weights if word in fact.names and letters[word] not in _MONTHS]
     in_fact = [item.word for item in fact.placed]
-    pairs = [
-        pair
-        for pair in zip(in_fact, in_fact[1:], strict=False)
-        if pair[0] in weights or pair[1] in weights
-    ]
+    pairs = [pair for pair in pairwise(in_fact) if pair[0] in weights or pair[1] in weights]
 
     def share(value: float, of: float) -> float:
         return value / of if of else 1.0
@@ -141,7 +141,7 @@ def fact_features(fact: FactWords, page: Page, pieces: WordPieces) -> NDArray[np
         sum(word in _NEGATIONS for word in words),
         min(len(words), 60),
         min(len(weights), 30),
-        math.log(page.tokens),
+        math.log(min(max(page.tokens, PAGE_TOKENS[0]), PAGE_TOKENS[1])),
         "born" in words,
         "known" in words or "famous" in words,
         share(in_windows[1], total) if len(in_windows) > 1 else 0.0,

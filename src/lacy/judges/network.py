@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FLAGS = 6
-"""Where a fact's word occurs: 0 no word, 1 in the topic's name, 2 in the fact's windows, 3 elsewhere
-on the page, 4 only its stem on the page, 5 nowhere."""
+"""Where a fact's word occurs: 0 not a word, 1 in the topic's name, 2 in the fact's windows, 3
+elsewhere on the page, 4 only its stem on the page, 5 nowhere."""
 
 MASKED = -1e4
 """Added to the attention scores of padding."""
@@ -112,7 +112,8 @@ class FactEncoder(nn.Module):
         self.kinds = nn.Embedding(2, shape.width)  # 0 in windows, 1 in facts
         self.flags = nn.Embedding(FLAGS, shape.width)
         self.norm = nn.LayerNorm(shape.width, eps=1e-12)
-        self.layers = nn.ModuleList(Layer(shape, dropout) for _ in range(shape.layers))
+        self.layers: Sequence[Layer]
+        self.layers = nn.ModuleList(Layer(shape, dropout) for _ in range(shape.layers))  # type: ignore[assignment]
         self.head = nn.Linear(2 * shape.width, shape.width)
         self.score = nn.Linear(shape.width, 1)
         nn.init.normal_(self.flags.weight, std=0.02)

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +139,7 @@ class Page:
     @cached_property
     def pairs(self) -> set[tuple[Word, Word]]:
         """All pairs of neighbouring words."""
-        return {pair for words in self.sentence_words for pair in zip(words, words[1:], strict=False)}
+        return {pair for words in self.sentence_words for pair in pairwise(words)}
 
     def choose_windows(self, content: Collection[Word], count: int) -> list[int]:
         """Return the windows that contain most of a fact's content words, the best one first.
@@ -166,4 +167,3 @@ def _sentences(passage: str) -> Iterator[str]:
         for sentence in _SENTENCE_END.split(part):
             if sentence.strip():
                 yield sentence.strip()
-

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from tokenizers import Encoding, Tokenizer
 
+from lacy._text import SURROGATE
+
 Word = tuple[int, ...]
 """The ids of a word's pieces. BERT's vocabulary has no case, so neither have words."""
 
@@ -42,14 +44,15 @@ class WordPieces:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self._tokenizer = tokenizer
-        self._text_of = {index: piece for piece, index in tokenizer.get_vocab().items()}
-        self.cls: int = tokenizer.token_to_id("[CLS]")
-        self.sep: int = tokenizer.token_to_id("[SEP]")
+        vocabulary: dict[str, int] = tokenizer.get_vocab()
+        self._text_of = {index: piece for piece, index in vocabulary.items()}
+        self.cls, self.sep = vocabulary["[CLS]"], vocabulary["[SEP]"]
         self.stem = lru_cache(maxsize=1 << 16)(self._stem)
 
     def encode(self, texts: list[str]) -> list[Encoding]:
         """Encode texts without special tokens."""
-        return self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        whole = [SURROGATE.sub("\ufffd", text) for text in texts]
+        return self._tokenizer.encode_batch(whole, add_special_tokens=False)
 
     def text_of(self, word: Word) -> str:
         """Return the letters of a word."""
