@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class EvaluateConfig(SourceOptions):
-    """Evaluate a model in a made-up world, or on held-out articles."""
+    """Evaluate a model: one question at a time, or everything as a scorecard."""
 
     # [Data]
+    all: bool = False
+    """Measure everything for which you give data, alone and in cascade, and write a scorecard: one
+    JSON, a page, and a section for the model card. The same command continues a stopped run."""
     world: Path | None = None
     """Folder of `lacy data world`: facts, calls, closed-book recall and stored bits are measured
     against exact truth; by default its own database is the source."""
@@ -66,11 +69,14 @@ class EvaluateConfig(SourceOptions):
     seed: Rare[int] = 0
     """Random seed of the bootstrap for the intervals."""
     out: Path | None = None
-    """Also write all results as JSON."""
+    """Also write all results as JSON; with --all, the folder of the scorecard (scorecard/NAME)."""
+    update_card: Rare[bool] = False
+    """With --all: also write the results into the README of the model's folder."""
 
 
 FLAGS = EvaluateConfig
 EXAMPLES = """
+lacy evaluate my-model --all --articles held-out.jsonl --questions questions.jsonl
 lacy evaluate runs/mine --world world --out runs/mine/world.json
 lacy evaluate runs/mine --articles held-out.jsonl.gz --call-rate 0.15
 lacy evaluate smollm2 --questions questions.jsonl --source facts.sqlite
@@ -87,9 +93,13 @@ QUESTIONS = ("answers_right", "answers_exact", "answers_sourced", "sourced_right
 
 def run(config: EvaluateConfig) -> int:
     """Evaluate the model and print the results."""
+    if config.all:
+        from lacy.cli.scorecard import run_scorecard
+
+        return run_scorecard(config)
     if [config.world, config.articles, config.questions].count(None) != 2:
         why = "one of --world, --articles and --questions is needed"
-        do = "lacy evaluate MODEL --world DIR, or lacy evaluate MODEL --articles FILE"
+        do = "lacy evaluate MODEL --articles FILE, or all at once: lacy evaluate MODEL --all"
         raise LacyError("E12", key="world", value=config.world, why=why, do=do)
     from lacy.model import load_model
 
