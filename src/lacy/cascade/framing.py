@@ -14,7 +14,9 @@ import re
 BLANK = "____"
 """The blank of a sentence to complete, in a message without its frame."""
 
-_QUESTION_LABEL = re.compile(r"(?:\A|\n)[ \t]*(?:question|q)(?:[ \t]*\d+)?[ \t]*[:.][ \t]*(?=\S)", re.I)
+_QUESTION_LABEL = re.compile(
+    r"(?:\A|\n)[ \t]*(?:question|q)(?:[ \t]*\d+)?[ \t]*:[ \t]*(?=\S)", re.I
+)
 _ANSWER_LABEL = r"(?:\A|\n)[ \t]*(?:answer|a)(?:[ \t]*\d+)?[ \t]*:"
 _OPEN_ANSWER = re.compile(rf"{_ANSWER_LABEL}\s*\Z", re.I)
 _ANSWERED = re.compile(rf"{_ANSWER_LABEL}[ \t]*\S", re.I)
@@ -38,7 +40,7 @@ _ABOUT_THE_ANSWER = re.compile(
 )
 """A sentence that says how to answer: "Answer with a short factual phrase."."""
 _SENTENCE = re.compile(r"[^\n]+?(?:[.!?](?=\s)|\n|\Z)\s*")
-_BLANKS = re.compile(r"_{2,}|\[(?:blank|mask|\.\.\.)\]", re.I)
+_BLANKS = re.compile(r"(?<!\w)_{2,}(?!\w)|\[(?:blank|mask|\.\.\.)\]", re.I)
 
 
 def unframed(message: str) -> tuple[str, str]:

@@ -261,13 +261,12 @@ def expected_kind(question: str) -> Expected:
     """Return the kind of value that a question's first words ask for."""
     indirect = _INDIRECT.match(question)
     words = (indirect["wh"] if indirect else question).lower()
-    lead = rf"{_PLACE_WORDS}"
-    if re.match(rf"{lead}(?:when|(?:what|which) (?:year|date|day|month|century))\b", words):
+    if re.match(rf"{_PLACE_WORDS}(?:when|(?:what|which) (?:year|date|day|month|century))\b", words):
         return "date"
     if re.match(rf"how (?:{_MEASURES})\b", words):
         return "number"
     places = "city|country|town|place|state|village|continent|language|person|company|team|club"
-    if re.match(rf"{lead}(?:who|whom|whose|where|(?:what|which) (?:{places}))\b", words):
+    if re.match(rf"{_PLACE_WORDS}(?:who|whom|whose|where|(?:what|which) (?:{places}))\b", words):
         return "name"
     return ""
 

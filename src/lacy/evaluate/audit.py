@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 State = Literal["FULL", "DEL-ON", "DEL-OFF", "EDITED"]
 STATES: tuple[State, ...] = ("FULL", "DEL-ON", "DEL-OFF", "EDITED")
 
-ANSWER_TOKENS = 24
+AUDIT_TOKENS = 24
 """Default maximum number of tokens of an answer; a short factual phrase is asked for."""
 
 BATCH = 16
@@ -159,7 +159,7 @@ def evaluate_audit(
     policy: Policy | str = "threshold=0",
     states: Sequence[State] = STATES,
     forms: Sequence[str] = FORMS,
-    max_new_tokens: int = ANSWER_TOKENS,
+    max_new_tokens: int = AUDIT_TOKENS,
     seed: int = 0,
     store: AnswerStore | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
@@ -175,7 +175,8 @@ def evaluate_audit(
         forms: the forms of prompts.
         max_new_tokens: maximum number of tokens per answer.
         seed: seed of the edited values and the bootstrap.
-        store: keeps the answers; those that it has are not asked again.
+        store: keeps the answers, so that a stopped audit goes on. It must belong to this model;
+            rows, prompts, policy and limits are part of the keys.
         progress: called with the number of answers so far and the number of all.
         settings: other arguments of ``lacy.cascade.Engine``.
     """
@@ -191,7 +192,7 @@ def evaluate_audit(
     options = {"batch_size": BATCH, "max_new_tokens": max_new_tokens, **settings}
     on = Engine(loaded, source, policy, **options)
     off = Engine(loaded, None, "never", **options)
-    model = [loaded.name or str(loaded.path or ""), str(on.policy), max_new_tokens, sorted(settings)]
+    common = [str(on.policy), max_new_tokens, on.unit, on.read_until]
     rows = {database.name: answer_key(database.rows) for database in databases}
     answers: list[AuditAnswer] = []
     with _or_in_memory(store) as kept, TemporaryDirectory() as folder:
@@ -206,7 +207,10 @@ def evaluate_audit(
         # Facts of one state and database are asked together: they share an open copy.
         for group in _grouped(questions).values():
             found = kept.answers(
-                group, lambda q: answer_key(*model, rows[q.database.name], *q.key), ask, batch=BATCH
+                group,
+                lambda q: answer_key(*common, rows[q.database.name], *q.key),
+                ask,
+                batch=BATCH,
             )
             for question, answer in zip(group, found, strict=True):
                 answers.append(question.answer(answer))
@@ -233,9 +237,7 @@ def audit_counts(answers: Iterable[AuditAnswer]) -> dict[str, np.ndarray]:
         else:
             old = states_value(answer.text, fact.accepted)
             row.update(edited=1, edited_right=answer.right, edited_old=old)
-    return {
-        name: np.array([row[name] for row in rows.values()], float) for name in AUDIT_COUNTS
-    }
+    return {name: np.array([row[name] for row in rows.values()], float) for name in AUDIT_COUNTS}
 
 
 # ------------------------------------------------------------------------------------- the prompts

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,7 @@ def read_audit(
         LacyError: E234, the data cannot be read; E235, there is nothing to audit.
     """
     path = Path(path)
-    if path.is_dir() and not (path / "truth.sqlite").is_file() or path.suffix == ".json":
+    if (path.is_dir() and not (path / "truth.sqlite").is_file()) or path.suffix == ".json":
         found = _databases(path, _files_in(path))
     elif path.name.endswith((".tar.gz", ".tgz", ".tar")):
         with _files_of_archive(path) as files:
@@ -197,8 +198,7 @@ def _files_in(path: Path) -> _Files:
         root = path.parent
         found = [path, *sorted(root.glob("prompts/**/*.jsonl"))]
     return {
-        PurePosixPath(file.relative_to(root).as_posix()): (lambda file=file: _text_of(file))
-        for file in found
+        PurePosixPath(file.relative_to(root).as_posix()): partial(_text_of, file) for file in found
     }
 
 
@@ -234,7 +234,7 @@ def _files_of_archive(path: Path) -> Iterator[_Files]:
                 return file.read().decode("utf-8", errors="replace")
 
             yield {
-                PurePosixPath(member.name): (lambda member=member: text_of(member))
+                PurePosixPath(member.name): partial(text_of, member)
                 for member in archive
                 if member.isfile() and member.name.endswith((".json", ".jsonl"))
             }
@@ -263,7 +263,7 @@ def _databases(path: Path, files: _Files) -> list[AuditedDatabase]:
 
 def _name(path: Path, file: PurePosixPath) -> str:
     """Return the name of a database: its folder's and its own, or only the folder's."""
-    parent = file.parent.name or path.resolve().name
+    parent = file.parent.name or (path if path.is_dir() else path.parent).resolve().name
     return parent.replace("_", " ") if file.stem.endswith("_database") else f"{parent} {file.stem}"
 
 
@@ -409,4 +409,3 @@ def write_rows(path: Path, rows: Iterable[Row]) -> Path:
         db.executemany("INSERT INTO fact VALUES (?, ?, ?)", rows)
         db.execute("CREATE INDEX by_subject ON fact (subject)")
     return path
-
