@@ -18,7 +18,7 @@ from lacy.evaluate import (
     read_audit,
     states_value,
 )
-from lacy.evaluate.audit import _changed_rows, _Question
+from lacy.evaluate.audit_asking import AuditQuestion, changed_rows
 from lacy.results import AnswerStore
 from lacy.testing import scripted
 
@@ -130,11 +130,11 @@ def test_values_and_short_codes(text, accepted, states):
 
 def test_all_rows_that_state_a_fact_are_deleted_or_edited_and_no_others(data):
     [found] = read_audit(data)
-    question = _Question(found, found.facts[0], "continuations", "DEL-ON", "")
-    assert _changed_rows(question) == found.rows[2:]
-    edited = _changed_rows(question._replace(state="EDITED", new="Kiel"))
+    question = AuditQuestion(found, found.facts[0], "continuations", "DEL-ON", "")
+    assert changed_rows(question) == found.rows[2:]
+    edited = changed_rows(question._replace(state="EDITED", new="Kiel"))
     assert {row[2] for row in edited[:2]} == {"Kiel"} and edited[2:] == found.rows[2:]
-    assert _changed_rows(question._replace(state="FULL")) == found.rows
+    assert changed_rows(question._replace(state="FULL")) == found.rows
 
 
 def test_an_edited_value_is_another_subjects(data):

@@ -113,7 +113,10 @@ def run(config: EvaluateConfig) -> int:
     make_task = _on_questions if config.questions is not None else make_task
     measured: Measurement
     if config.audit is not None:
-        audit = measured = measure_audit(config, loaded, policies)
+        audit = measured = measure_audit(
+            loaded, config.audit, facts=config.people, policy=policies[-1],
+            max_new_tokens=config.max_new_tokens, seed=config.seed,
+        )  # fmt: skip
         print_audit(audit)
     else:
         measured = make_task(config, loaded, common)(loaded)

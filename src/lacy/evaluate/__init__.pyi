@@ -8,24 +8,10 @@ from .articles import (
     evaluate_articles,
     oracle_rate,
 )
-from .audit import (
-    AUDIT_COUNTS,
-    AUDIT_TOKENS,
-    STATES,
-    AuditAnswer,
-    AuditResult,
-    audit_counts,
-    evaluate_audit,
-)
-from .audit_data import (
-    FORMS,
-    AuditedDatabase,
-    AuditFact,
-    database_to_audit,
-    prompts_for,
-    read_audit,
-    states_value,
-)
+from .audit import AUDIT_COUNTS, AUDIT_TOKENS, AuditResult, audit_counts, evaluate_audit
+from .audit_asking import STATES, AuditAnswer
+from .audit_data import database_to_audit, prompts_for, read_audit
+from .audit_facts import FORMS, AuditedDatabase, AuditFact, states_value
 from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
 from .choices import (
     ChoiceMade,

@@ -18,32 +18,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lacy.evaluate.audit_data import (
-    FORMS,
-    AuditedDatabase,
-    AuditFact,
-    Row,
-    states_value,
-    write_rows,
+from lacy.evaluate.audit_asking import (
+    STATES,
+    AuditAnswer,
+    AuditQuestion,
+    ByStream,
+    Copies,
+    State,
+    ask_together,
+    audit_questions,
+    grouped_questions,
 )
-from lacy.evaluate.questions import question_sequence
+from lacy.evaluate.audit_facts import FORMS, AuditedDatabase, states_value
 from lacy.results import NO_DATA, AnswerStore, Result, answer_key, ratio_scores, results_of
-from lacy.types import Reply, Request
 
 if TYPE_CHECKING:
-    from lacy.cascade import Engine, Policy
-    from lacy.sources import Database
-
-State = Literal["FULL", "DEL-ON", "DEL-OFF", "EDITED"]
-STATES: tuple[State, ...] = ("FULL", "DEL-ON", "DEL-OFF", "EDITED")
+    from lacy.cascade import Policy
 
 AUDIT_TOKENS = 24
 """Default maximum number of tokens of an answer; a short factual phrase is asked for."""
@@ -61,51 +59,6 @@ AUDIT_COUNTS = (
 """Counts of the prompts of one fact: asked, and answered with the value, in each state. In
 ``DEL-ON``: answered by any row, and with the deleted value from a row; when edited: with the old
 value."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditAnswer:
-    """One answer and its verdict."""
-
-    database: str
-    fact: AuditFact
-    form: str
-    state: State
-    text: str
-    spans: tuple[tuple[str, str, str, str], ...]
-    """Text, speaker, evidence and why there is no answer, for each span of the answer."""
-    due: tuple[str, ...]
-    """The spellings of the value that is right in this state (deleted: that would be right)."""
-
-    @property
-    def right(self) -> bool:
-        """True if it states the value."""
-        return states_value(self.text, self.due)
-
-    @property
-    def sourced(self) -> bool:
-        """True if a part of it comes from a row."""
-        return any(speaker != "slm" for _, speaker, _, _ in self.spans)
-
-    @property
-    def row(self) -> str:
-        """The row that stated the value, or ""."""
-        return next(
-            (e for text, speaker, e, _ in self.spans
-             if speaker != "slm" and states_value(text, self.due)), ""
-        )  # fmt: skip
-
-    @property
-    def outcome(self) -> str:
-        """What happened, in a few words."""
-        if self.right:
-            return "right, from a row" if self.row else "right, in the model's own words"
-        if self.sourced:
-            return "another row"
-        if not self.text.strip():
-            return "empty"
-        missing = next((m for *_, m in self.spans if m), "")
-        return f"no row: {missing}" if missing else "not asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +136,11 @@ def evaluate_audit(
     from lacy.cascade import Engine
 
     skipped: Counter[str] = Counter()
-    questions: list[_Question] = []
+    questions: list[AuditQuestion] = []
     for database in databases:
         skipped.update(database.skipped)
-        for question in _questions(database, states, forms, seed, skipped):
-            questions.append(question)
-    source = _ByStream()
+        questions += audit_questions(database, states, forms, seed, skipped)
+    source = ByStream()
     options = {"batch_size": BATCH, "max_new_tokens": max_new_tokens, **settings}
     on = Engine(loaded, source, policy, **options)
     off = Engine(loaded, None, "never", **options)
@@ -196,16 +148,16 @@ def evaluate_audit(
     rows = {database.name: answer_key(database.rows) for database in databases}
     answers: list[AuditAnswer] = []
     with _or_in_memory(store) as kept, TemporaryDirectory() as folder:
-        copies = _Copies(Path(folder))
+        copies = Copies(Path(folder))
 
-        def ask(batch: list[_Question]) -> Iterator[Any]:
+        def ask(batch: list[AuditQuestion]) -> Iterator[Any]:
             engine = off if batch[0].state == "DEL-OFF" else on
             with copies.opened(batch) as opened:
-                return iter(_ask(engine, batch, source, opened))
+                return iter(ask_together(engine, batch, source, opened))
 
         total = len(questions)
         # Facts of one state and database are asked together: they share an open copy.
-        for group in _grouped(questions).values():
+        for group in grouped_questions(questions).values():
             found = kept.answers(
                 group,
                 lambda q: answer_key(*common, rows[q.database.name], *q.key),
@@ -238,166 +190,6 @@ def audit_counts(answers: Iterable[AuditAnswer]) -> dict[str, np.ndarray]:
             old = states_value(answer.text, fact.accepted)
             row.update(edited=1, edited_right=answer.right, edited_old=old)
     return {name: np.array([row[name] for row in rows.values()], float) for name in AUDIT_COUNTS}
-
-
-# ------------------------------------------------------------------------------------- the prompts
-
-
-class _Question(NamedTuple):
-    """A prompt in one state of its database."""
-
-    database: AuditedDatabase
-    fact: AuditFact
-    form: str
-    state: State
-    new: str
-    """The edited value, if the state is ``EDITED``."""
-
-    @property
-    def prompt(self) -> str:
-        return self.fact.prompts[self.form]
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What the answer depends on, apart from the model and the rows."""
-        if self.state == "DEL-OFF":
-            return (self.state, self.form == "continuations", self.prompt)
-        fact = self.fact
-        deleted = [fact.subject, fact.relation, fact.value, fact.subjects, fact.relations]
-        changed = [] if self.state == "FULL" else [deleted, fact.values, self.new]
-        if self.database.together and changed:
-            changed.append([[f.subject, f.relation, f.value] for f in self.database.facts])
-        return (self.state, self.form == "continuations", self.prompt, changed)
-
-    def answer(self, data: Mapping[str, Any]) -> AuditAnswer:
-        """Return the stored answer with its verdict."""
-        due = (self.new,) if self.state == "EDITED" else self.fact.accepted
-        spans = tuple(tuple(span) for span in data["spans"])
-        return AuditAnswer(
-            self.database.name, self.fact, self.form, self.state, data["text"], spans, due
-        )  # fmt: skip
-
-
-def _questions(
-    database: AuditedDatabase,
-    states: Sequence[State],
-    forms: Sequence[str],
-    seed: int,
-    skipped: Counter[str],
-) -> Iterator[_Question]:
-    """Yield the prompts of a database in all states, and count those that cannot be asked."""
-    for fact in database.facts:
-        new = database.other_value(fact, seed) if "EDITED" in states else None
-        for form in forms:
-            if form not in fact.prompts:
-                skipped[f"no prompt of the form {form}"] += 1
-            elif fact.is_given(form):
-                skipped["the prompt contains the value"] += 1
-            else:
-                for state in states:
-                    if state == "EDITED" and new is None:
-                        skipped["no other value to edit the fact to"] += 1
-                    else:
-                        yield _Question(database, fact, form, state, new or "")
-
-
-def _grouped(questions: Sequence[_Question]) -> dict[tuple[str, State], list[_Question]]:
-    groups: dict[tuple[str, State], list[_Question]] = {}
-    for question in questions:
-        groups.setdefault((question.database.name, question.state), []).append(question)
-    return groups
-
-
-# ------------------------------------------------------------------------------------ the databases
-
-
-class _ByStream:
-    """A source that asks another database for each text."""
-
-    name = "database"
-
-    def __init__(self) -> None:
-        self.by_stream: dict[int, Database] = {}
-
-    async def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Ask each text's own database."""
-        return [(await self.by_stream[r.stream].ask([r]))[0] for r in requests]
-
-
-class _Copies:
-    """Writes and opens copies of databases in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.number = 0
-
-    @contextmanager
-    def opened(self, questions: Sequence[_Question]) -> Iterator[list[Database | None]]:
-        """Yield the database of each question; equal ones are opened once."""
-        from lacy.sources import Database
-
-        with ExitStack() as stack:
-            known: dict[tuple[Row, ...], Database] = {}
-            found: list[Database | None] = []
-            for question in questions:
-                if question.state == "DEL-OFF":
-                    found.append(None)
-                    continue
-                rows = _changed_rows(question)
-                if rows not in known:
-                    self.number += 1
-                    path = write_rows(self.folder / f"{self.number}.sqlite", rows)
-                    stack.callback(path.unlink)
-                    known[rows] = stack.enter_context(Database(path, name="database"))
-                found.append(known[rows])
-            yield found
-
-
-def _changed_rows(question: _Question) -> tuple[Row, ...]:
-    """Return the rows of a question's database in its state."""
-    database = question.database
-    if question.state == "FULL":
-        return database.rows
-    facts = database.facts if database.together and question.state == "DEL-ON" else [question.fact]
-    found = []
-    for row in database.rows:
-        if not any(fact.states(row) for fact in facts):
-            found.append(row)
-        elif question.state == "EDITED":
-            found.append((row[0], row[1], question.new))
-    return tuple(dict.fromkeys(found))
-
-
-def _ask(
-    engine: Engine,
-    questions: Sequence[_Question],
-    source: _ByStream,
-    databases: Sequence[Database | None],
-) -> list[dict[str, Any]]:
-    """Return the answers to questions that are asked together."""
-    sequences = []
-    for number, (question, database) in enumerate(zip(questions, databases, strict=True)):
-        if question.form == "continuations":
-            limit = int(engine.max_new_tokens)
-            sequence = engine.sequence(number, question.prompt, None, limit)
-        else:
-            sequence = question_sequence(engine, question.prompt, number)
-        if database is not None:
-            source.by_stream[sequence.stream] = database
-        sequences.append(sequence)
-    engine.run(sequences)
-    source.by_stream.clear()
-    answers = [sequence.answer() for sequence in sequences]
-    return [
-        {
-            "text": answer.continuation,
-            "spans": [
-                (s.text, s.speaker, s.evidence, s.missing)
-                for s in answer.spans if s.speaker != "prompt"
-            ],
-        }
-        for answer in answers
-    ]  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------- the outcome
