@@ -19,6 +19,7 @@ from lacy._text import json_safe
 from lacy.cascade.engine import Engine
 from lacy.cascade.policy import Decision, nan_as_lowest
 from lacy.cascade.pruning import best_index
+from lacy.cascade.questions import Question
 from lacy.cascade.sequence import CallOutcome, TextSequence
 from lacy.cascade.signals import read_signal
 from lacy.errors import LacyError
@@ -237,6 +238,46 @@ def explain(
     watched_engine.observer = watch = Watch(watched_engine, words=words)
     [answer] = watched_engine.generate([prompt], [subject], max_new_tokens=max_new_tokens)
     return answer, watch.steps.get(0, [])
+
+
+def read_continuations(
+    engine: Engine,
+    contexts: Sequence[tuple[str, Sequence[int], Question | None]],
+    continuations: Sequence[Sequence[int]],
+) -> list[tuple[str, list[DecodeStep]]]:
+    """Read given continuations as ``read_along`` does, several at a time, after known contexts.
+
+    Args:
+        engine: the engine; its policy decides afresh for each text where it calls.
+        contexts: for each text, what stands before (as the source sees it), its tokens, and the
+            question of a chat that the text answers.
+        continuations: the tokens to read.
+
+    Returns:
+        Context and continuation as one text, and the steps of the continuation.
+
+    Raises:
+        LacyError: E60, a text is longer than the context.
+    """
+    watched_engine = engine.variant()
+    watched_engine.observer = watch = Watch(watched_engine, words=1)
+    sequences = []
+    for number, ((text, ids, question), tokens) in enumerate(
+        zip(contexts, continuations, strict=True)
+    ):
+        if not tokens:
+            continue
+        if len(ids) + len(tokens) - 1 > engine.context:
+            raise LacyError("E60", tokens=len(ids) + len(tokens) - 1, context=engine.context)
+        sequence = watched_engine.sequence(number, text, None, len(tokens), ids, question)
+        sequence.forced = deque(tokens)
+        sequences.append(sequence)
+    watched_engine.run(sequences)
+    texts = {sequence.number: sequence.text for sequence in sequences}
+    return [
+        (texts.get(number, text), watch.steps.get(number, []))
+        for number, (text, _, _) in enumerate(contexts)
+    ]
 
 
 def read_along(
