@@ -38,7 +38,7 @@ def test_only_new_questions_are_asked(tmp_path):
 
 def test_answers_read_back_equal_answers_just_given(tmp_path):
     with AnswerStore(tmp_path / "a.jsonl") as store:
-        store.put("k", {"pair": (1, 2), "text": "\ud800é"})
+        store.put({"k": {"pair": (1, 2), "text": "\ud800é"}})
         now = store.get("k")
     with AnswerStore(tmp_path / "a.jsonl") as store:
         assert store.get("k") == now == {"pair": [1, 2], "text": "\ud800é"}
@@ -47,15 +47,14 @@ def test_answers_read_back_equal_answers_just_given(tmp_path):
 def test_cut_and_damaged_lines(tmp_path, caplog):
     path = tmp_path / "a.jsonl"
     with AnswerStore(path) as store:
-        store.put("one", 1)
-        store.put("two", 2)
+        store.put({"one": 1, "two": 2})
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"not json\n[]\n" + lines[1][:-3])
     with AnswerStore(path) as store:
         assert store.damaged == 2
         assert "one" in store
         assert "two" not in store
-        store.put("two", 3)
+        store.put({"two": 3})
     assert "asked again" in caplog.text
     with AnswerStore(path) as store:
         assert (store.get("one"), store.get("two")) == (1, 3)
@@ -64,7 +63,7 @@ def test_cut_and_damaged_lines(tmp_path, caplog):
 def _write_until_killed(path, ready):
     with AnswerStore(path) as store:
         for number in range(1_000_000):
-            store.put(str(number), "x" * 2000)
+            store.put({str(number): "x" * 2000})
             if number == 50:
                 ready.set()
 

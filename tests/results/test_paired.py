@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.results import EXACT_UNITS, difference, paired_test
+from lacy.results import (
+    EXACT_UNITS,
+    detectable_effect,
+    difference,
+    false_discovery_rates,
+    paired_test,
+)
 
 
 def slow(rows):
@@ -112,3 +118,29 @@ def test_a_zero_denominator_has_no_p():
     assert math.isnan(paired_test(([0, 0], [0, 0]), ([1, 1], [2, 2])))
     # Undefined after a swap: counted as large, so that it never makes a difference look real.
     assert paired_test(([1, 0], [2, 0]), ([0, 0], [0, 2])) == 1.0
+
+
+def test_false_discovery_rates_by_hand():
+    # Benjamini-Hochberg: p * n / rank, made monotone from the largest p on.
+    assert false_discovery_rates([0.01, 0.04, 0.03, 0.5]) == pytest.approx(
+        [0.04, 0.04 * 4 / 3, 0.04 * 4 / 3, 0.5]
+    )
+    adjusted = false_discovery_rates([0.02, math.nan, 0.9])
+    assert adjusted[0] == pytest.approx(0.04)
+    assert math.isnan(adjusted[1])
+    assert false_discovery_rates([]) == []
+
+
+def test_a_true_difference_of_the_detectable_size_is_found_four_times_of_five():
+    rng = np.random.default_rng(5)
+    people, ones = 200, np.ones(200)
+
+    def draw(effect):
+        base = rng.normal(0.0, 1.0, people)
+        other = base + effect + rng.normal(0.0, 0.5, people)
+        return difference((other, ones), (base, ones), unit="points")
+
+    effect = float(np.mean([detectable_effect(draw(0.0)) for _ in range(20)]))
+    assert effect == pytest.approx(2.8016 * 0.5 / math.sqrt(people), rel=0.1)
+    found = sum(draw(effect).low > 0 for _ in range(300))
+    assert 0.72 <= found / 300 <= 0.88

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.results import Score, as_data, auroc, difference, ratio, recovered_share, roc, score_sums
+from lacy.results import (
+    Score,
+    as_data,
+    auroc,
+    difference,
+    ratio,
+    recovered_share,
+    roc,
+    score_sums,
+    wilson,
+)
 from lacy.results.statistics import resampling_weights
 
 
@@ -209,3 +219,48 @@ def test_any_function_of_sums_can_be_scored():
     score = score_sums([[1.0, 2.0], [3.0, 4.0]], lambda sums: sums.prod(1), unit="area", seed=3)
     assert score.value == 24.0
     assert score.unit == "area"
+
+
+def test_wilson_equals_the_reference():
+    from scipy.stats import binomtest
+
+    for trials in (1, 2, 7, 100):
+        for successes in range(trials + 1):
+            expected = binomtest(successes, trials).proportion_ci(method="wilson")
+            score = wilson(successes, trials)
+            assert (score.value, score.n) == (successes / trials, trials)
+            assert score.low == pytest.approx(expected.low, abs=1e-12)
+            assert score.high == pytest.approx(expected.high, abs=1e-12)
+            assert score.low <= score.value <= score.high
+    assert math.isnan(wilson(0, 0).value)
+    with pytest.raises(ValueError, match="3 successes in 2"):
+        wilson(3, 2)
+
+
+def test_a_share_of_trials_has_a_wilson_interval():
+    assert ratio([1, 0, 1], [1, 1, 1]) == wilson(2, 3)
+    assert ratio([1, 1, 1], [1, 1, 1]) == wilson(3, 3)
+    assert ratio([1, 0, 1], [1, 1, 1], unit="calls").low != wilson(2, 3).low
+    assert ratio([1, 0, 2], [1, 1, 2]).low != wilson(3, 4).low
+
+
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        ("trials", lambda rng: ratio(rng.random(100) < 0.3, np.ones(100))),
+        ("rare", lambda rng: ratio(rng.random(200) < 0.1, np.ones(200))),
+        ("clusters", None),
+    ],
+)
+def test_95_percent_intervals_contain_the_truth(name, draw):
+    """1,000 simulated measurements; 93% to 97% of the intervals must contain the truth."""
+    rng = np.random.default_rng(7)
+    truth = {"trials": 0.3, "rare": 0.1, "clusters": 0.6}[name]
+
+    def clusters(rng):
+        facts = rng.integers(1, 9, 60)
+        return ratio(rng.binomial(facts, rng.beta(3, 2, 60)), facts)
+
+    scores = [(draw or clusters)(rng) for _ in range(1_000)]
+    hits = sum(score.low <= truth <= score.high for score in scores)
+    assert 930 <= hits <= 970

@@ -1,7 +1,10 @@
 from .answers import AnswerStore, answer_key
 from .comparing import (
     EXACT_UNITS,
+    POWER,
+    detectable_effect,
     difference,
+    false_discovery_rates,
     paired_test,
     recovered_share,
 )
@@ -9,6 +12,7 @@ from .measurement import (
     Measurement,
     Result,
     Task,
+    UnitCounts,
     results_of,
     to_data,
 )
@@ -33,6 +37,7 @@ from .statistics import (
     as_data,
     ratio,
     score_sums,
+    wilson,
 )
 
 __all__ = [
@@ -41,6 +46,7 @@ __all__ = [
     "METRICS",
     "MODEL_METRICS",
     "NO_DATA",
+    "POWER",
     "RATIOS",
     "RESAMPLES",
     "AnswerStore",
@@ -49,10 +55,13 @@ __all__ = [
     "Result",
     "Score",
     "Task",
+    "UnitCounts",
     "answer_key",
     "as_data",
     "auroc",
+    "detectable_effect",
     "difference",
+    "false_discovery_rates",
     "metric_of",
     "model_scores",
     "paired_test",
@@ -63,4 +72,5 @@ __all__ = [
     "results_of",
     "score_sums",
     "to_data",
+    "wilson",
 ]

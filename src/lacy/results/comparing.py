@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lacy.results.statistics import Floats, Score, score_sums
+from lacy.results.statistics import CONFIDENCE, Floats, Score, score_sums
 
 EXACT_UNITS = 12
 """Up to this number of people, ``paired_test`` enumerates all assignments instead of sampling."""
@@ -133,3 +134,36 @@ def recovered_share(
         return (reached - baseline) / (best - baseline)
 
     return score_sums(columns_N6, statistic, unit="share of the partner's advantage", seed=seed)
+
+
+POWER = 0.8
+"""Conventional probability of finding an effect that exists (Cohen 1988)."""
+
+
+def detectable_effect(difference: Score, *, power: float = POWER) -> float:
+    """Return the smallest true difference that a test of this size would find with ``power``.
+
+    ``(z(1 - alpha / 2) + z(power))`` standard errors, with the standard error read off the 95%
+    interval of the measured difference. A smaller difference may be there and stay unseen.
+
+    Returns:
+        The effect in the unit of the difference; NaN if the interval is undefined.
+    """
+    z = NormalDist().inv_cdf
+    limit = z(0.5 + CONFIDENCE / 2)
+    return (limit + z(power)) * (difference.high - difference.low) / (2 * limit)
+
+
+def false_discovery_rates(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for many tests (Benjamini & Hochberg 1995).
+
+    If all differences with an adjusted value below 0.05 are called real, at most 5% of these are
+    expected not to be. NaN stays NaN and does not count as a test.
+    """
+    from scipy.stats import false_discovery_control
+
+    values = np.asarray(p_values, float)
+    defined = ~np.isnan(values)
+    if defined.any():
+        values[defined] = false_discovery_control(values[defined])
+    return [float(value) for value in values]

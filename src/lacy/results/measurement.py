@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lacy.results.statistics import Score, as_data
 
 
@@ -34,8 +37,28 @@ def results_of(
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class UnitCounts:
+    """The counts behind the ratios of one condition, one entry per unit of resampling.
+
+    With them, two models that were measured on the same units can be compared in pairs.
+    """
+
+    conditions: Mapping[str, str]
+    """As in ``Result``."""
+    names: tuple[str, ...]
+    """Names of the units (people, documents, questions), unique within the condition."""
+    counts: Mapping[str, NDArray[np.float64]]
+    """One array per count, as ``ratio_scores`` takes them."""
+    texts: tuple[str, ...] = ()
+    """What the model wrote for each unit; empty if it wrote nothing."""
+
+
 class Measurement(Protocol):
-    """The outcome of a task."""
+    """The outcome of a task.
+
+    One that counts per unit also has ``units() -> list[UnitCounts]``.
+    """
 
     def results(self) -> list[Result]:
         """Return every value as a result."""

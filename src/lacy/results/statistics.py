@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -133,9 +134,10 @@ def ratio(
 ) -> Score:
     """Return a ratio of sums over people with its interval, such as right claims per claim.
 
-    If a share is exactly 0 or 1, all bootstrap draws are equal, and the interval would have no
-    width. In this case the exact binomial bound over the counted items is used (Clopper & Pearson
-    1934: ``(alpha / 2) ** (1 / items)``).
+    A share of people who are each right or wrong as a whole is one of independent trials and gets a
+    Wilson interval. Otherwise people are resampled. If such a share is exactly 0 or 1, all
+    bootstrap draws are equal, and the interval would have no width; then the exact binomial bound
+    over the counted items is used (Clopper & Pearson 1934: ``(alpha / 2) ** (1 / items)``).
 
     Args:
         numerators_N: one numerator per person.
@@ -148,6 +150,9 @@ def ratio(
         seed: seed of the random draws.
     """
     pairs_N2 = np.stack([np.asarray(numerators_N, float), np.asarray(denominators_N, float)], 1)
+    if unit == "share" and chance and len(pairs_N2) > 1 and _are_trials(pairs_N2):
+        right = int((pairs_N2[:, 0] > 0).sum())
+        return wilson(right, len(pairs_N2), confidence=confidence)
     score = score_sums(
         pairs_N2,
         lambda sums: sums[:, 0] / sums[:, 1],
@@ -161,6 +166,42 @@ def ratio(
     bound = ((1.0 - confidence) / 2.0) ** (1.0 / pairs_N2[:, 1].sum())
     low, high = (bound, 1.0) if score.value == 1.0 else (0.0, 1.0 - bound)
     return Score(score.value, low, high, score.n, unit)
+
+
+def _are_trials(pairs_N2: Floats) -> bool:
+    """Return whether people are trials: one item each, or equally many, all right or all wrong.
+
+    If all items of all people are right (or wrong), nothing shows that those of a person are
+    alike, so these people are not trials.
+    """
+    right_N, all_N = pairs_N2.T
+    each = all_N[0]
+    alike = each > 0 and (all_N == each).all() and np.isin(right_N, (0, each)).all()
+    return bool(alike and (each == 1 or right_N.min() < right_N.max()))
+
+
+def wilson(successes: float, trials: int, *, confidence: float = CONFIDENCE) -> Score:
+    """Return a share of independent trials with its Wilson interval (Wilson 1927).
+
+    Unlike the normal approximation, it stays within 0 and 1 and holds near both ends.
+
+    Args:
+        successes: number of successes.
+        trials: number of independent trials; 0 gives an undefined score.
+        confidence: confidence level of the interval.
+
+    Raises:
+        ValueError: there are more successes than trials, or fewer than 0.
+    """
+    if not 0 <= successes <= trials:
+        raise ValueError(f"{successes} successes in {trials} trials")
+    if trials == 0:
+        return Score(math.nan, math.nan, math.nan, 0)
+    share, z = successes / trials, NormalDist().inv_cdf(0.5 + confidence / 2)
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    middle, scale = share + z * z / (2 * trials), 1 + z * z / trials
+    low, high = max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+    return Score(share, min(low, share), max(high, share), trials)
 
 
 @lru_cache(maxsize=4)
