@@ -8,6 +8,8 @@ The packages, from top to bottom; each imports only from those below it:
     study/        methods x seeds x sizes as one plan that can be stopped, with tidy results
     report/       pages, tables and figures made from results; runs no model
     tune/         teaches pretrained models to call, from marked articles
+    harness/      lm-eval with lacy's models, alone and with a source
+    efficiency/   size, speed, memory, energy and price of a model
     evaluate/     precision, recall, closed-book recall, call quality
     cascade/      generation with calls: engine, policies, ranking, traces
     train/        the training loop, its schedule and checkpoints; the Trainer adapter

@@ -19,7 +19,6 @@ from lacy._text import json_safe
 from lacy.cascade.engine import Engine
 from lacy.cascade.policy import Decision, nan_as_lowest
 from lacy.cascade.pruning import best_index
-from lacy.cascade.questions import Question
 from lacy.cascade.sequence import CallOutcome, TextSequence
 from lacy.cascade.signals import read_signal
 from lacy.errors import LacyError
@@ -242,15 +241,14 @@ def explain(
 
 def read_continuations(
     engine: Engine,
-    contexts: Sequence[tuple[str, Sequence[int], Question | None]],
+    contexts: Sequence[tuple[str, Sequence[int]]],
     continuations: Sequence[Sequence[int]],
 ) -> list[tuple[str, list[DecodeStep]]]:
     """Read given continuations as ``read_along`` does, several at a time, after known contexts.
 
     Args:
         engine: the engine; its policy decides afresh for each text where it calls.
-        contexts: for each text, what stands before (as the source sees it), its tokens, and the
-            question of a chat that the text answers.
+        contexts: for each text, what stands before, as the source sees it and as tokens.
         continuations: the tokens to read.
 
     Returns:
@@ -262,21 +260,19 @@ def read_continuations(
     watched_engine = engine.variant()
     watched_engine.observer = watch = Watch(watched_engine, words=1)
     sequences = []
-    for number, ((text, ids, question), tokens) in enumerate(
-        zip(contexts, continuations, strict=True)
-    ):
+    for number, ((text, ids), tokens) in enumerate(zip(contexts, continuations, strict=True)):
         if not tokens:
             continue
         if len(ids) + len(tokens) - 1 > engine.context:
             raise LacyError("E60", tokens=len(ids) + len(tokens) - 1, context=engine.context)
-        sequence = watched_engine.sequence(number, text, None, len(tokens), ids, question)
+        sequence = watched_engine.sequence(number, text, None, len(tokens), ids)
         sequence.forced = deque(tokens)
         sequences.append(sequence)
     watched_engine.run(sequences)
     texts = {sequence.number: sequence.text for sequence in sequences}
     return [
         (texts.get(number, text), watch.steps.get(number, []))
-        for number, (text, _, _) in enumerate(contexts)
+        for number, (text, _) in enumerate(contexts)
     ]
 
 

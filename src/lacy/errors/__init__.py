@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lacy.errors import general, models, outside
+from lacy.errors import general, harness, models, outside
 from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
 from lacy.errors.sanitize import CONTROL_CHARACTERS, one_line, sanitized
 
@@ -18,7 +18,9 @@ __all__ = [
     "sanitized",
 ]  # fmt: skip
 
-CATALOG: dict[str, Entry] = {**general.ENTRIES, **models.ENTRIES, **outside.ENTRIES}
+CATALOG: dict[str, Entry] = {
+    **general.ENTRIES, **models.ENTRIES, **outside.ENTRIES, **harness.ENTRIES,
+}  # fmt: skip
 
 
 class LacyError(Exception):

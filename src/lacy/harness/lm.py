@@ -7,8 +7,8 @@ and, if the model reads what its source says, log-likelihoods include calls (``w
 
 from __future__ import annotations
 
-import logging
-from collections import Counter, defaultdict
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -31,11 +31,6 @@ from lacy.results import AnswerStore, answer_key
 Likelihood = Literal["auto", "calls", "alone"]
 """What log-likelihoods are in a cascade: ``calls`` counts the values of the source, ``alone`` are
 the model's own, and ``auto`` is ``calls`` for a model that reads what its source says."""
-
-NOISY = (
-    "lm_eval.models.huggingface", "lm_eval.api.task", "lm_eval.evaluator", "lm_eval.tasks",
-    "lm_eval.api.model", "lm_eval.models.utils",
-)  # fmt: skip
 
 
 @register_model("lacy")
@@ -139,16 +134,16 @@ class LacyLM(HFLM):
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """Return the log-likelihood of each continuation, and whether decoding would produce it."""
-        ask = super().loglikelihood
-        found = self._stored("loglikelihood", requests, lambda rest: ask(rest, disable_tqdm))
+        ask, quiet = super().loglikelihood, disable_tqdm or _no_terminal()
+        found = self._stored("loglikelihood", requests, lambda rest: ask(rest, quiet))
         return [(float(likely), bool(greedy)) for likely, greedy in found]
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[float]:
         """Return the log-likelihood of whole texts, in windows of ``max_length`` tokens."""
-        ask = super().loglikelihood_rolling
-        return self._stored("loglikelihood_rolling", requests, lambda rest: ask(rest, disable_tqdm))
+        ask, quiet = super().loglikelihood_rolling, disable_tqdm or _no_terminal()
+        return self._stored("loglikelihood_rolling", requests, lambda rest: ask(rest, quiet))
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Return a continuation of each context, up to its first stop string."""
@@ -156,7 +151,8 @@ class LacyLM(HFLM):
             ask: Callable[[list[Instance], bool], list[str]] = super().generate_until
         else:
             ask = self._with_calls.generate
-        return self._stored("generate_until", requests, lambda rest: ask(rest, disable_tqdm))
+        quiet = disable_tqdm or _no_terminal()
+        return self._stored("generate_until", requests, lambda rest: ask(rest, quiet))
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
@@ -175,6 +171,16 @@ class LacyLM(HFLM):
         """Use lm-eval's own cache (``--use_cache``) beside the stored answers."""
         self._inner_hook = cache_hook
 
+    def occurrences(self, kind: str, requests: Sequence[Instance]) -> list[int]:
+        """Return how many equal requests were answered before each of these requests."""
+        keys = [self._key(kind, request.args) for request in requests]
+        seen = Counter(self._asked)
+        found = []
+        for key in keys:
+            found.append(seen[key])
+            seen[key] += 1
+        return found
+
     def answered(self, kind: str, args: Any, answer: Any, counts: CallCounts | None = None) -> None:
         """Store an answer as soon as it is known.
 
@@ -188,7 +194,7 @@ class LacyLM(HFLM):
         number = self._asked[key]
         self._asked[key] += 1
         called = None if counts is None else counts.as_list()
-        self._answers.put(f"{key}-{number}", [answer, called])
+        self._answers.put({f"{key}-{number}": [answer, called]})
         self._inner_hook.add_partial(kind, args, answer)
 
     def _model_call(
@@ -202,9 +208,10 @@ class LacyLM(HFLM):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
+        quiet = disable_tqdm or _no_terminal()
         if self._with_calls is not None and self.likelihood == "calls":
-            return self._with_calls.likelihoods(requests, disable_tqdm)
-        return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+            return self._with_calls.likelihoods(requests, quiet)
+        return super()._loglikelihood_tokens(requests, quiet, override_bs)
 
     def _open_engine(
         self,
@@ -215,8 +222,8 @@ class LacyLM(HFLM):
         calibrate: int,
         price: str | Sequence[str],
         dtype: Any,
-    ) -> tuple[Any, Path | str]:
-        """Open the model with its source; return the model and the place of its files."""
+    ) -> tuple[Any, Path]:
+        """Open the model with its source; return the model and the folder of its files."""
         loaded = load_model(name)
         wanted = str(dtype).removeprefix("torch.")
         if wanted not in ("auto", "float32"):
@@ -225,7 +232,7 @@ class LacyLM(HFLM):
             loaded, sources, policy, calibration=calibrate, prices=_several(price), unit=unit
         )
         self._call_id = self.engine.call_id
-        return loaded.model, loaded.path
+        return loaded.model, Path(str(loaded.path))
 
     def _likelihood(self, wanted: Likelihood) -> Literal["calls", "alone"]:
         if wanted == "alone" or self.engine is None:
@@ -273,6 +280,11 @@ class _StoreAnswers(CacheHook):
 
     def add_partial(self, attr: str, req: Iterable[Any], res: Any) -> None:
         self._lm.answered(attr, req, res)
+
+
+def _no_terminal() -> bool:
+    """True if nobody would see a progress bar."""
+    return not sys.stderr.isatty()
 
 
 def _several(given: str | Sequence[str]) -> list[str]:

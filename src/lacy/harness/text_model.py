@@ -22,7 +22,7 @@ _TOKENIZER_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 _ADAPTER = "adapter_config.json"
 
 
-def open_text_model(name: str | Path, dtype: Any) -> tuple[Any, Path | str]:
+def open_text_model(name: str | Path, dtype: Any) -> tuple[Any, Path]:
     """Load a model and remove its ``<CALL>`` row.
 
     Args:
@@ -30,21 +30,21 @@ def open_text_model(name: str | Path, dtype: Any) -> tuple[Any, Path | str]:
         dtype: of the weights, as in ``transformers``; ``"auto"`` is that of the file.
 
     Returns:
-        The model, and the place of its files.
+        The model, and the folder of its files.
 
     Raises:
         LacyError: the errors of ``lacy.model.load_model``.
     """
     place = resolve(name)
-    if isinstance(place, Path) and (place / _ADAPTER).is_file():
-        loaded = load_model(place)  # merged into its base
-        model: Any = loaded.model
-        called = True
+    if not isinstance(place, Path):
+        place = Path(str(load_model(name).path))  # downloaded
+    if (place / _ADAPTER).is_file():
+        model: Any = load_model(place).model  # merged into its base, with a row for <CALL>
+        remove_call_row(model)
     else:
         model = read_model(place, dtype=dtype)
-        called = isinstance(place, Path) and has_call(place)
-    if called:
-        remove_call_row(model)
+        if has_call(place):
+            remove_call_row(model)
     return model.eval(), place
 
 
@@ -64,21 +64,21 @@ def has_call(place: Path) -> bool:
 
 
 @contextmanager
-def text_tokenizer(place: Path | str, begin: str | None = None) -> Iterator[str]:
+def text_tokenizer(place: Path, begin: str | None = None) -> Iterator[str]:
     """Yield a folder from which ``transformers`` opens a model's tokenizer without ``<CALL>``.
 
     A literal "<CALL>" in a text then becomes ordinary tokens. The folder is the model's own if its
     tokenizer has no ``<CALL>``, otherwise a temporary copy of the tokenizer's files.
 
     Args:
-        place: the model's folder, or its name on the Hub.
+        place: the model's folder.
         begin: the token that begins every text; ``"auto"`` for the one that lacy chooses, None for
             that of the files.
 
     Raises:
         LacyError: E98, the tokenizer has no token ``begin``.
     """
-    changed = begin is not None or (isinstance(place, Path) and has_call(place))
+    changed = begin is not None or has_call(place)
     if not changed:
         yield str(place)
         return
@@ -88,7 +88,7 @@ def text_tokenizer(place: Path | str, begin: str | None = None) -> Iterator[str]
             wanted = None if begin == "auto" else begin
             save_tokenizer(prepare_tokenizer(found, str(place), begin=wanted), folder)
         for pattern in _TOKENIZER_FILES:
-            for file in Path(place).glob(pattern):
+            for file in place.glob(pattern):
                 known = Path(folder, file.name)
                 if not file.name.endswith(".index.json") and not known.exists():
                     shutil.copy(file, known)

@@ -3,11 +3,13 @@
 Generation is that of the engine. The log-likelihood of a continuation with calls is that of
 ``evaluate.choices``: where the policy calls, the choice among the source's values gives each value
 a probability. If the continuation goes on with one of them, this probability takes the place of
-that of its tokens; if not, the probability that no value is right is a factor.
+that of its tokens; if not, the probability that no value is right is a factor. That an answer in a chat
+asks the source before its first word belongs to generation, because it writes whole statements.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
@@ -75,10 +77,11 @@ class EngineAnswers:
     def generate(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
         """Return a continuation of each context."""
         texts: dict[int, str] = {}
+        before = self._lm.occurrences("generate_until", requests)
         with tqdm(total=len(requests), disable=disable_tqdm, desc="Generating with calls") as bar:
             for batch in self._batches(requests):
-                for number, text in self._generate([requests[n] for n in batch]):
-                    texts[batch[number]] = text
+                found = self._generate([requests[n] for n in batch], [before[n] for n in batch])
+                texts.update(zip(batch, found, strict=True))
                 bar.update(len(batch))
         return [texts[n] for n in range(len(requests))]
 
@@ -111,8 +114,14 @@ class EngineAnswers:
                 bar.update(len(batch))
         return found
 
-    def _generate(self, requests: Sequence[Instance]) -> Iterator[tuple[int, str]]:
-        """Yield index and text of each request of a batch with equal settings."""
+    def _generate(self, requests: Sequence[Instance], before: Sequence[int]) -> Iterator[str]:
+        """Yield the text of each request of a batch with equal settings.
+
+        Args:
+            requests: the requests.
+            before: how many equal requests were answered before each of them; with sampling, they
+                have different answers.
+        """
         lm = self._lm
         given = requests[0].args[1]
         settings: dict[str, Any] = dict(normalize_gen_kwargs(given, lm.max_gen_toks))
@@ -125,19 +134,20 @@ class EngineAnswers:
             temperature=settings.get("temperature", 0.0), top_p=settings.get("top_p", 1.0)
         )
         sequences = []
-        for number, request in enumerate(requests):
+        for request, number in zip(requests, before, strict=True):
             context = request.args[0]
+            number += zlib.crc32(context.encode("utf-8", "surrogatepass"))
             ids = lm.tok_encode(context)[-(lm.max_length - limit) :]
             text, question = self._source_text(context)
             sequence = engine.sequence(number, text, None, limit, ids, question)
             sequence.on_text = _until(stops)
             sequences.append(sequence)
         engine.run(sequences)
-        for number, (request, sequence) in enumerate(zip(requests, sequences, strict=True)):
+        for request, sequence in zip(requests, sequences, strict=True):
             answer = sequence.answer()
             text = postprocess_generated_text(answer.continuation, stops, None)
             lm.answered("generate_until", request.args, text, CallCounts.of(answer))
-            yield number, text
+            yield text
 
     def _batches(self, requests: Sequence[Instance]) -> Iterator[list[int]]:
         """Yield indices of requests with equal settings and similar lengths, longest first."""
@@ -151,14 +161,13 @@ class EngineAnswers:
 
     def _context(
         self, pair: tuple[str, str] | None, ids: list[int], follow: Sequence[int]
-    ) -> tuple[str, list[int], Question | None]:
-        """Return the text before a continuation, its tokens, and the question that it asks."""
+    ) -> tuple[str, list[int]]:
+        """Return what stands before a continuation, as the source sees it and as tokens."""
         room = self._engine.context + 1 - len(follow)
         kept = ids[-room:] if room > 0 else []
         if pair is None or not pair[0]:
-            return self._engine.token_text.decode(kept), kept, None
-        text, question = self._source_text(pair[0])
-        return text, kept, question
+            return self._engine.token_text.decode(kept), kept
+        return self._source_text(pair[0])[0], kept
 
     def _source_text(self, context: str) -> tuple[str, Question | None]:
         """Return a context as the source sees it: a chat without the marks of its template."""
