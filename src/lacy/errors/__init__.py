@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lacy.errors import general, harness, models, outside
+from lacy.errors import general, harness, judges, models, outside
 from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
 from lacy.errors.sanitize import CONTROL_CHARACTERS, one_line, sanitized
 
@@ -19,8 +19,12 @@ __all__ = [
 ]  # fmt: skip
 
 CATALOG: dict[str, Entry] = {
-    **general.ENTRIES, **models.ENTRIES, **outside.ENTRIES, **harness.ENTRIES,
-}  # fmt: skip
+    **general.ENTRIES,
+    **models.ENTRIES,
+    **outside.ENTRIES,
+    **judges.ENTRIES,
+    **harness.ENTRIES,
+}
 
 
 class LacyError(Exception):

@@ -18,7 +18,7 @@ from lacy.results import Score, ratio, ratio_scores
 from lacy.types import Answer, Unit
 
 if TYPE_CHECKING:
-    from lacy.world import Claim
+    from lacy.world import StatedFact
 
 
 class TruthLike(Protocol):
@@ -28,7 +28,7 @@ class TruthLike(Protocol):
     ``call_starts`` is measured too.
     """
 
-    def claims(self, text: str) -> Sequence[Claim]:
+    def claims(self, text: str) -> Sequence[StatedFact]:
         """Return the claims of a text."""
         ...
 
@@ -81,7 +81,7 @@ def same_value(a: str, b: str) -> bool:
     return " ".join(a.casefold().split()) == " ".join(b.casefold().split())
 
 
-def judge(claims: Iterable[Claim], truth: Mapping[str, str]) -> GradedAnswer:
+def judge(claims: Iterable[StatedFact], truth: Mapping[str, str]) -> GradedAnswer:
     """Compare claims with the facts about one person.
 
     Only the first claim about a relation counts. A repeat that agrees with it is ignored. A repeat

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from numpy.typing import NDArray
 from lacy._parse import parse_json
 from lacy._text import without_accents
 from lacy.errors import LacyError
-from lacy.results import NO_DATA, Result, Score, ratio_scores, results_of
+from lacy.evaluate.stored import stored_texts, unique_names
+from lacy.results import NO_DATA, AnswerStore, Result, Score, UnitCounts, ratio_scores, results_of
 from lacy.types import Answer
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ class QuestionAnswers:
     counts: Mapping[str, NDArray[np.float64]] = field(metadata=NO_DATA)
     """Counts of each question by name (``QUESTION_COUNTS``)."""
     answers: tuple[Answer, ...] = field(metadata=NO_DATA)
+    questions: tuple[str, ...] = field(default=(), metadata=NO_DATA)
+    """The text of each question, made unique."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,16 @@ class QuestionsResult:
                 more = conditions | {"group": group}
                 found += results_of({"answers_right": score}, conditions=more)
         return found
+
+    def units(self) -> list[UnitCounts]:
+        """Return the counts of each question, and its answer."""
+        return [
+            UnitCounts(
+                {"condition": name, "policy": answers.policy}, answers.questions, answers.counts,
+                tuple(answer.continuation for answer in answers.answers),
+            )
+            for name, answers in self.conditions.items()
+        ]  # fmt: skip
 
 
 def read_questions(path: str | Path) -> list[TestQuestion]:
@@ -199,6 +213,7 @@ def evaluate_questions(
     policies: Sequence[Policy | str] = ("never",),
     max_new_tokens: int = MAX_ANSWER_TOKENS,
     seed: int = 0,
+    store: AnswerStore | None = None,
     **settings: Any,
 ) -> QuestionsResult:
     """Ask a model all questions under each policy, and count right answers.
@@ -210,6 +225,7 @@ def evaluate_questions(
         policies: when to call; ``"never"`` is the model alone.
         max_new_tokens: maximum number of tokens per answer.
         seed: seed of the bootstrap over questions.
+        store: keeps the answers, so that a stopped measurement goes on.
         settings: other arguments of ``lacy.cascade.Engine``, such as a calibration.
     """
     from lacy.cascade import Engine
@@ -218,13 +234,16 @@ def evaluate_questions(
     for policy in policies:
         engine = Engine(loaded, source, policy, max_new_tokens=max_new_tokens, **settings)
         begin = time.process_time()
-        answers = [ask(engine, question.text) for question in questions]
+        answers = stored_texts(
+            engine, [question.text for question in questions], partial(ask, engine), store
+        )
         seconds = (time.process_time() - begin) / max(1, len(questions))
         counts = question_counts(questions, answers)
         name = "alone" if engine.never_calls or source is None else str(policy)
         found[name] = QuestionAnswers(
             name, str(engine.policy), ratio_scores(counts, seed=seed),
             _by_group(questions, counts, seed), seconds, counts, tuple(answers),
+            unique_names([question.text for question in questions]),
         )  # fmt: skip
     return QuestionsResult(found)
 

@@ -16,7 +16,7 @@ from lacy.world.phrasings import all_forms
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class StatedFact:
     """A fact stated in a text; characters ``[start, end)`` are the value."""
 
     relation: str
@@ -59,7 +59,7 @@ class ClaimReader:
             for relation, known in self._values.items()
         }
 
-    def claims(self, text: str) -> list[Claim]:
+    def claims(self, text: str) -> list[StatedFact]:
         """Return all stated facts in order; a lead at the end of the text is not a claim."""
         found = []
         for match in self._leads.finditer(text):
@@ -71,7 +71,7 @@ class ClaimReader:
                 relation, text, start
             )
             if value:
-                found.append(Claim(relation, value, start, start + len(value)))
+                found.append(StatedFact(relation, value, start, start + len(value)))
         return found
 
     def expects_value(self, text: str) -> str | None:

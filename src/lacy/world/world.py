@@ -24,7 +24,7 @@ from lacy.errors import LacyError
 from lacy.types import Document
 from lacy.world.mistakes import wrong_values
 from lacy.world.people import RELATIONS, Person, ValuePools, make_people, make_values
-from lacy.world.reading import Claim, ClaimReader
+from lacy.world.reading import ClaimReader, StatedFact
 from lacy.world.writing import write_biography
 
 Split = Literal["train", "valid", "fresh", "unseen"]
@@ -88,7 +88,7 @@ class World:
         person = self._by_name.get(name)
         return dict(person.facts) if person else {}
 
-    def claims(self, text: str) -> list[Claim]:
+    def claims(self, text: str) -> list[StatedFact]:
         """Return the facts stated in a text (see ``reading``)."""
         return self._reader.claims(text)
 

@@ -26,7 +26,7 @@ SAMPLE, PAID_SAMPLE = 100, 3
 
 
 @dataclass
-class Judge:
+class LabellingJudge:
     """A language model behind an OpenAI-compatible endpoint that marks facts."""
 
     url: str = "http://localhost:8000/v1"
@@ -80,7 +80,7 @@ class MarkConfig(TextOptions):
     spacy: Inline[AnnotateConfig] = field(default_factory=AnnotateConfig)
     """The spaCy pipeline and its rules."""
     # [Live judge]
-    judge: Judge = field(default_factory=Judge)
+    judge: LabellingJudge = field(default_factory=LabellingJudge)
     """The model for --annotator live."""
     # [Output]
     dry_run: bool = False
@@ -194,7 +194,7 @@ def _annotator(config: MarkConfig) -> Annotator | None:
     return annotator
 
 
-def _live(judge: Judge) -> Annotator:
+def _live(judge: LabellingJudge) -> Annotator:
     if not judge.model:
         do = "--judge.url http://localhost:8000/v1 --judge.model NAME"
         why = "the endpoint is asked for a model by name"
