@@ -266,6 +266,7 @@ def read_continuations(
         if len(ids) + len(tokens) - 1 > engine.context:
             raise LacyError("E60", tokens=len(ids) + len(tokens) - 1, context=engine.context)
         sequence = watched_engine.sequence(number, text, None, len(tokens), ids)
+        sequence.implied = int(bool(ids) and ids[0] == engine.begin_id)
         sequence.forced = deque(tokens)
         sequences.append(sequence)
     watched_engine.run(sequences)

@@ -131,3 +131,14 @@ def _unit(metric: str) -> str:
     return {"bits_per_byte": "bits per byte"}.get(
         metric, "perplexity" if metric.endswith("perplexity") else "share"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRuns:
+    """The same tasks under several policies."""
+
+    runs: tuple[TasksMeasured, ...]
+
+    def results(self) -> list[Result]:
+        """Return the results of all runs."""
+        return [result for run in self.runs for result in run.results()]

@@ -3,8 +3,8 @@
 Generation is that of the engine. The log-likelihood of a continuation with calls is that of
 ``evaluate.choices``: where the policy calls, the choice among the source's values gives each value
 a probability. If the continuation goes on with one of them, this probability takes the place of
-that of its tokens; if not, the probability that no value is right is a factor. That an answer in a chat
-asks the source before its first word belongs to generation, because it writes whole statements.
+that of its tokens; if not, the probability that no value is right is a factor. In a chat, only
+generation asks the source before the first word, because it then writes a whole statement.
 """
 
 from __future__ import annotations
@@ -140,6 +140,7 @@ class EngineAnswers:
             ids = lm.tok_encode(context)[-(lm.max_length - limit) :]
             text, question = self._source_text(context)
             sequence = engine.sequence(number, text, None, limit, ids, question)
+            sequence.implied = int(bool(ids) and ids[0] == engine.begin_id)
             sequence.on_text = _until(stops)
             sequences.append(sequence)
         engine.run(sequences)
