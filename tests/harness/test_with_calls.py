@@ -194,7 +194,9 @@ def test_tasks_with_calls_name_their_settings(raw, facts, tmp_path):
         ("E12", lambda raw, facts: model(raw, facts, "always", likelihood="both")),
         ("E98", lambda raw, facts: LacyLM(raw, begin="<none>")),
         ("E244", lambda raw, facts: generations(model(raw, facts, "always"), num_beams=2)),
-        ("E245", lambda raw, facts: run_tasks(LacyLM(raw), ["arc_eazy"])),
+        pytest.param(
+            "E245", lambda raw, facts: run_tasks(LacyLM(raw), ["arc_eazy"]), marks=pytest.mark.slow
+        ),  # reading the index of lm-eval's tasks takes seconds
         ("E13", lambda raw, facts: run_tasks(LacyLM(raw), ["no.yaml"])),
         ("E247", lambda raw, facts: run_tasks(LacyLM(raw), ["no.yaml"], chat=True)),
     ],
