@@ -28,7 +28,7 @@ from lacy.results import NO_DATA, AnswerStore, Result, Score, UnitCounts, ratio_
 from lacy.types import Answer
 
 if TYPE_CHECKING:
-    from lacy.cascade import Engine, Policy
+    from lacy.cascade import Engine, Policy, TextSequence
     from lacy.sources import Source
 
 QUESTION_COUNTS = ("questions", "contained", "exact", "sourced", "sourced_contained")
@@ -256,6 +256,13 @@ def ask(engine: Engine, question: str, number: int = 0) -> Answer:
         question: the user's message.
         number: the number of the text, for sampling.
     """
+    sequence = question_sequence(engine, question, number)
+    engine.run([sequence])
+    return sequence.answer()
+
+
+def question_sequence(engine: Engine, question: str, number: int = 0) -> TextSequence:
+    """Return the sequence that answers a message; arguments as for ``ask``."""
     from lacy.cascade import question_in, render_chat
 
     messages = [{"role": "user", "content": question}]
@@ -264,9 +271,7 @@ def ask(engine: Engine, question: str, number: int = 0) -> Answer:
         chat = render_chat(messages, engine.tokenizer)
         prompt, ids = chat.text, chat.tokens()
     limit = int(engine.max_new_tokens)
-    sequence = engine.sequence(number, prompt, None, limit, ids, question_in(messages))
-    engine.run([sequence])
-    return sequence.answer()
+    return engine.sequence(number, prompt, None, limit, ids, question_in(messages))
 
 
 def normal_form(text: str) -> str:
