@@ -77,7 +77,6 @@ class EvaluateConfig(MeasureOptions):
 FLAGS = EvaluateConfig
 EXAMPLES = """
 lacy evaluate runs/mine --world world --out runs/mine/world.json
-lacy evaluate runs/mine --articles held-out.jsonl.gz --call-rate 0.15
 lacy evaluate smollm2 --questions questions.jsonl --source facts.sqlite
 lacy evaluate smollm2 --tasks arc_easy,my_task.yaml --limit 100
 lacy evaluate smollm2 --audit facts.sqlite --people 20
