@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -14,12 +14,9 @@ from lacy.model import model_fingerprint
 from lacy.run import environment
 from lacy.sources import wrapped_sources
 
-if TYPE_CHECKING:
-    from lacy.harness.lm import LacyLM
 
-
-def identity_of(lm: LacyLM) -> list[Any]:
-    """Return model, tokenizer, settings, source and versions as plain data."""
+def identity_of(lm: Any) -> list[Any]:
+    """Return model, tokenizer, settings, source and versions of a ``LacyLM`` as plain data."""
     model, engine = lm.model, lm.engine
     packages = environment()["packages"]
     found: list[Any] = [

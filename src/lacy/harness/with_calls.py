@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
     from lacy.cascade import DecodeStep, Question
-    from lacy.harness.lm import LacyLM
 
 KNOWN_SETTINGS = ("do_sample", "temperature", "top_p", "until", "max_gen_toks")
 """Settings of generation that a cascade supports."""
@@ -67,11 +66,11 @@ class EngineAnswers:
     """Answers requests with an engine.
 
     Args:
-        lm: the model of lm-eval, which tokenizes as ``hf`` does.
+        lm: the ``LacyLM``, which tokenizes as ``hf`` does and stores answers.
         engine: the same model with its source.
     """
 
-    def __init__(self, lm: LacyLM, engine: Engine) -> None:
+    def __init__(self, lm: Any, engine: Engine) -> None:
         self._lm, self._engine = lm, engine
 
     def generate(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
