@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lacy import results
 from lacy.cli import evaluate_audit, evaluate_texts
-from lacy.cli.options import SourceOptions
+from lacy.cli.measures import MeasureOptions, measure_tasks, show_tasks
 from lacy.cli.terminal import say
 from lacy.config import Rare
 from lacy.errors import LacyError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class EvaluateConfig(SourceOptions):
+class EvaluateConfig(MeasureOptions):
     """Evaluate a model: one question at a time, or everything as a scorecard."""
 
     # [Data]
@@ -77,8 +77,8 @@ FLAGS = EvaluateConfig
 EXAMPLES = """
 lacy evaluate my-model --all --articles held-out.jsonl --questions questions.jsonl
 lacy evaluate runs/mine --world world --out runs/mine/world.json
-lacy evaluate runs/mine --articles held-out.jsonl.gz --call-rate 0.15
 lacy evaluate smollm2 --questions questions.jsonl --source facts.sqlite
+lacy evaluate smollm2 --tasks arc_easy,my_task.yaml --limit 100
 lacy evaluate smollm2 --audit facts.sqlite --people 20
 """
 
@@ -87,16 +87,30 @@ lacy evaluate smollm2 --audit facts.sqlite --people 20
 class Kind:
     """One kind of evaluation, chosen by the flag with what it needs."""
 
-    measure: Callable[[EvaluateConfig, Loaded], Measurement]
+    measure: Callable[[EvaluateConfig], Measurement]
     show: Callable[[Any], object]
     """Prints the results."""
 
 
+def _with_model(
+    measure: Callable[[EvaluateConfig, Loaded], Measurement],
+) -> Callable[[EvaluateConfig], Measurement]:
+    """Return the measurement with the model opened."""
+
+    def opened(config: EvaluateConfig) -> Measurement:
+        from lacy.model import load_model
+
+        return measure(config, load_model(config.model))
+
+    return opened
+
+
 KINDS = {
-    "world": Kind(evaluate_texts.measure_world, evaluate_texts.show_world),
-    "articles": Kind(evaluate_texts.measure_articles, evaluate_texts.show_articles),
-    "questions": Kind(evaluate_texts.measure_questions, evaluate_texts.show_questions),
-    "audit": Kind(evaluate_audit.measure_audit, evaluate_audit.print_audit),
+    "world": Kind(_with_model(evaluate_texts.measure_world), evaluate_texts.show_world),
+    "articles": Kind(_with_model(evaluate_texts.measure_articles), evaluate_texts.show_articles),
+    "questions": Kind(_with_model(evaluate_texts.measure_questions), evaluate_texts.show_questions),
+    "audit": Kind(_with_model(evaluate_audit.measure_audit), evaluate_audit.print_audit),
+    "tasks": Kind(measure_tasks, show_tasks),
 }
 """The kinds of evaluation by the name of their flag."""
 
@@ -107,17 +121,15 @@ def run(config: EvaluateConfig) -> int:
         from lacy.cli.scorecard import run_scorecard
 
         return run_scorecard(config)
-    given = [name for name in KINDS if getattr(config, name) is not None]
+    given = [name for name in KINDS if getattr(config, name) not in (None, [])]
     if len(given) != 1:
         flags = [f"--{name.replace('_', '-')}" for name in KINDS]
         why = f"one of {', '.join(flags[:-1])} and {flags[-1]} is needed"
         do = "lacy evaluate MODEL --articles FILE, or all at once: lacy evaluate MODEL --all"
         raise LacyError("E12", key=given[0] if given else "world", value=", ".join(given) or None,
                         why=why, do=do)  # fmt: skip
-    from lacy.model import load_model
-
     kind = KINDS[given[0]]
-    measured = kind.measure(config, load_model(config.model))
+    measured = kind.measure(config)
     kind.show(measured)
     if config.out is not None:
         from lacy.run import environment, write_atomic
