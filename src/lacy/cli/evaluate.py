@@ -76,7 +76,6 @@ class EvaluateConfig(MeasureOptions):
 FLAGS = EvaluateConfig
 EXAMPLES = """
 lacy evaluate my-model --all --articles held-out.jsonl --questions questions.jsonl
-lacy evaluate runs/mine --world world --out runs/mine/world.json
 lacy evaluate smollm2 --questions questions.jsonl --source facts.sqlite
 lacy evaluate smollm2 --tasks arc_easy,my_task.yaml --limit 100
 lacy evaluate smollm2 --audit facts.sqlite --people 20
