@@ -12,7 +12,7 @@ from lacy.cli.evaluate_texts import policies_for_questions
 from lacy.cli.terminal import say, table
 
 if TYPE_CHECKING:
-    from lacy.cli.evaluate import EvaluateConfig
+    from lacy.cli.evaluate_options import EvaluateConfig
     from lacy.evaluate import AuditResult
     from lacy.model import Loaded
     from lacy.results import Result

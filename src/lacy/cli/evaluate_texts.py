@@ -12,7 +12,7 @@ from lacy.cli.terminal import needs_extra, note, say, table
 
 if TYPE_CHECKING:
     from lacy.cascade import Calibration
-    from lacy.cli.evaluate import EvaluateConfig
+    from lacy.cli.evaluate_options import EvaluateConfig
     from lacy.evaluate import Extract
     from lacy.model import Loaded
     from lacy.results import Measurement, Result

@@ -13,7 +13,7 @@ from lacy.errors import LacyError
 from lacy.results import metric_of
 
 if TYPE_CHECKING:
-    from lacy.cli.evaluate import EvaluateConfig
+    from lacy.cli.evaluate_options import EvaluateConfig
     from lacy.scorecard import SectionResult
 
 FOLDER = "scorecard"

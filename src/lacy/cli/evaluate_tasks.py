@@ -1,48 +1,17 @@
-"""The parts of ``lacy evaluate`` that need no truth: lm-eval's tasks, losses on texts, speed."""
+"""``lacy evaluate --tasks``: run tasks of lm-eval."""
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from lacy.cli.options import SourceOptions
 from lacy.cli.terminal import needs_extra, table
-from lacy.config import Rare
 
 if TYPE_CHECKING:
-    from lacy.cli.evaluate import EvaluateConfig
+    from lacy.cli.evaluate_options import EvaluateConfig
     from lacy.harness import TaskRuns
     from lacy.results import Result
-
-
-@dataclass
-class MeasureOptions(SourceOptions):
-    """A model, what answers its calls, and measurements that need no truth."""
-
-    # [lm-eval]
-    tasks: list[str] = field(default_factory=list)
-    """Tasks of lm-eval, by name or as YAML files of your own (docs/how-to/lm-eval.md), without
-    calls and, with --source, with calls."""
-    few_shot: Rare[int | None] = None
-    """Number of examples before each question; by default the task's own."""
-    limit: int | None = None
-    """Ask only the first N documents of each task."""
-    chat: bool = False
-    """Ask with the model's chat template."""
-    likelihood: Rare[Literal["auto", "calls", "alone"]] = "auto"
-    """Whether log-likelihoods count calls, in a run with calls: calls, alone (the model's own), or
-    auto, which is calls for a model that reads what its source says."""
-    begin_token: Rare[str | None] = None
-    """Token that begins every text of a task: auto for lacy's choice; by default the tokenizer's
-    files decide, as with lm-eval's own model class hf."""
-    batch_size: Rare[int] = 8
-    """Number of requests that are computed together."""
-    answers: Rare[Path | None] = None
-    """File that stores every answer, so that a run that was stopped goes on; by default beside
-    --out."""
 
 
 def measure_tasks(config: EvaluateConfig) -> TaskRuns:
