@@ -22,7 +22,7 @@ from lacy.scorecard import (
     ScorecardInputs,
     Section,
     compare,
-    measure,
+    measure_sections,
     read_scorecard,
     scorecard_sections,
     weights_of,
@@ -74,7 +74,7 @@ def test_a_section_is_measured_once(tmp_path, loaded):
 
     told = []
     for n in (4, 4, 5):
-        card = measure(loaded, [section(asked=asked, n=n)], tmp_path, notify=told.append)
+        card = measure_sections(loaded, [section(asked=asked, n=n)], tmp_path, notify=told.append)
     assert len(calls) == 8  # measured twice: for n=4 and for n=5
     assert sum("measured already" in sentence for sentence in told) == 1
     (only,) = card.measured
@@ -95,21 +95,21 @@ def test_a_stopped_section_asks_only_what_is_left(tmp_path, loaded):
         return ["x"]
 
     with pytest.raises(KeyboardInterrupt):
-        measure(loaded, [section(asked=asked)], tmp_path)
+        measure_sections(loaded, [section(asked=asked)], tmp_path)
     assert seen == [0, 1]
 
     def rest(batch):
         seen.append(batch[0])
         return ["x"]
 
-    measure(loaded, [section(asked=rest)], tmp_path)
+    measure_sections(loaded, [section(asked=rest)], tmp_path)
     assert seen == [0, 1, 2, 3]
 
 
 def test_equal_measurements_give_equal_bytes(tmp_path, loaded):
     sections = [section("one"), Section("two", "Two", "?", missing="give --two FILE")]
     for folder in ("a", "b"):
-        measure(loaded, sections, tmp_path / folder)
+        measure_sections(loaded, sections, tmp_path / folder)
     first, second = ((tmp_path / f / "scorecard.json").read_bytes() for f in ("a", "b"))
     assert first == second
     data = json.loads(first)
@@ -126,7 +126,7 @@ def test_a_failing_section_does_not_end_the_others(tmp_path, loaded):
 
     sections = [Section("bad", "Bad", "?", {}, fails), section("good")]
     told = []
-    card = measure(loaded, sections, tmp_path, notify=told.append)
+    card = measure_sections(loaded, sections, tmp_path, notify=told.append)
     bad, good = card.sections
     assert "it has no questions" in bad.failed and not bad.results
     assert good.results
@@ -136,7 +136,7 @@ def test_a_failing_section_does_not_end_the_others(tmp_path, loaded):
 
 
 def test_what_is_written_is_read_back(tmp_path, loaded):
-    card = measure(loaded, [section()], tmp_path)
+    card = measure_sections(loaded, [section()], tmp_path)
     again = read_scorecard(tmp_path)
     assert again.model == card.model == "tiny"
     assert [s.results for s in again.sections] == [s.results for s in card.sections]
@@ -156,10 +156,10 @@ def test_a_damaged_scorecard_is_an_error(tmp_path, content):
 
 
 def test_a_damaged_section_is_measured_again(tmp_path, loaded):
-    measure(loaded, [section()], tmp_path)
+    measure_sections(loaded, [section()], tmp_path)
     (tmp_path / "sections" / "s.json").write_text("{")
     told = []
-    card = measure(loaded, [section()], tmp_path, notify=told.append)
+    card = measure_sections(loaded, [section()], tmp_path, notify=told.append)
     assert card.measured
     assert any("measured again" in sentence for sentence in told)
 
@@ -183,7 +183,7 @@ def card_of(tmp_path, name, loaded, *measurements, settings=None):
             return [u for m in measurements for u in m.units()]
 
     made = Section("q", "Questions", "?", settings or {}, lambda _: Both())
-    measure(loaded, [made], tmp_path / name)
+    measure_sections(loaded, [made], tmp_path / name)
     return read_scorecard(tmp_path / name)
 
 
@@ -253,7 +253,7 @@ def test_undefined_values_survive(tmp_path, loaded):
                 Result("energy", math.nan, math.nan, math.nan, 0, "J", conditions={"why": "no"})
             ]
 
-    measure(loaded, [Section("e", "E", "?", {}, lambda _: Undefined())], tmp_path)
+    measure_sections(loaded, [Section("e", "E", "?", {}, lambda _: Undefined())], tmp_path)
     (one,) = read_scorecard(tmp_path).sections[0].results
     assert math.isnan(one.value) and one.conditions["why"] == "no"
 
@@ -267,8 +267,8 @@ def test_a_section_without_its_file_says_what_to_give(loaded):
 
 
 def test_stores_of_a_scorecard_are_kept_apart(tmp_path, loaded):
-    measure(loaded, [section(asked=lambda b: [0] * len(b), n=1)], tmp_path)
-    measure(loaded, [section(asked=lambda b: [0] * len(b), n=2)], tmp_path)
+    measure_sections(loaded, [section(asked=lambda b: [0] * len(b), n=1)], tmp_path)
+    measure_sections(loaded, [section(asked=lambda b: [0] * len(b), n=2)], tmp_path)
     files = sorted((tmp_path / "answers").iterdir())
     assert len(files) == 2
     with AnswerStore(files[0]) as store:

@@ -36,7 +36,7 @@ def run_scorecard(config: EvaluateConfig) -> int:
         note(sentence)
     out = config.out or Path(FOLDER) / _folder_name(config.model)
     sections = scorecard.scorecard_sections(loaded, inputs)
-    card = scorecard.measure(loaded, sections, out, notify=note, on_section=_print)
+    card = scorecard.measure_sections(loaded, sections, out, notify=note, on_section=_print)
     report.write_scorecard_page(out / "report.html", card)
     write_atomic(out / "model-card.md", report.model_card_results(card))
     if config.update_card:

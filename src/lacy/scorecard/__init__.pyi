@@ -8,7 +8,7 @@ from .card import (
 )
 from .comparing import Comparison, MetricComparison, TextPair, compare
 from .inputs import ScorecardInputs
-from .measuring import Section, measure, weights_of
+from .measuring import Section, measure_sections, weights_of
 from .sections import scorecard_sections
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "SectionResult",
     "TextPair",
     "compare",
-    "measure",
+    "measure_sections",
     "read_scorecard",
     "results_by_condition",
     "scorecard_sections",

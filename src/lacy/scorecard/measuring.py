@@ -52,7 +52,7 @@ def weights_of(loaded: Any) -> str:
     return f"{model_fingerprint(loaded.model)}-{digest}"
 
 
-def measure(
+def measure_sections(
     loaded: Any,
     sections: Sequence[Section],
     out: str | Path,

@@ -139,7 +139,7 @@ def _articles(loaded: Any, inputs: ScorecardInputs) -> Section:
     )  # fmt: skip
 
 
-def read_articles(inputs: ScorecardInputs) -> list[Document]:
+def scored_articles(inputs: ScorecardInputs) -> list[Document]:
     """Return the articles to measure on."""
     from lacy.corpus import read
 
@@ -150,7 +150,7 @@ def read_articles(inputs: ScorecardInputs) -> list[Document]:
 def _measure_articles(loaded: Any, inputs: ScorecardInputs, answers: AnswerStore) -> Measurement:
     from lacy import evaluate
 
-    articles = read_articles(inputs)
+    articles = scored_articles(inputs)
     extract = evaluate.default_extract(inputs.pipeline)
     prompts = evaluate.article_prompts(articles, extract)
     conditions = {}
