@@ -1,8 +1,8 @@
 """One scorecard of a model: is it factual, is it fluent, what does it cost?
 
-A scorecard has sections; each asks one question and measures it with intervals. ``measure_sections`` runs
-them, stores every answer, and goes on where a stopped run ended. ``compare`` holds two scorecards
-against each other, unit by unit.
+A scorecard has sections; each asks one question and measures it with intervals.
+``measure_sections`` stores every answer, and goes on where a stopped run ended. ``compare`` holds
+two scorecards against each other, unit by unit.
 """
 
 import lazy_loader
