@@ -9,7 +9,7 @@ The packages, from top to bottom; each imports only from those below it:
     report/       pages, tables and figures made from results; runs no model
     tune/         teaches pretrained models to call, from marked articles
     evaluate/     precision, recall, closed-book recall, call quality
-    evaluate/     precision, recall, closed-book recall, call quality, intervals
+    factscore/    FActScore and recall: sentences, atomic facts, pages, scores
     judges/       whether passages support a fact: a verifier, word overlap; agreement with people
     cascade/      generation with calls: engine, policies, ranking, traces
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
