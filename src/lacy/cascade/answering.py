@@ -220,7 +220,7 @@ def _outcome(
     value = replace(value, text=continuation(text, value.text))
     after = None
     if reply.ranked and question.is_single and not engine.min_new_tokens:
-        closing = question.closing() if not opening else ""
+        closing = question.closing()
         stop = "" if (closing or value.text).endswith((".", "!", "?")) else "."
         after = _tokenized(sequence, (closing and f" {closing}") + stop)
     room = min(context - len(sequence.ids), sequence.limit)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lacy import cascade, evaluate, results
+from lacy.cli.evaluate_audit import measure_audit, print_audit
 from lacy.cli.options import SourceOptions
 from lacy.cli.terminal import needs_extra, note, say, table
 from lacy.config import Rare
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from lacy.cascade import Calibration
     from lacy.evaluate import Extract
     from lacy.model import Loaded
-    from lacy.results import Result, Task
+    from lacy.results import Measurement, Result, Task
     from lacy.types import Document
 
 
@@ -38,8 +39,12 @@ class EvaluateConfig(SourceOptions):
     questions: Path | None = None
     """Questions with accepted answers (.json or .jsonl; files of PopQA and EntityQuestions too):
     the share of right answers, alone and with --source."""
+    audit: Path | None = None
+    """Facts to delete and to edit, in a copy: a folder or .tar.gz of LMLMAudit's data, or a facts
+    database. Measured are the answers with each fact in the database, deleted, edited, and without
+    a source."""
     people: int = 100
-    """Number of people, articles or questions."""
+    """Number of people, articles, questions, or facts per database."""
     split: Literal["train", "valid", "fresh", "unseen"] = "valid"
     """Split of the world: valid is known people in new wording, fresh uses unknown phrasings,
     unseen has unknown people."""
@@ -74,6 +79,7 @@ EXAMPLES = """
 lacy evaluate runs/mine --world world --out runs/mine/world.json
 lacy evaluate runs/mine --articles held-out.jsonl.gz --call-rate 0.15
 lacy evaluate smollm2 --questions questions.jsonl --source facts.sqlite
+lacy evaluate smollm2 --audit facts.sqlite --people 20
 """
 
 ANSWERS = ("facts_right", "recall", "calls_per_answer", "call_rate")
@@ -87,8 +93,8 @@ QUESTIONS = ("answers_right", "answers_exact", "answers_sourced", "sourced_right
 
 def run(config: EvaluateConfig) -> int:
     """Evaluate the model and print the results."""
-    if [config.world, config.articles, config.questions].count(None) != 2:
-        why = "one of --world, --articles and --questions is needed"
+    if [config.world, config.articles, config.questions, config.audit].count(None) != 3:
+        why = "one of --world, --articles, --questions and --audit is needed"
         do = "lacy evaluate MODEL --world DIR, or lacy evaluate MODEL --articles FILE"
         raise LacyError("E12", key="world", value=config.world, why=why, do=do)
     from lacy.model import load_model
@@ -96,7 +102,7 @@ def run(config: EvaluateConfig) -> int:
     loaded = load_model(config.model)
     policies = config.policies or (
         _policies_for_questions(config, loaded)
-        if config.questions is not None
+        if config.questions is not None or config.audit is not None
         else _default_policies(config.call_rate, loaded)
     )
     common = {
@@ -105,12 +111,20 @@ def run(config: EvaluateConfig) -> int:
     }  # fmt: skip
     make_task = _on_articles if config.articles is not None else _in_world
     make_task = _on_questions if config.questions is not None else make_task
-    measured = make_task(config, loaded, common)(loaded)
+    measured: Measurement
+    if config.audit is not None:
+        audit = measured = measure_audit(
+            loaded, config.audit, facts=config.people, policy=policies[-1],
+            max_new_tokens=config.max_new_tokens, seed=config.seed,
+        )  # fmt: skip
+        print_audit(audit)
+    else:
+        measured = make_task(config, loaded, common)(loaded)
     if config.world is not None:
         _print(measured.results(), ANSWERS, "Facts", "people")
     elif config.questions is not None:
         _print(measured.results(), QUESTIONS, "Answers to questions", "questions")
-    else:
+    elif config.articles is not None:
         title = "Names, numbers and dates that the article contains"
         _print(measured.results(), ENTITIES, title, "articles")
     if config.out is not None:
@@ -139,7 +153,7 @@ def _default_policies(rate: float, loaded: Loaded) -> list[str]:
 
 def _policies_for_questions(config: EvaluateConfig, loaded: Loaded) -> list[str]:
     """Return the model alone and, with a source, its default policy."""
-    if not config.source:
+    if not config.source and config.audit is None:
         return ["never"]
     return ["never", "threshold=0" if loaded.calls else "entropy=4"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lacy.errors import factscore, general, judges, models, outside
+from lacy.errors import exact, factscore, general, judges, models, outside
 from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
 from lacy.errors.sanitize import CONTROL_CHARACTERS, one_line, sanitized
 
@@ -24,6 +24,7 @@ CATALOG: dict[str, Entry] = {
     **outside.ENTRIES,
     **judges.ENTRIES,
     **factscore.ENTRIES,
+    **exact.ENTRIES,
 }
 
 

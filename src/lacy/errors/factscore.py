@@ -33,8 +33,8 @@ ENTRIES = {
         "no facts came with {number} of the responses; the first is about {topic}",
         "split them into facts: --facts clauses, or --facts http://HOST/v1#MODEL",
         USAGE,
-        "--facts given takes the facts that a file contains, such as the annotations of FActScore's "
-        "labelled data.",
+        "--facts given takes the facts that a file contains, such as the annotations of "
+        "FActScore's labelled data.",
     ),
     "E228": Entry(
         "cannot make facts by {name!r}: {why}",

@@ -8,6 +8,10 @@ from .articles import (
     evaluate_articles,
     oracle_rate,
 )
+from .audit import AUDIT_COUNTS, AUDIT_TOKENS, AuditResult, audit_counts, evaluate_audit
+from .audit_asking import STATES, AuditAnswer
+from .audit_data import database_to_audit, prompts_for, read_audit
+from .audit_facts import FORMS, AuditedDatabase, AuditFact, states_value
 from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
 from .choices import (
     ChoiceMade,
@@ -42,12 +46,20 @@ from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
 
 __all__ = [
     "ARTICLE_COUNTS",
+    "AUDIT_COUNTS",
+    "AUDIT_TOKENS",
     "BINS",
     "COUNTS",
+    "FORMS",
     "MAX_ANSWER_TOKENS",
     "QUESTION_COUNTS",
+    "STATES",
     "ArticleAnswers",
     "ArticlesResult",
+    "AuditAnswer",
+    "AuditFact",
+    "AuditResult",
+    "AuditedDatabase",
     "CalibrationBin",
     "CallCalibration",
     "ChoiceMade",
@@ -70,14 +82,17 @@ __all__ = [
     "article_counts",
     "article_prompts",
     "ask",
+    "audit_counts",
     "calibrate_on",
     "calibration_of",
     "choices_along",
     "contains_answer",
     "contains_value",
+    "database_to_audit",
     "default_extract",
     "edited",
     "evaluate_articles",
+    "evaluate_audit",
     "evaluate_openings",
     "evaluate_questions",
     "evaluate_world",
@@ -87,8 +102,11 @@ __all__ = [
     "open_article_source",
     "oracle_rate",
     "person_counts",
+    "prompts_for",
+    "read_audit",
     "read_questions",
     "score_facts",
+    "states_value",
     "summarize_choices",
     "with_calls",
     "without_fact",

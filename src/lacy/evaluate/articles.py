@@ -29,7 +29,8 @@ from lacy.evaluate.article_sources import (
 )
 from lacy.evaluate.entities import Extract
 from lacy.evaluate.lookahead import look_ahead
-from lacy.results import NO_DATA, Result, Score, ratio_scores, results_of
+from lacy.evaluate.stored import stored_answers, unique_names
+from lacy.results import NO_DATA, AnswerStore, Result, Score, UnitCounts, ratio_scores, results_of
 from lacy.types import Answer, Document, Unit
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class ArticleAnswers:
     counts: Mapping[str, NDArray[np.float64]] = field(metadata=NO_DATA)
     """Counts of each article by name (``ARTICLE_COUNTS``)."""
     answers: tuple[Answer, ...] = field(metadata=NO_DATA)
+    titles: tuple[str, ...] = field(default=(), metadata=NO_DATA)
+    """The title of each article, made unique."""
 
     @property
     def call_rate(self) -> float:
@@ -77,6 +80,16 @@ class ArticlesResult:
             conditions = {"condition": name, "policy": answers.policy, "source": self.source}
             results += results_of(answers.scores, seed=self.seed, conditions=conditions)
         return results
+
+    def units(self) -> list[UnitCounts]:
+        """Return the counts of each article, and its text."""
+        return [
+            UnitCounts(
+                {"condition": name, "policy": answers.policy, "source": self.source},
+                answers.titles, answers.counts, tuple(a.continuation for a in answers.answers),
+            )
+            for name, answers in self.conditions.items()
+        ]  # fmt: skip
 
 
 def evaluate_articles(
@@ -129,6 +142,7 @@ def answer_articles(
     unit: Unit = "value",
     max_new_tokens: int = 128,
     seed: int = 0,
+    store: AnswerStore | None = None,
     **engine_options: Any,
 ) -> ArticleAnswers:
     """Let a model continue articles under one policy, and score its texts.
@@ -144,6 +158,7 @@ def answer_articles(
         unit: how much text one call returns.
         max_new_tokens: maximum length of a text.
         seed: seed of the bootstrap.
+        store: keeps the answers, so that a stopped measurement goes on (``stored_answers``).
         engine_options: further arguments of ``cascade.Engine`` (``calibration=calibrate_on(...)``).
     """
     from lacy.cascade import Engine
@@ -159,9 +174,11 @@ def answer_articles(
     else:
         engine = make_engine(policy)
         policy_text = str(engine.policy)
-        answers = engine.generate(prompts, subjects)
+        answers = stored_answers(engine, prompts, subjects, store)
     counts = article_counts(answers, [article.text for article in articles], extract)
-    return ArticleAnswers(policy_text, ratio_scores(counts, seed=seed), counts, tuple(answers))
+    titles = unique_names([str(a.meta.get("title") or a.id) for a in articles])
+    scores = ratio_scores(counts, seed=seed)
+    return ArticleAnswers(policy_text, scores, counts, tuple(answers), titles)
 
 
 def oracle_rate(policy: Policy | str) -> float | None:

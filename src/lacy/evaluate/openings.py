@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from lacy.almanac import Opening
 from lacy.evaluate.entities import ArticleText
-from lacy.results import NO_DATA, Result, Score, ratio_scores, results_of
+from lacy.evaluate.stored import stored_answers
+from lacy.results import NO_DATA, AnswerStore, Result, Score, UnitCounts, ratio_scores, results_of
 from lacy.types import Answer
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class OpeningAnswers:
     right: tuple[bool, ...] = field(metadata=NO_DATA)
     """For each opening, True if it is completed with a value that may follow."""
     answers: tuple[Answer, ...] = field(metadata=NO_DATA)
+    units: UnitCounts | None = field(default=None, metadata=NO_DATA)
+    """The counts of each subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,14 @@ class OpeningsResult:
             found += results_of(answers.scores, seed=self.seed, conditions=conditions)
         return found
 
+    def units(self) -> list[UnitCounts]:
+        """Return the counts of each subject, and its texts."""
+        return [
+            replace(answers.units, conditions={"condition": name, "policy": answers.policy})
+            for name, answers in self.conditions.items()
+            if answers.units is not None
+        ]
+
 
 def evaluate_openings(
     loaded: Any,
@@ -65,6 +76,7 @@ def evaluate_openings(
     *,
     max_new_tokens: int = 16,
     seed: int = 0,
+    store: AnswerStore | None = None,
     **engine_options: Any,
 ) -> OpeningsResult:
     """Let a model complete openings under several policies, and count the right values.
@@ -76,6 +88,7 @@ def evaluate_openings(
         policies: a policy per condition name.
         max_new_tokens: maximum length of a completion.
         seed: seed of the bootstrap.
+        store: keeps the answers, so that a stopped measurement goes on.
         engine_options: further arguments of ``cascade.Engine``.
     """
     from lacy.cascade import Engine
@@ -85,10 +98,13 @@ def evaluate_openings(
     conditions = {}
     for name, policy in policies.items():
         engine = Engine(loaded, source, policy, max_new_tokens=max_new_tokens, **engine_options)
-        answers = engine.generate(texts, names)
+        answers = stored_answers(engine, texts, names, store)
         right = [is_completed(o, a) for o, a in zip(openings, answers, strict=True)]
-        scores = ratio_scores(_counts(names, answers, right), seed=seed)
-        conditions[name] = OpeningAnswers(str(engine.policy), scores, tuple(right), tuple(answers))
+        units = _units(names, answers, right)
+        conditions[name] = OpeningAnswers(
+            str(engine.policy), ratio_scores(units.counts, seed=seed), tuple(right),
+            tuple(answers), units,
+        )  # fmt: skip
     return OpeningsResult(conditions, len(openings), seed)
 
 
@@ -100,19 +116,21 @@ def is_completed(opening: Opening, answer: Answer) -> bool:
     return any(sentence.contains(value) for value in opening.right)
 
 
-def _counts(
-    names: Sequence[str], answers: Sequence[Answer], right: Sequence[bool]
-) -> dict[str, NDArray[np.float64]]:
-    """Return counts per subject."""
-    _, index = np.unique(np.asarray(names, dtype=object), return_inverse=True)
+def _units(names: Sequence[str], answers: Sequence[Answer], right: Sequence[bool]) -> UnitCounts:
+    """Return counts and texts per subject."""
+    subjects, index = np.unique(np.asarray(names, dtype=object), return_inverse=True)
 
     def total(values: Sequence[float]) -> NDArray[np.float64]:
         return np.bincount(index, np.asarray(values, float)).astype(np.float64)
 
-    return {
+    texts: list[list[str]] = [[] for _ in subjects]
+    for place, answer in zip(index, answers, strict=True):
+        texts[place].append(answer.text)
+    counts = {
         "openings": total([1.0] * len(names)),
         "completed": total([float(r) for r in right]),
         "calls": total([a.calls for a in answers]),
         "called": total([a.called_tokens for a in answers]),
         "tokens": total([a.tokens for a in answers]),
     }
+    return UnitCounts({}, tuple(subjects), counts, tuple("\n".join(lines) for lines in texts))

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,12 @@ from numpy.typing import NDArray
 from lacy._parse import parse_json
 from lacy._text import without_accents
 from lacy.errors import LacyError
-from lacy.results import NO_DATA, Result, Score, ratio_scores, results_of
+from lacy.evaluate.stored import stored_texts, unique_names
+from lacy.results import NO_DATA, AnswerStore, Result, Score, UnitCounts, ratio_scores, results_of
 from lacy.types import Answer
 
 if TYPE_CHECKING:
-    from lacy.cascade import Engine, Policy
+    from lacy.cascade import Engine, Policy, TextSequence
     from lacy.sources import Source
 
 QUESTION_COUNTS = ("questions", "contained", "exact", "sourced", "sourced_contained")
@@ -69,6 +71,8 @@ class QuestionAnswers:
     counts: Mapping[str, NDArray[np.float64]] = field(metadata=NO_DATA)
     """Counts of each question by name (``QUESTION_COUNTS``)."""
     answers: tuple[Answer, ...] = field(metadata=NO_DATA)
+    questions: tuple[str, ...] = field(default=(), metadata=NO_DATA)
+    """The text of each question, made unique."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,16 @@ class QuestionsResult:
                 more = conditions | {"group": group}
                 found += results_of({"answers_right": score}, conditions=more)
         return found
+
+    def units(self) -> list[UnitCounts]:
+        """Return the counts of each question, and its answer."""
+        return [
+            UnitCounts(
+                {"condition": name, "policy": answers.policy}, answers.questions, answers.counts,
+                tuple(answer.continuation for answer in answers.answers),
+            )
+            for name, answers in self.conditions.items()
+        ]  # fmt: skip
 
 
 def read_questions(path: str | Path) -> list[TestQuestion]:
@@ -199,6 +213,7 @@ def evaluate_questions(
     policies: Sequence[Policy | str] = ("never",),
     max_new_tokens: int = MAX_ANSWER_TOKENS,
     seed: int = 0,
+    store: AnswerStore | None = None,
     **settings: Any,
 ) -> QuestionsResult:
     """Ask a model all questions under each policy, and count right answers.
@@ -210,6 +225,7 @@ def evaluate_questions(
         policies: when to call; ``"never"`` is the model alone.
         max_new_tokens: maximum number of tokens per answer.
         seed: seed of the bootstrap over questions.
+        store: keeps the answers, so that a stopped measurement goes on.
         settings: other arguments of ``lacy.cascade.Engine``, such as a calibration.
     """
     from lacy.cascade import Engine
@@ -218,13 +234,16 @@ def evaluate_questions(
     for policy in policies:
         engine = Engine(loaded, source, policy, max_new_tokens=max_new_tokens, **settings)
         begin = time.process_time()
-        answers = [ask(engine, question.text) for question in questions]
+        answers = stored_texts(
+            engine, [question.text for question in questions], partial(ask, engine), store
+        )
         seconds = (time.process_time() - begin) / max(1, len(questions))
         counts = question_counts(questions, answers)
         name = "alone" if engine.never_calls or source is None else str(policy)
         found[name] = QuestionAnswers(
             name, str(engine.policy), ratio_scores(counts, seed=seed),
             _by_group(questions, counts, seed), seconds, counts, tuple(answers),
+            unique_names([question.text for question in questions]),
         )  # fmt: skip
     return QuestionsResult(found)
 
@@ -237,6 +256,13 @@ def ask(engine: Engine, question: str, number: int = 0) -> Answer:
         question: the user's message.
         number: the number of the text, for sampling.
     """
+    sequence = question_sequence(engine, question, number)
+    engine.run([sequence])
+    return sequence.answer()
+
+
+def question_sequence(engine: Engine, question: str, number: int = 0) -> TextSequence:
+    """Return the sequence that answers a message; arguments as for ``ask``."""
     from lacy.cascade import question_in, render_chat
 
     messages = [{"role": "user", "content": question}]
@@ -245,9 +271,7 @@ def ask(engine: Engine, question: str, number: int = 0) -> Answer:
         chat = render_chat(messages, engine.tokenizer)
         prompt, ids = chat.text, chat.tokens()
     limit = int(engine.max_new_tokens)
-    sequence = engine.sequence(number, prompt, None, limit, ids, question_in(messages))
-    engine.run([sequence])
-    return sequence.answer()
+    return engine.sequence(number, prompt, None, limit, ids, question_in(messages))
 
 
 def normal_form(text: str) -> str:

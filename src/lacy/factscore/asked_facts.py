@@ -14,8 +14,8 @@ MAX_FACTS = 40
 """More lines than this are no facts of one sentence; the rest is ignored."""
 
 _INSTRUCTION = (
-    "Break the sentence down into independent facts. Write each fact as a short sentence that can be"
-    " checked on its own, in a line that begins with \"- \". Use only what the sentence says. If it"
+    "Break the sentence down into independent facts. Write each fact as a short sentence that can"
+    " be checked on its own, in a line that begins with \"- \". Use only what the sentence says. If it"
     " states no fact, reply with \"- none\"."
 )  # fmt: skip
 
@@ -33,7 +33,8 @@ _EXAMPLES = (
         ),
     ),
     (
-        "He appeared in the films \"Red Harvest\" (1997) and \"North\", for which he received an award.",
+        'He appeared in the films "Red Harvest" (1997) and "North", for which he received an'
+        " award.",
         (
             "He appeared in Red Harvest.",
             "Red Harvest is a film.",
@@ -107,8 +108,7 @@ class AskedFacts:
         for place, answer in ask_many(
             self._client, conversations, max_tokens=MAX_ANSWER_TOKENS, seed=0
         ):
-            failed = isinstance(answer, RemoteError)
-            yield place, None if failed else parse_facts(answer.text)
+            yield place, None if isinstance(answer, RemoteError) else parse_facts(answer.text)
 
 
 def fact_messages(sentence: str) -> list[dict[str, str]]:

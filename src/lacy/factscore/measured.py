@@ -120,7 +120,8 @@ class FactScoreResult:
 
     def unjudged(self) -> dict[str, int]:
         """Return the number of facts without a verdict by reason."""
-        return dict(Counter(d.why for r in self.responses for d in r.decisions if d.supported is None))
+        decisions = (d for response in self.responses for d in response.decisions)
+        return dict(Counter(d.why for d in decisions if d.supported is None))
 
     def without_facts(self) -> dict[str, int]:
         """Return the number of responses without facts by reason."""
@@ -133,21 +134,22 @@ class FactScoreResult:
     def scores(self) -> dict[str, Score]:
         """Return all scores by the names of their metrics."""
         prefix = "factscore" if self.may_be_called_factscore else "facts_supported"
-        judged = [r for r in self.responding if r.judged]
+        every, stating = self.responses, self.responding
+        judged = [r for r in stating if r.judged]
         init = [r.init_score for r in judged]
         penalties = [length_penalty(len(r.decisions), self.gamma) for r in judged]
         scores = {
             prefix: self._mean(judged, np.multiply(init, penalties)),
             f"{prefix}_init": self._mean(judged, init),
-            f"{prefix}_lowest": self._mean(self.responding, [self._bound(r, 0) for r in self.responding]),
-            f"{prefix}_highest": self._mean(self.responding, [self._bound(r, 1) for r in self.responding]),
-            "respond_ratio": self._mean(self.responses, [r.state == "scored" for r in self.responses]),
+            f"{prefix}_lowest": self._mean(stating, [self._bound(r, 0) for r in stating]),
+            f"{prefix}_highest": self._mean(stating, [self._bound(r, 1) for r in stating]),
+            "respond_ratio": self._mean(every, [r.state == "scored" for r in every]),
             "facts_per_response": self._mean(
-                self.responding, [len(r.decisions) for r in self.responding], "facts per response"
+                stating, [len(r.decisions) for r in stating], "facts per response"
             ),
         }  # fmt: skip
-        stated = sum(len(r.decisions) for r in self.responding)
-        missed = stated - sum(r.judged for r in self.responding)
+        stated = sum(len(r.decisions) for r in stating)
+        missed = stated - sum(r.judged for r in stating)
         share = missed / stated if stated else math.nan
         scores["facts_unjudged"] = Score(share, math.nan, math.nan, stated)
         return scores
@@ -192,9 +194,7 @@ class FactScoreResult:
         right = response.supported + unjudged * (facts - response.judged)
         return length_penalty(facts, self.gamma) * right / facts
 
-    def _mean(
-        self, responses: Sequence[ScoredResponse], values: Any, unit: str = "share"
-    ) -> Score:
+    def _mean(self, responses: Sequence[ScoredResponse], values: Any, unit: str = "share") -> Score:
         """Return the mean over responses; topics are resampled, because responses may share one."""
         sums: dict[str, list[float]] = {}
         for response, value in zip(responses, values, strict=True):

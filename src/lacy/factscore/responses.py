@@ -24,7 +24,9 @@ _SUPPORTED = frozenset({"s", "supported", "true"})
 _NOT_SUPPORTED = frozenset({"ns", "not-supported", "not supported", "unsupported", "false"})
 _IRRELEVANT = frozenset({"ir", "irrelevant"})
 
-_PROMPT = re.compile(r"(?:question:\s*)?tell me a (?:bio|biography) of\s+(.+?)\.?\s*$", re.IGNORECASE)
+_PROMPT = re.compile(
+    r"(?:question:\s*)?tell me a (?:bio|biography) of\s+(.+?)\.?\s*$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,9 @@ class TopicResponse:
     facts: tuple[GivenFact, ...] | None = None
 
 
-def read_responses(path: str | Path, *, labels: str = "", limit: int | None = None) -> list[TopicResponse]:
+def read_responses(
+    path: str | Path, *, labels: str = "", limit: int | None = None
+) -> list[TopicResponse]:
     """Read responses from a file of JSON lines, plain or ``.gz``.
 
     Args:

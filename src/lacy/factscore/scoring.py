@@ -16,7 +16,7 @@ from lacy.factscore.measured import FactDecision, FactScoreResult, ScoredRespons
 from lacy.factscore.pages import MappedPages, PageStore, TitledPages, TitleMatch
 from lacy.factscore.passages import PASSAGES, PassageRanking
 from lacy.factscore.responses import TopicResponse
-from lacy.judges import Claim, Judge, Judgment, JudgeCheck
+from lacy.judges import Claim, Judge, JudgeCheck, Judgment
 from lacy.results import AnswerStore
 
 GAMMA = 10.0
