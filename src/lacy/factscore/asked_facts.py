@@ -15,9 +15,9 @@ MAX_FACTS = 40
 
 _INSTRUCTION = (
     "Break the sentence down into independent facts. Write each fact as a short sentence that can"
-    " be checked on its own, in a line that begins with \"- \". Use only what the sentence says. If it"
-    " states no fact, reply with \"- none\"."
-)  # fmt: skip
+    ' be checked on its own, in a line that begins with "- ". Use only what the sentence says. If'
+    ' it states no fact, reply with "- none".'
+)
 
 _EXAMPLES = (
     (
@@ -90,7 +90,7 @@ class AskedFacts:
             url, model, key_variable=key_variable, timeout=timeout, concurrency=concurrency
         )
         self.name = f"facts by {self._client.url}#{model}"
-        self.identity = ("asked facts", 1, self._client.url, model)
+        self.identity: tuple[str | int, ...] = ("asked facts", 1, self._client.url, model)
 
     @property
     def asked(self) -> int:

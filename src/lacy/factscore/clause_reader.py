@@ -191,7 +191,8 @@ class ClauseReader:
         thing: str = "",
     ) -> _Predicate:
         """Read a verb with what belongs to it; add the positions of its phrases to ``used``."""
-        before, after = [], []
+        before: list[Token] = []
+        after: list[Token] = []
         objects: list[Token] = []
         modifiers: list[_Modifier] = []
         inner: _Predicate | None = None

@@ -65,7 +65,7 @@ class ClauseSplitter:
             raise LacyError("E224", pipeline=found or pipeline, why="it has no parser")
         meta = self._nlp.meta
         self.name = f"clauses ({meta['lang']}_{meta['name']} {meta['version']})"
-        self.identity = ("clauses", CLAUSES_VERSION, self.name)
+        self.identity: tuple[str | int, ...] = ("clauses", CLAUSES_VERSION, self.name)
 
     def facts(self, sentence: str) -> list[str]:
         """Return the facts of one sentence; see ``facts_of``."""

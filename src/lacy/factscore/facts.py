@@ -38,11 +38,14 @@ class FactMaker(Protocol):
 
     Attributes:
         name: how scores name it.
-        identity: plain data that everything it returns depends on.
     """
 
     name: str
-    identity: tuple[str | int, ...]
+
+    @property
+    def identity(self) -> Sequence[str | int]:
+        """Return plain data that everything it returns depends on."""
+        ...
 
     def facts_of(self, sentences: Sequence[str]) -> list[list[str] | None]:
         """Return the facts of each sentence; None where it failed."""

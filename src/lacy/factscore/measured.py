@@ -6,13 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lacy.judges import JudgeCheck
 from lacy.results import Result, Score, UnitCounts, ratio, results_of
+
+if TYPE_CHECKING:
+    from lacy.judges import JudgeCheck
 
 Floats = NDArray[np.float64]
 

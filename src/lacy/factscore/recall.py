@@ -9,9 +9,11 @@ against the text.
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,8 +23,13 @@ from lacy.factscore.measured import FactScoreResult, ScoredResponse, agreement_t
 from lacy.factscore.pages import MappedPages, PageStore, TitledPages, TitleMatch
 from lacy.factscore.passages import PASSAGES, PassageRanking, split_page
 from lacy.factscore.sentences import split_sentences
-from lacy.judges import Claim, Judge, JudgeCheck
+from lacy.judges import Claim, Judge
 from lacy.results import AnswerStore, Result, Score, ratio, results_of
+
+if TYPE_CHECKING:
+    from lacy.judges import JudgeCheck
+
+_HEADING = re.compile(r"(?:[A-Z][\w-]*(?: [\w-]+){0,4}\. )+(?=[A-Z])")
 
 PAGE_FACTS = 40
 """Number of facts of a page that are looked for, from its beginning: a page's first paragraphs say
@@ -169,7 +176,9 @@ def page_recall(
     page_facts = _page_facts(paged, facts, most, answers, progress)
     claims = [_page_claims(r, page_facts[r.topic]) for r, _ in paged]
     judgments = judge_claims(judge, claims, answers, progress)
-    held, looked_for, unjudged = [], [], 0
+    held: list[tuple[str, ...]] = []
+    looked_for: list[tuple[str, ...]] = []
+    unjudged = 0
     for (response, _), own in zip(paged, judgments, strict=True):
         wanted = page_facts[response.topic]
         if response.state in ("empty", "abstained"):
@@ -195,11 +204,7 @@ def _page_facts(
 ) -> dict[str, tuple[str, ...]]:
     """Return the first facts of each topic's page."""
     sentences = {
-        response.topic: [
-            sentence
-            for passage in passages
-            for sentence in split_sentences(passage.replace("<s>", "\n").replace("</s>", "\n"))
-        ][:most]
+        response.topic: page_sentences(response.topic, passages)[:most]
         for response, passages in paged
     }
     flat = [sentence for own in sentences.values() for sentence in own]
@@ -208,6 +213,28 @@ def _page_facts(
         topic: checked_facts(own, [next(made) for _ in own]).facts[:most]
         for topic, own in sentences.items()
     }
+
+
+def page_sentences(topic: str, passages: Sequence[str]) -> list[str]:
+    """Return the sentences of a page without its title and headings.
+
+    Wikipedia's texts, as the original stores them, begin with the title before the first sentence
+    and with the heading before the first sentence of a section ("Career. He ...").
+    """
+    found = []
+    for passage in passages:
+        for section in re.split(r"</?s>", passage):
+            text = _without_headings(section.strip())
+            if text.startswith(f"{topic} {topic.split()[0]}"):
+                text = text.removeprefix(topic).lstrip()
+            found += split_sentences(text)
+    return list(dict.fromkeys(found))
+
+
+def _without_headings(section: str) -> str:
+    """Return a section without "Career." at its beginning; headings have no verb we could see."""
+    heading = _HEADING.match(section)
+    return section[heading.end() :] if heading else section
 
 
 def _page_claims(response: ScoredResponse, facts: Sequence[str]) -> list[Claim]:

@@ -80,7 +80,7 @@ def read_responses(
     if not path.is_file():
         raise LacyError("E13", path=path, do="name a file of lines such as "
                         '{"topic": "Ada Lovelace", "output": "Ada Lovelace was ..."}')  # fmt: skip
-    responses = []
+    responses: list[TopicResponse] = []
     for number, line in _numbered_lines(path):
         if limit is not None and len(responses) >= limit:
             break

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lacy.annotate import language_of
 from lacy.errors import LacyError
@@ -16,8 +16,11 @@ from lacy.factscore.measured import FactDecision, FactScoreResult, ScoredRespons
 from lacy.factscore.pages import MappedPages, PageStore, TitledPages, TitleMatch
 from lacy.factscore.passages import PASSAGES, PassageRanking
 from lacy.factscore.responses import TopicResponse
-from lacy.judges import Claim, Judge, JudgeCheck, Judgment
+from lacy.judges import Claim, Judge, Judgment
 from lacy.results import AnswerStore
+
+if TYPE_CHECKING:
+    from lacy.judges import JudgeCheck
 
 GAMMA = 10.0
 """Number of facts below which a text is penalised, as in the original."""

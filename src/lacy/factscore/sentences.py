@@ -68,7 +68,8 @@ def _ends_sentence(text: str, dot: int, end: int) -> bool:
     before = text[max(0, dot - 40) : dot]
     [*_, word] = before.split() or [""]
     word = word.lstrip("(\"'“‘[").lower()
-    following = rest.lstrip("\"'“‘(").split()[0].strip(",.").lower()
+    [following, *_] = rest.lstrip("\"'“‘([").split() or [""]
+    following = following.strip(",.").lower()
     if word in _ALSO_LAST:
         return following in _OPENING_WORDS
     if _INITIAL.search(before + "."):
