@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lacy import cascade, evaluate, results
 from lacy.cli.evaluate_audit import measure_audit, print_audit
-from lacy.cli.options import SourceOptions
+from lacy.cli.measures import MeasureOptions, on_tasks
 from lacy.cli.terminal import needs_extra, note, say, table
 from lacy.config import Rare
 from lacy.errors import LacyError
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class EvaluateConfig(SourceOptions):
-    """Evaluate a model in a made-up world, or on held-out articles."""
+class EvaluateConfig(MeasureOptions):
+    """Evaluate a model in a made-up world, on held-out articles or questions, or by lm-eval."""
 
     # [Data]
     world: Path | None = None
@@ -77,8 +77,8 @@ class EvaluateConfig(SourceOptions):
 FLAGS = EvaluateConfig
 EXAMPLES = """
 lacy evaluate runs/mine --world world --out runs/mine/world.json
-lacy evaluate runs/mine --articles held-out.jsonl.gz --call-rate 0.15
 lacy evaluate smollm2 --questions questions.jsonl --source facts.sqlite
+lacy evaluate smollm2 --tasks arc_easy,my_task.yaml --limit 100
 lacy evaluate smollm2 --audit facts.sqlite --people 20
 """
 
@@ -93,10 +93,15 @@ QUESTIONS = ("answers_right", "answers_exact", "answers_sourced", "sourced_right
 
 def run(config: EvaluateConfig) -> int:
     """Evaluate the model and print the results."""
-    if [config.world, config.articles, config.questions, config.audit].count(None) != 3:
-        why = "one of --world, --articles, --questions and --audit is needed"
+    texts = [config.world, config.articles, config.questions, config.audit]
+    chosen = [*texts, config.tasks or None]
+    if chosen.count(None) != len(chosen) - 1:
+        why = "one of --world, --articles, --questions, --audit and --tasks is needed"
         do = "lacy evaluate MODEL --world DIR, or lacy evaluate MODEL --articles FILE"
         raise LacyError("E12", key="world", value=config.world, why=why, do=do)
+    if config.tasks:
+        _write(config, on_tasks(config, config.policies, config.out))
+        return 0
     from lacy.model import load_model
 
     loaded = load_model(config.model)
@@ -127,13 +132,19 @@ def run(config: EvaluateConfig) -> int:
     elif config.articles is not None:
         title = "Names, numbers and dates that the article contains"
         _print(measured.results(), ENTITIES, title, "articles")
-    if config.out is not None:
-        from lacy.run import environment, write_atomic
-
-        data = {**results.to_data(measured), "environment": environment()}
-        write_atomic(config.out, json.dumps(data, indent=2) + "\n")
-        say(f"Written: {config.out}")
+    _write(config, measured)
     return 0
+
+
+def _write(config: EvaluateConfig, measured: Measurement) -> None:
+    """Write results as JSON if the user wants them."""
+    if config.out is None:
+        return
+    from lacy.run import environment, write_atomic
+
+    data = {**results.to_data(measured), "environment": environment()}
+    write_atomic(config.out, json.dumps(data, indent=2) + "\n")
+    say(f"Written: {config.out}")
 
 
 def _default_policies(rate: float, loaded: Loaded) -> list[str]:

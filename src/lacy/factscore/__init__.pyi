@@ -4,7 +4,13 @@ from .by_name import open_facts
 from .clauses import ClauseSplitter
 from .facts import DateCheck, FactMaker, Repeats, checked_facts, fact_sentences
 from .files import original_output, output_data, write_output
-from .measured import FactDecision, FactScoreResult, ScoredResponse, length_penalty
+from .measured import (
+    FactDecision,
+    FactScoreResult,
+    KnownAgreement,
+    ScoredResponse,
+    length_penalty,
+)
 from .pages import (
     DatabasePages,
     IndexedPages,
@@ -32,6 +38,7 @@ __all__ = [
     "FactScoreSettings",
     "GivenFact",
     "IndexedPages",
+    "KnownAgreement",
     "MappedPages",
     "PageRecall",
     "PageStore",

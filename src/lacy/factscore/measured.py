@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lacy.results import Result, Score, UnitCounts, ratio, results_of
-
-if TYPE_CHECKING:
-    from lacy.judges import JudgeCheck
+from lacy.results import Result, Score, UnitCounts, ratio_scores, results_of
 
 Floats = NDArray[np.float64]
 
@@ -84,6 +80,22 @@ def length_penalty(facts: int, gamma: float) -> float:
     return math.exp(1.0 - gamma / facts) if facts else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class KnownAgreement:
+    """What is known of a judge's agreement with people.
+
+    Attributes:
+        text: the figures in one line.
+        unfit: True if it agrees too little for its number to be called FActScore.
+    """
+
+    text: str
+    unfit: bool
+
+
+UNKNOWN_AGREEMENT = "unknown: never compared with people (lacy judge check)"
+
+
 @dataclass(frozen=True)
 class FactScoreResult:
     """The scores of a set of responses, and everything behind them.
@@ -96,7 +108,7 @@ class FactScoreResult:
         pages: where the pages came from.
         settings: other settings that the scores depend on.
         counts: what happened on the way, such as dropped facts.
-        check: the judge's agreement with people; None if it is unknown.
+        agreement: the judge's agreement with people; None if it is unknown.
         seed: seed of the bootstrap.
     """
 
@@ -107,13 +119,13 @@ class FactScoreResult:
     pages: str
     settings: Mapping[str, str] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
-    check: JudgeCheck | None = None
+    agreement: KnownAgreement | None = None
     seed: int = 0
 
     @property
     def may_be_called_factscore(self) -> bool:
         """False if the judge is known to agree too little with people."""
-        return self.check is None or not self.check.unfit
+        return self.agreement is None or not self.agreement.unfit
 
     @property
     def responding(self) -> list[ScoredResponse]:
@@ -134,27 +146,8 @@ class FactScoreResult:
         return {r.topic: r.nearest for r in self.responding if not r.title and r.nearest}
 
     def scores(self) -> dict[str, Score]:
-        """Return all scores by the names of their metrics."""
-        prefix = "factscore" if self.may_be_called_factscore else "facts_supported"
-        every, stating = self.responses, self.responding
-        judged = [r for r in stating if r.judged]
-        init = [r.init_score for r in judged]
-        penalties = [length_penalty(len(r.decisions), self.gamma) for r in judged]
-        scores = {
-            prefix: self._mean(judged, np.multiply(init, penalties)),
-            f"{prefix}_init": self._mean(judged, init),
-            f"{prefix}_lowest": self._mean(stating, [self._bound(r, 0) for r in stating]),
-            f"{prefix}_highest": self._mean(stating, [self._bound(r, 1) for r in stating]),
-            "respond_ratio": self._mean(every, [r.state == "scored" for r in every]),
-            "facts_per_response": self._mean(
-                stating, [len(r.decisions) for r in stating], "facts per response"
-            ),
-        }  # fmt: skip
-        stated = sum(len(r.decisions) for r in stating)
-        missed = stated - sum(r.judged for r in stating)
-        share = missed / stated if stated else math.nan
-        scores["facts_unjudged"] = Score(share, math.nan, math.nan, stated)
-        return scores
+        """Return all scores by the names of their metrics; topics are resampled for intervals."""
+        return ratio_scores(self._counts()[1], seed=self.seed)
 
     def results(self) -> list[Result]:
         """Return every value as a result."""
@@ -164,7 +157,7 @@ class FactScoreResult:
         """Return how the scores were measured."""
         return {
             "judge": self.judge,
-            "agreement": agreement_text(self.check),
+            "agreement": self.agreement.text if self.agreement else UNKNOWN_AGREEMENT,
             "facts": self.facts,
             "pages": self.pages,
             **self.settings,
@@ -172,50 +165,41 @@ class FactScoreResult:
 
     def units(self) -> list[UnitCounts]:
         """Return the counts per topic, so that two models can be compared in pairs."""
-        topics = list(dict.fromkeys(r.topic for r in self.responses))
-        rows = {topic: [r for r in self.responses if r.topic == topic] for topic in topics}
+        topics, counts = self._counts()
+        texts: dict[str, list[str]] = {}
+        for response in self.responses:
+            texts.setdefault(response.topic, []).append(response.text)
+        joined = tuple("\n\n".join(texts[topic]) for topic in topics)
+        return [UnitCounts(self.conditions(), topics, counts, joined)]
 
-        def column(of: Any) -> Floats:
-            return np.array([sum(of(r) for r in rows[topic]) for topic in topics], float)
+    def _counts(self) -> tuple[tuple[str, ...], dict[str, Floats]]:
+        """Return the topics and the counts per topic behind all scores."""
+        prefix = "factscore" if self.may_be_called_factscore else "facts_supported"
+        rows: dict[str, Counter[str]] = {}
+        for response in self.responses:
+            row = rows.setdefault(response.topic, Counter())
+            row["topic_texts"] += 1
+            if response.state != "scored":
+                continue
+            facts = len(response.decisions)
+            row["stating_texts"] += 1
+            row["stated_facts"] += facts
+            row["unjudged_facts"] += facts - response.judged
+            penalty = length_penalty(facts, self.gamma)
+            row[f"{prefix}_lowest"] += penalty * response.supported / facts
+            missed = facts - response.judged
+            row[f"{prefix}_highest"] += penalty * (response.supported + missed) / facts
+            if response.judged:
+                row["judged_texts"] += 1
+                row[prefix] += penalty * response.init_score
+                row[f"{prefix}_init"] += response.init_score
+        names = (
+            "topic_texts", "stating_texts", "stated_facts", "unjudged_facts", "judged_texts",
+            prefix, *(f"{prefix}_{end}" for end in ("init", "lowest", "highest")),
+        )  # fmt: skip
+        columns = {n: np.array([row[n] for row in rows.values()], np.float64) for n in names}
+        return tuple(rows), columns
 
-        counts = {
-            "facts_supported": column(lambda r: r.supported),
-            "facts_judged": column(lambda r: r.judged),
-            "facts_stated": column(lambda r: len(r.decisions)),
-        }
-        texts = tuple("\n\n".join(r.text for r in rows[topic]) for topic in topics)
-        return [UnitCounts(self.conditions(), tuple(topics), counts, texts)]
-
-    def with_check(self, check: JudgeCheck | None) -> FactScoreResult:
-        """Return the same result with the judge's agreement with people."""
-        return replace(self, check=check)
-
-    def _bound(self, response: ScoredResponse, unjudged: int) -> float:
-        """Return a response's score if all facts without a verdict had this one."""
-        facts = len(response.decisions)
-        right = response.supported + unjudged * (facts - response.judged)
-        return length_penalty(facts, self.gamma) * right / facts
-
-    def _mean(self, responses: Sequence[ScoredResponse], values: Any, unit: str = "share") -> Score:
-        """Return the mean over responses; topics are resampled, because responses may share one."""
-        sums: dict[str, list[float]] = {}
-        for response, value in zip(responses, values, strict=True):
-            one = sums.setdefault(response.topic, [0.0, 0.0])
-            one[0] += float(value)
-            one[1] += 1.0
-        rows = np.array(list(sums.values())).reshape(-1, 2)
-        return ratio(rows[:, 0], rows[:, 1], unit=unit, seed=self.seed)
-
-
-def agreement_text(check: JudgeCheck | None) -> str:
-    """Return a judge's agreement with people in one line."""
-    if check is None or not check.agreements:
-        return "unknown: never compared with people (lacy judge check)"
-    lowest = min(check.agreements, key=lambda one: one.auroc.value)
-    gap = max((one.gap.value for one in check.agreements), key=abs)
-    facts = sum(one.facts for one in check.agreements)
-    return (
-        f"AUROC {lowest.auroc.value:.3f} [{lowest.auroc.low:.3f}, {lowest.auroc.high:.3f}]"
-        f" on facts of {lowest.model} (the lowest of {len(check.agreements)}),"
-        f" mean gap {gap:+.3f}, {facts:,} facts"
-    )
+    def with_agreement(self, agreement: KnownAgreement | None) -> FactScoreResult:
+        """Return the same decisions, scored with what is known of the judge's agreement."""
+        return replace(self, agreement=agreement)

@@ -13,21 +13,17 @@ import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lacy.factscore.asking import Progress, judge_claims, make_facts, no_progress
 from lacy.factscore.facts import FactMaker, checked_facts
-from lacy.factscore.measured import FactScoreResult, ScoredResponse, agreement_text
+from lacy.factscore.measured import FactScoreResult, ScoredResponse
 from lacy.factscore.pages import MappedPages, PageStore, TitledPages, TitleMatch
 from lacy.factscore.passages import PASSAGES, PassageRanking, split_page
 from lacy.factscore.sentences import split_sentences
 from lacy.judges import Claim, Judge
 from lacy.results import AnswerStore, Result, Score, ratio, results_of
-
-if TYPE_CHECKING:
-    from lacy.judges import JudgeCheck
 
 _HEADING = re.compile(r"(?:[A-Z][\w-]*(?: [\w-]+){0,4}\. )+(?=[A-Z])")
 
@@ -105,7 +101,7 @@ class PageRecall:
         unjudged: facts of pages without a verdict.
         without_page: responses whose topic has no page.
         judge: the judge's name.
-        check: its agreement with people.
+        agreement: its agreement with people, in one line.
         facts: what split the pages into facts.
         seed: seed of the bootstrap.
     """
@@ -116,7 +112,7 @@ class PageRecall:
     unjudged: int
     without_page: int
     judge: str
-    check: JudgeCheck | None
+    agreement: str
     facts: str
     seed: int = 0
 
@@ -136,7 +132,7 @@ class PageRecall:
             "page_facts_unjudged": Score(share, math.nan, math.nan, stated),
         }
         conditions = {
-            "judge": self.judge, "agreement": agreement_text(self.check), "facts": self.facts,
+            "judge": self.judge, "agreement": self.agreement, "facts": self.facts,
             "page facts": str(PAGE_FACTS),
         }  # fmt: skip
         return results_of(scores, seed=self.seed, conditions=conditions)
@@ -191,7 +187,7 @@ def page_recall(
         held.append(tuple(fact for fact, j in verdicts if j.supported))
     return PageRecall(
         tuple(response.topic for response, _ in paged), tuple(held), tuple(looked_for), unjudged,
-        len(found) - len(paged), judge.name, measured.check, facts.name, measured.seed,
+        len(found) - len(paged), judge.name, measured.conditions()["agreement"], facts.name, measured.seed,
     )  # fmt: skip
 
 

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from lacy.annotate import language_of
 from lacy.errors import LacyError
 from lacy.factscore.abstention import AbstentionRule, abstains
 from lacy.factscore.asking import Progress, judge_claims, make_facts, no_progress
 from lacy.factscore.facts import DateCheck, FactMaker, Repeats, checked_facts, fact_sentences
-from lacy.factscore.measured import FactDecision, FactScoreResult, ScoredResponse
+from lacy.factscore.measured import FactDecision, FactScoreResult, KnownAgreement, ScoredResponse
 from lacy.factscore.pages import MappedPages, PageStore, TitledPages, TitleMatch
 from lacy.factscore.passages import PASSAGES, PassageRanking
 from lacy.factscore.responses import TopicResponse
 from lacy.judges import Claim, Judge, Judgment
 from lacy.results import AnswerStore
-
-if TYPE_CHECKING:
-    from lacy.judges import JudgeCheck
 
 GAMMA = 10.0
 """Number of facts below which a text is penalised, as in the original."""
@@ -77,7 +74,7 @@ def score_responses(
     *,
     settings: FactScoreSettings | None = None,
     store: AnswerStore | None = None,
-    check: JudgeCheck | None = None,
+    agreement: KnownAgreement | None = None,
     progress: Progress = no_progress,
 ) -> FactScoreResult:
     """Score responses: which of their facts do the pages of their topics support?
@@ -92,7 +89,7 @@ def score_responses(
         facts: splits sentences into facts; None takes the facts that came with the responses.
         settings: see ``FactScoreSettings``.
         store: answers so far; what it contains is not asked again.
-        check: the judge's agreement with people; a judge that is unfit scores no FActScore.
+        agreement: the judge's agreement with people; an unfit judge scores no FActScore.
         progress: called with a name, the number of finished steps, and the number of all steps.
 
     Raises:
@@ -121,7 +118,7 @@ def score_responses(
         pages=opened.name,
         settings=settings_conditions(settings),
         counts={name: number for name, number in sorted(counts.items()) if number},
-        check=check,
+        agreement=agreement,
         seed=settings.seed,
     )
 
