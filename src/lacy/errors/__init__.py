@@ -23,11 +23,8 @@ CATALOG: dict[str, Entry] = {
     **models.ENTRIES,
     **outside.ENTRIES,
     **judges.ENTRIES,
-<<<<<<< HEAD
     **factscore.ENTRIES,
-=======
     **harness.ENTRIES,
->>>>>>> main
     **exact.ENTRIES,
 }
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lacy.results import Result, Score, UnitCounts, ratio_scores, results_of
+from lacy.results import METRICS, Result, Score, UnitCounts, ratio, results_of
 
 Floats = NDArray[np.float64]
 
@@ -147,7 +147,18 @@ class FactScoreResult:
 
     def scores(self) -> dict[str, Score]:
         """Return all scores by the names of their metrics; topics are resampled for intervals."""
-        return ratio_scores(self._counts()[1], seed=self.seed)
+        _, counts = self._counts()
+        scores = {}
+        for name, metric in METRICS.items():
+            numerator, denominator = metric.counts or ("", "")
+            if numerator in counts and denominator in counts:
+                # A topic without a text that counts here is no unit of this score.
+                used = counts[denominator] > 0
+                scores[name] = ratio(
+                    counts[numerator][used], counts[denominator][used], unit=metric.unit,
+                    chance=metric.outcome, seed=self.seed,
+                )  # fmt: skip
+        return scores
 
     def results(self) -> list[Result]:
         """Return every value as a result."""
@@ -175,9 +186,9 @@ class FactScoreResult:
     def _counts(self) -> tuple[tuple[str, ...], dict[str, Floats]]:
         """Return the topics and the counts per topic behind all scores."""
         prefix = "factscore" if self.may_be_called_factscore else "facts_supported"
-        rows: dict[str, Counter[str]] = {}
+        rows: dict[str, defaultdict[str, float]] = {}
         for response in self.responses:
-            row = rows.setdefault(response.topic, Counter())
+            row = rows.setdefault(response.topic, defaultdict(float))
             row["topic_texts"] += 1
             if response.state != "scored":
                 continue

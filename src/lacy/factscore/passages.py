@@ -64,7 +64,7 @@ class PassageRanking:
         rows = Counter(word for counts in self._counts for word in counts)
         idf = {w: math.log((number - n + 0.5) / (n + 0.5)) for w, n in rows.items()}
         floor = _IDF_FLOOR * (sum(idf.values()) / len(idf) if idf else 0.0)
-        self._idf = {word: value if value > 0 else max(floor, 0.0) for word, value in idf.items()}
+        self._idf = {word: floor if value < 0 else value for word, value in idf.items()}
 
     def best(self, query: str, number: int = PASSAGES) -> tuple[str, ...]:
         """Return the best passages for a query, the best first; ties keep the page's order."""

@@ -186,9 +186,16 @@ def page_recall(
         looked_for.append(tuple(fact for fact, j in verdicts if j.supported is not None))
         held.append(tuple(fact for fact, j in verdicts if j.supported))
     return PageRecall(
-        tuple(response.topic for response, _ in paged), tuple(held), tuple(looked_for), unjudged,
-        len(found) - len(paged), judge.name, measured.conditions()["agreement"], facts.name, measured.seed,
-    )  # fmt: skip
+        tuple(response.topic for response, _ in paged),
+        tuple(held),
+        tuple(looked_for),
+        unjudged=unjudged,
+        without_page=len(found) - len(paged),
+        judge=judge.name,
+        agreement=measured.conditions()["agreement"],
+        facts=facts.name,
+        seed=measured.seed,
+    )
 
 
 def _page_facts(

@@ -87,7 +87,7 @@ def read_responses(
         try:
             responses.append(_response(parse_json(line), labels))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            why = str(error).strip("'\"") or type(error).__name__
+            why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise LacyError("E225", path=path, line=number, why=why) from None
     if not responses:
         raise LacyError("E225", path=path, line=1, why="the file is empty")
