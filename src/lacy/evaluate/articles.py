@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacy.errors import LacyError
-from lacy.evaluate.article_counts import article_counts
+from lacy.evaluate.article_counts import counts_by_length
 from lacy.evaluate.article_sources import (
     VALUES,
     article_prompts,
@@ -29,6 +29,7 @@ from lacy.evaluate.article_sources import (
 )
 from lacy.evaluate.entities import Extract
 from lacy.evaluate.lookahead import look_ahead
+from lacy.evaluate.page_problems import page_problems, problem_results
 from lacy.evaluate.stored import stored_answers, unique_names
 from lacy.results import NO_DATA, AnswerStore, Result, Score, UnitCounts, ratio_scores, results_of
 from lacy.types import Answer, Document, Unit
@@ -55,6 +56,9 @@ class ArticleAnswers:
     titles: tuple[str, ...] = field(default=(), metadata=NO_DATA)
     """The title of each article, made unique."""
 
+    by_length: Mapping[int, Mapping[str, Score]] = field(default_factory=dict)
+    """The scores of the first words of each text, by their number."""
+
     @property
     def call_rate(self) -> float:
         """Realised share of generated tokens that came from calls."""
@@ -72,6 +76,8 @@ class ArticlesResult:
     source: str = VALUES
     """What answered the calls."""
     seed: int = 0
+    problems: Mapping[str, int] = field(default_factory=dict)
+    """Number of articles that are repeated, empty, or in another language."""
 
     def results(self) -> list[Result]:
         """Return the metrics of each condition."""
@@ -79,7 +85,10 @@ class ArticlesResult:
         for name, answers in self.conditions.items():
             conditions = {"condition": name, "policy": answers.policy, "source": self.source}
             results += results_of(answers.scores, seed=self.seed, conditions=conditions)
-        return results
+            for words, scores in answers.by_length.items():
+                more = conditions | {"group": f"first {words} words"}
+                results += results_of(scores, seed=self.seed, conditions=more)
+        return results + problem_results(self.problems, self.articles, self.seed, self.source)
 
     def units(self) -> list[UnitCounts]:
         """Return the counts of each article, and its text."""
@@ -127,7 +136,7 @@ def evaluate_articles(
                 loaded, articles, extract, policy, opened, prompts, subjects, seed=seed,
                 **engine_options,
             )  # fmt: skip
-    return ArticlesResult(conditions, len(articles), source, seed)
+    return ArticlesResult(conditions, len(articles), source, seed, page_problems(articles))
 
 
 def answer_articles(
@@ -175,10 +184,11 @@ def answer_articles(
         engine = make_engine(policy)
         policy_text = str(engine.policy)
         answers = stored_answers(engine, prompts, subjects, store)
-    counts = article_counts(answers, [article.text for article in articles], extract)
+    counts, shorter = counts_by_length(answers, [article.text for article in articles], extract)
     titles = unique_names([str(a.meta.get("title") or a.id) for a in articles])
     scores = ratio_scores(counts, seed=seed)
-    return ArticleAnswers(policy_text, scores, counts, tuple(answers), titles)
+    by_length = {words: ratio_scores(found, seed=seed) for words, found in shorter.items()}
+    return ArticleAnswers(policy_text, scores, counts, tuple(answers), titles, by_length)
 
 
 def oracle_rate(policy: Policy | str) -> float | None:
