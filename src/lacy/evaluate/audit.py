@@ -43,7 +43,7 @@ from lacy.results import NO_DATA, AnswerStore, Result, answer_key, ratio_scores,
 if TYPE_CHECKING:
     from lacy.cascade import Policy
 
-AUDIT_TOKENS = 24
+AUDIT_TOKENS = 32
 """Default maximum number of tokens of an answer; a short factual phrase is asked for."""
 
 BATCH = 16
