@@ -28,6 +28,14 @@ from lacy.evaluate.article_sources import (
     open_article_source,
 )
 from lacy.evaluate.entities import Extract
+from lacy.evaluate.life_counts import (
+    LifeVerdict,
+    Truth,
+    known_people,
+    life_scores,
+    life_verdicts,
+)
+from lacy.evaluate.life_facts import by_relation, read_life
 from lacy.evaluate.lookahead import look_ahead
 from lacy.evaluate.page_problems import page_problems, problem_results
 from lacy.evaluate.stored import stored_answers, unique_names
@@ -36,7 +44,7 @@ from lacy.types import Answer, Document, Unit
 
 if TYPE_CHECKING:
     from lacy.cascade import Calibration, Policy
-    from lacy.sources import Source
+    from lacy.sources import Database, Source
 
 
 CALIBRATION_TOKENS = 512
@@ -58,6 +66,10 @@ class ArticleAnswers:
 
     by_length: Mapping[int, Mapping[str, Score]] = field(default_factory=dict)
     """The scores of the first words of each text, by their number."""
+    life: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    """What the texts say about people's lives: scores by relation, and "" for all together."""
+    verdicts: tuple[tuple[LifeVerdict, ...], ...] = field(default=(), metadata=NO_DATA)
+    """What each text says about a person's life, judged."""
 
     @property
     def call_rate(self) -> float:
@@ -88,6 +100,9 @@ class ArticlesResult:
             for words, scores in answers.by_length.items():
                 more = conditions | {"group": f"first {words} words"}
                 results += results_of(scores, seed=self.seed, conditions=more)
+            for relation, scores in answers.life.items():
+                more = conditions | ({"group": relation} if relation else {})
+                results += results_of(scores, seed=self.seed, conditions=more)
         return results + problem_results(self.problems, self.articles, self.seed, self.source)
 
     def units(self) -> list[UnitCounts]:
@@ -109,6 +124,7 @@ def evaluate_articles(
     *,
     source: str = VALUES,
     prompt_words: int | None = None,
+    people_facts: Database | None = None,
     seed: int = 0,
     **engine_options: Any,
 ) -> ArticlesResult:
@@ -124,19 +140,26 @@ def evaluate_articles(
             ``"oracle=0.22"`` does so until 22% of the tokens come from calls (``lookahead``).
         source: what answers calls, as in ``open_article_source``.
         prompt_words: words of each article that are given, as in ``article_prompts``.
+        people_facts: a database of facts about people, by the articles' titles, that is the truth
+            for dates and places of birth and death, nationalities and occupations; by default the
+            articles are.
         seed: seed of the bootstrap.
         engine_options: as in ``answer_articles``.
     """
     by_name = policies if isinstance(policies, Mapping) else {text: text for text in policies}
     prompts = article_prompts(articles, extract, prompt_words)
+    known, missing = known_people(people_facts, articles)
+    problems = page_problems(articles)
+    if people_facts is not None:
+        problems["people_unknown"] = missing
     conditions = {}
     with open_article_source(source, articles, extract, prompts) as (opened, subjects):
         for name, policy in by_name.items():
             conditions[name] = answer_articles(
                 loaded, articles, extract, policy, opened, prompts, subjects, seed=seed,
-                **engine_options,
+                known=known, **engine_options,
             )  # fmt: skip
-    return ArticlesResult(conditions, len(articles), source, seed, page_problems(articles))
+    return ArticlesResult(conditions, len(articles), source, seed, problems)
 
 
 def answer_articles(
@@ -152,6 +175,7 @@ def answer_articles(
     max_new_tokens: int = 128,
     seed: int = 0,
     store: AnswerStore | None = None,
+    known: Sequence[Truth | None] | None = None,
     **engine_options: Any,
 ) -> ArticleAnswers:
     """Let a model continue articles under one policy, and score its texts.
@@ -168,6 +192,7 @@ def answer_articles(
         max_new_tokens: maximum length of a text.
         seed: seed of the bootstrap.
         store: keeps the answers, so that a stopped measurement goes on (``stored_answers``).
+        known: what is true of each article's person, instead of what the article says.
         engine_options: further arguments of ``cascade.Engine`` (``calibration=calibrate_on(...)``).
     """
     from lacy.cascade import Engine
@@ -188,7 +213,25 @@ def answer_articles(
     titles = unique_names([str(a.meta.get("title") or a.id) for a in articles])
     scores = ratio_scores(counts, seed=seed)
     by_length = {words: ratio_scores(found, seed=seed) for words, found in shorter.items()}
-    return ArticleAnswers(policy_text, scores, counts, tuple(answers), titles, by_length)
+    verdicts = _life_verdicts(answers, articles, known)
+    return ArticleAnswers(
+        policy_text, scores, counts, tuple(answers), titles, by_length,
+        life_scores(verdicts, seed), verdicts,
+    )  # fmt: skip
+
+
+def _life_verdicts(
+    answers: Sequence[Answer], articles: Sequence[Document], known: Sequence[Truth | None] | None
+) -> tuple[tuple[LifeVerdict, ...], ...]:
+    """Return what each text says about its person, judged."""
+    found = []
+    for answer, article, truth in zip(
+        answers, articles, known or [None] * len(answers), strict=True
+    ):
+        name = str(article.meta.get("title") or article.text[: len(answer.prompt)])
+        page = by_relation(read_life(article.text, name))
+        found.append(tuple(life_verdicts(answer, name, page, truth)))
+    return tuple(found)
 
 
 def oracle_rate(policy: Policy | str) -> float | None:

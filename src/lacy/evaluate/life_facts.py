@@ -39,6 +39,7 @@ _BETWEEN_SENTENCES = re.compile(
 _BORN_INSIDE = re.compile(r"\b(?:born|b\.|née?)\s*(?P<tail>[^;–—]*)", re.IGNORECASE)
 _DIED_INSIDE = re.compile(r"(?:\b(?:died|d\.)|†)\s*(?P<tail>[^;–—]*)", re.IGNORECASE)
 _YEARS = re.compile(r"\A\s*(?P<birth>(?:c\. ?)?\d{4})\s*[–—-]\s*(?P<death>(?:c\. ?)?\d{4})\s*\Z")
+_ONLY_DATE = re.compile(r"\s*(?:\d{1,2} )?(?:[A-Z][a-z]+ )?(?:\d{1,2}, )?\d{4}\s*")
 _ABOUT = re.compile(
     r"\b(?:c\.|ca\.|circa|about|around|before|after|or)(?=\s|\d)|\?|\b\d{4}/\d{2,4}"
 )
@@ -110,6 +111,7 @@ def read_life(text: str, name: str) -> list[LifeStatement]:
         name: the person's name, such as the title of the article.
     """
     text = text[:_LONGEST_TEXT]
+    name = re.sub(r"\s*\([^()]*\)\Z", "", name)  # "Sunil (actor)"
     found = [*_in_bracket(spelled_out(text), name), *_in_sentences(text, name)]
     found += _defined(text, name)
     return list(dict.fromkeys(found))
@@ -164,7 +166,10 @@ def _in_bracket(text: str, name: str) -> list[LifeStatement]:
             return [
                 *_dated("birth date", years["birth"]), *_dated("death date", years["death"])
             ]  # fmt: skip
-        births = (_event(match["tail"], "birth") for match in _BORN_INSIDE.finditer(inside))
+        tails = [match["tail"] for match in _BORN_INSIDE.finditer(inside)]
+        if tails:  # "(born Michelle Selesky; February 18, 1985)"
+            tails += [part for part in inside.split(";") if _ONLY_DATE.fullmatch(part)]
+        births = (_event(tail, "birth") for tail in tails)
         deaths = (_event(match["tail"], "death") for match in _DIED_INSIDE.finditer(inside))
         if found := [*next(filter(None, births), ()), *next(filter(None, deaths), ())]:
             return found
@@ -247,7 +252,14 @@ def _defined(text: str, name: str) -> list[LifeStatement]:
     return found
 
 
-_VERBS = {"is", "was", "are", "were", "has", "had"}
+_IN_NAMES = frozenset(
+    "de da di du del della dos do van von der den ter la le el al bin ibn y e av af of the in and"
+    " or s also more known as by his her their married birth stage pen full real name names"
+    " nickname nicknamed professionally commonly better often sometimes simply just formerly"
+    " called born née né spelled written anglicised english chinese arabic russian hebrew later"
+    " lord lady sir saint".split()
+)
+"""Lower-case words between a name and the bracket behind it: "also known by her married name"."""
 _UNITED = {"english": "british", "scottish": "british", "welsh": "british", "britain": "british"}
 
 
@@ -267,9 +279,10 @@ def _nations(text: str) -> set[str]:
 
 def _is_about(before: str, name: str) -> bool:
     """True if the words before a bracket are the person's name, with a few others at most."""
-    own = set(normalized_words(name))
-    words = normalized_words(re.sub(r"\([^()]*\)", "", before))
-    return bool(own & set(words)) and len(words) <= len(own) + 12 and not set(words) & _VERBS
+    before = re.sub(r"\([^()]*\)|[“\"][^“”\"]*[”\"]", "", before)
+    own, words = set(normalized_words(name)), normalized_words(before)
+    others = {word for word in re.findall(r"[^\W\d_]+", before) if word.islower()}
+    return bool(own & set(words)) and len(words) <= len(own) + 12 and others <= _IN_NAMES | own
 
 
 def _places(text: str) -> list[str]:
