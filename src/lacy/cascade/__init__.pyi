@@ -35,7 +35,15 @@ from .rank import MAX_TOKEN_CHARACTERS
 from .scores import ScoredSpan, Scorer, TokenScore
 from .sequence import TextSequence
 from .signals import teacher_forced_signals
-from .steps import DecodeStep, Offer, Watch, explain, read_along, steps_to_json
+from .steps import (
+    DecodeStep,
+    Offer,
+    Watch,
+    explain,
+    read_along,
+    read_continuations,
+    steps_to_json,
+)
 from .trace import (
     Bill,
     answer_to_dict,
@@ -104,6 +112,7 @@ __all__ = [
     "question_hint",
     "question_in",
     "read_along",
+    "read_continuations",
     "receipt",
     "render_answer",
     "render_chat",
