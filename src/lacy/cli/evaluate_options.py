@@ -50,6 +50,9 @@ class EvaluateConfig(MeasureOptions):
     against exact truth; by default its own database is the source."""
     articles: Path | None = None
     """Held-out texts: the share of generated names, numbers and dates that the article contains."""
+    people_facts: Rare[Path | None] = None
+    """Database of facts about the people of --articles: truth for dates and places of birth and
+    death, nationalities and occupations that the texts state; by default the articles are."""
     questions: Path | None = None
     """Questions with accepted answers (.json or .jsonl; files of PopQA and EntityQuestions too):
     the share of right answers, alone and with --source."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from lacy import cascade, evaluate, results
+from lacy.cli.evaluate_pages import open_people_facts, print_pages
 from lacy.cli.terminal import needs_extra, note, say, table
 
 if TYPE_CHECKING:
@@ -104,13 +106,16 @@ def measure_articles(config: EvaluateConfig, loaded: Loaded) -> Measurement:
     articles, others = _read_articles(config)
     with needs_extra("spacy", "finding names, numbers and dates"):
         extract = evaluate.default_extract(config.pipeline)
-    return evaluate.evaluate_articles(
-        loaded,
-        articles=articles,
-        extract=extract,
-        calibration=_calibration(config, loaded, others, extract),
-        **_common(config, policies),
-    )
+    with ExitStack() as stack:
+        facts = open_people_facts(config.people_facts)
+        return evaluate.evaluate_articles(
+            loaded,
+            articles=articles,
+            extract=extract,
+            people_facts=stack.enter_context(facts) if facts else None,
+            calibration=_calibration(config, loaded, others, extract),
+            **_common(config, policies),
+        )
 
 
 def show_world(measured: Measurement) -> None:
@@ -122,6 +127,7 @@ def show_articles(measured: Measurement) -> None:
     """Print the results on articles."""
     title = "Names, numbers and dates that the article contains"
     _print(measured.results(), ENTITIES, title, "articles")
+    print_pages(measured.results())
 
 
 def show_questions(measured: Measurement) -> None:
