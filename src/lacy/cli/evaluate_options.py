@@ -54,8 +54,11 @@ class EvaluateConfig(MeasureOptions):
     """Database of facts about the people of --articles: truth for dates and places of birth and
     death, nationalities and occupations that the texts state; by default the articles are."""
     questions: Path | None = None
-    """Questions with accepted answers (.json or .jsonl; files of PopQA and EntityQuestions too):
-    the share of right answers, alone and with --source."""
+    """Questions with accepted answers (.json or .jsonl, or a folder of them; files of PopQA and
+    EntityQuestions too): the share of right answers, alone and with --source."""
+    own_facts: Rare[bool] = False
+    """Answer the calls of --questions from the facts that they give themselves (subject, relation,
+    answer), as they are and with each edited to another value."""
     audit: Path | None = None
     """Facts to delete and to edit, in a copy: a folder or .tar.gz of LMLMAudit's data, or a facts
     database. Measured are the answers with each fact in the database, deleted, edited, and without

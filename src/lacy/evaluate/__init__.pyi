@@ -34,7 +34,15 @@ from .life_counts import (
 from .life_facts import LifeStatement, by_relation, known_life, read_life
 from .on_texts import TextMeasurements, measure_on_texts
 from .openings import OpeningAnswers, OpeningsResult, evaluate_openings
+from .own_facts import EDITED_FACTS, OWN_FACTS, evaluate_own_facts
 from .provenance import SpanLookup, is_borrowed
+from .question_files import (
+    ENTITY_QUESTIONS,
+    facts_database,
+    read_questions,
+    with_own_facts,
+    write_questions,
+)
 from .questions import (
     MAX_ANSWER_TOKENS,
     QUESTION_COUNTS,
@@ -45,10 +53,7 @@ from .questions import (
     contains_answer,
     edited,
     evaluate_questions,
-    facts_database,
-    read_questions,
     without_fact,
-    write_questions,
 )
 from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
 
@@ -58,9 +63,12 @@ __all__ = [
     "AUDIT_TOKENS",
     "BINS",
     "COUNTS",
+    "EDITED_FACTS",
+    "ENTITY_QUESTIONS",
     "FORMS",
     "LIFE_COUNTS",
     "MAX_ANSWER_TOKENS",
+    "OWN_FACTS",
     "QUESTION_COUNTS",
     "STATES",
     "ArticleAnswers",
@@ -106,6 +114,7 @@ __all__ = [
     "evaluate_articles",
     "evaluate_audit",
     "evaluate_openings",
+    "evaluate_own_facts",
     "evaluate_questions",
     "evaluate_world",
     "facts_database",
@@ -126,6 +135,7 @@ __all__ = [
     "states_value",
     "summarize_choices",
     "with_calls",
+    "with_own_facts",
     "without_fact",
     "write_questions",
 ]
