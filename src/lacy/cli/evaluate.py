@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lacy import cascade, evaluate, results
 from lacy.cli.evaluate_audit import measure_audit, print_audit
-from lacy.cli.measures import MeasureOptions, on_tasks
+from lacy.cli.measures import MeasureOptions, on_speed, on_tasks
 from lacy.cli.terminal import needs_extra, note, say, table
 from lacy.config import Rare
 from lacy.errors import LacyError
@@ -94,9 +94,12 @@ QUESTIONS = ("answers_right", "answers_exact", "answers_sourced", "sourced_right
 def run(config: EvaluateConfig) -> int:
     """Evaluate the model and print the results."""
     texts = [config.world, config.articles, config.questions, config.audit]
+    if config.speed:
+        _write(config, on_speed(config, config.policies, config.questions, config.people))
+        return 0
     chosen = [*texts, config.tasks or None]
     if chosen.count(None) != len(chosen) - 1:
-        why = "one of --world, --articles, --questions, --audit and --tasks is needed"
+        why = "one of --world, --articles, --questions, --audit, --tasks and --speed is needed"
         do = "lacy evaluate MODEL --world DIR, or lacy evaluate MODEL --articles FILE"
         raise LacyError("E12", key="world", value=config.world, why=why, do=do)
     if config.tasks:
