@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lacy.errors import exact, general, harness, judges, models, outside
+from lacy.errors import exact, general, harness, judges, models, outside, scorecards
 from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
 from lacy.errors.sanitize import CONTROL_CHARACTERS, one_line, sanitized
 
@@ -25,6 +25,7 @@ CATALOG: dict[str, Entry] = {
     **judges.ENTRIES,
     **harness.ENTRIES,
     **exact.ENTRIES,
+    **scorecards.ENTRIES,
 }
 
 

@@ -24,6 +24,14 @@ from .choices import (
 from .closed_book import contains_value
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
+from .life_counts import (
+    LIFE_COUNTS,
+    LifeVerdict,
+    life_counts,
+    life_scores,
+    life_verdicts,
+)
+from .life_facts import LifeStatement, by_relation, known_life, read_life
 from .on_texts import TextMeasurements, measure_on_texts
 from .openings import OpeningAnswers, OpeningsResult, evaluate_openings
 from .provenance import SpanLookup, is_borrowed
@@ -51,6 +59,7 @@ __all__ = [
     "BINS",
     "COUNTS",
     "FORMS",
+    "LIFE_COUNTS",
     "MAX_ANSWER_TOKENS",
     "QUESTION_COUNTS",
     "STATES",
@@ -66,6 +75,8 @@ __all__ = [
     "ChoicesResult",
     "Extract",
     "FactScores",
+    "LifeStatement",
+    "LifeVerdict",
     "OpeningAnswers",
     "OpeningsResult",
     "QuestionAnswers",
@@ -83,6 +94,7 @@ __all__ = [
     "article_prompts",
     "ask",
     "audit_counts",
+    "by_relation",
     "calibrate_on",
     "calibration_of",
     "choices_along",
@@ -98,12 +110,17 @@ __all__ = [
     "evaluate_world",
     "facts_database",
     "is_borrowed",
+    "known_life",
+    "life_counts",
+    "life_scores",
+    "life_verdicts",
     "measure_on_texts",
     "open_article_source",
     "oracle_rate",
     "person_counts",
     "prompts_for",
     "read_audit",
+    "read_life",
     "read_questions",
     "score_facts",
     "states_value",

@@ -210,7 +210,7 @@ def evaluate_questions(
     questions: Sequence[TestQuestion],
     source: Source | None = None,
     *,
-    policies: Sequence[Policy | str] = ("never",),
+    policies: Mapping[str, Policy | str] | Sequence[Policy | str] = ("never",),
     max_new_tokens: int = MAX_ANSWER_TOKENS,
     seed: int = 0,
     store: AnswerStore | None = None,
@@ -222,7 +222,8 @@ def evaluate_questions(
         loaded: the model.
         questions: the questions.
         source: answers the calls; None for the model alone.
-        policies: when to call; ``"never"`` is the model alone.
+        policies: when to call, by condition name; ``"never"`` is the model alone. Policies without
+            names name their conditions themselves.
         max_new_tokens: maximum number of tokens per answer.
         seed: seed of the bootstrap over questions.
         store: keeps the answers, so that a stopped measurement goes on.
@@ -231,7 +232,9 @@ def evaluate_questions(
     from lacy.cascade import Engine
 
     found: dict[str, QuestionAnswers] = {}
-    for policy in policies:
+    named = isinstance(policies, Mapping)
+    by_name = policies if isinstance(policies, Mapping) else {str(p): p for p in policies}
+    for key, policy in by_name.items():
         engine = Engine(loaded, source, policy, max_new_tokens=max_new_tokens, **settings)
         begin = time.process_time()
         answers = stored_texts(
@@ -239,7 +242,8 @@ def evaluate_questions(
         )
         seconds = (time.process_time() - begin) / max(1, len(questions))
         counts = question_counts(questions, answers)
-        name = "alone" if engine.never_calls or source is None else str(policy)
+        never = engine.never_calls or source is None
+        name = key if named else "alone" if never else key
         found[name] = QuestionAnswers(
             name, str(engine.policy), ratio_scores(counts, seed=seed),
             _by_group(questions, counts, seed), seconds, counts, tuple(answers),
