@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lacy import evaluate, results
+from lacy.cli.evaluate_texts import policies_for_questions
 from lacy.cli.terminal import say, table
 
 if TYPE_CHECKING:
+    from lacy.cli.evaluate_options import EvaluateConfig
     from lacy.evaluate import AuditResult
-    from lacy.results import AnswerStore, Result
+    from lacy.model import Loaded
+    from lacy.results import Result
 
 AUDIT = (
     "audit_full", "audit_edited", "audit_deleted", "audit_deleted_rows", "audit_deleted_sourced",
@@ -28,28 +30,12 @@ SECONDS = 5.0
 """Time between two lines of progress."""
 
 
-def measure_audit(
-    loaded: Any,
-    path: Path,
-    *,
-    facts: int,
-    policy: str,
-    max_new_tokens: int,
-    seed: int,
-    store: AnswerStore | None = None,
-) -> AuditResult:
-    """Read the facts, and ask for them in all states.
+def measure_audit(config: EvaluateConfig, loaded: Loaded) -> AuditResult:
+    """Read the facts, and ask for them in all states."""
+    from lacy.model import model_fingerprint
 
-    Args:
-        loaded: the model.
-        path: the data, as for ``evaluate.read_audit``.
-        facts: maximum number of facts per database.
-        policy: when to call.
-        max_new_tokens: maximum number of tokens per answer.
-        seed: seed of the sample and of the edited values.
-        store: keeps the answers of this model.
-    """
-    databases = evaluate.read_audit(path, facts=facts, seed=seed)
+    assert config.audit is not None
+    databases = evaluate.read_audit(config.audit, facts=config.people, seed=config.seed)
     total = sum(len(database.facts) for database in databases)
     rows = sum(len(database.rows) for database in databases)
     say(f"Audit: {total} facts of {len(databases)} database(s) with {rows} rows", sys.stderr)
@@ -58,15 +44,20 @@ def measure_audit(
             f"{together[0].name} is large: all its {len(together[0].facts)} facts are deleted "
             "together, not one at a time.", sys.stderr
         )  # fmt: skip
-    return evaluate.evaluate_audit(
-        loaded,
-        databases,
-        policy=policy,
-        max_new_tokens=min(max_new_tokens, evaluate.AUDIT_TOKENS),
-        seed=seed,
-        store=store,
-        progress=_progress(),
+    stored = config.answers or (
+        None if config.out is None else config.out.with_suffix(".answers.jsonl")
     )
+    with results.AnswerStore(stored) as store:
+        return evaluate.evaluate_audit(
+            loaded,
+            databases,
+            policy=policies_for_questions(config, loaded)[-1],
+            max_new_tokens=min(config.max_new_tokens, evaluate.AUDIT_TOKENS),
+            seed=config.seed,
+            store=store,
+            identity=model_fingerprint(loaded.model) if stored else "",
+            progress=_progress(),
+        )
 
 
 def print_audit(measured: AuditResult) -> None:

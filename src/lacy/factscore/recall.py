@@ -128,7 +128,7 @@ class PageRecall:
         stated = self.unjudged + sum(map(len, self.looked_for))
         share = self.unjudged / stated if stated else math.nan
         scores = {
-            "page_recall": ratio(rows[:, 0], rows[:, 1], seed=self.seed),
+            "page_facts_held": ratio(rows[:, 0], rows[:, 1], seed=self.seed),
             "page_facts_unjudged": Score(share, math.nan, math.nan, stated),
         }
         conditions = {
