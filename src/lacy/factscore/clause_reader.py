@@ -5,10 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from lacy.factscore.parses import (
+    SUBJECTS,
+    Form,
+    form_of,
+    is_joined_sentence,
+    is_own_clause,
+    is_past,
+    is_plural,
+    moved_nouns,
+    object_of_next_verb,
+    subject_of,
+)
 from lacy.factscore.phrases import (
-    NOUNS,
     PhraseReader,
     belongs_to_birth,
     is_joined_verb,
@@ -21,10 +32,6 @@ from lacy.factscore.verbs import past_tense
 if TYPE_CHECKING:
     from spacy.tokens import Span, Token
 
-Form = Literal["finite", "ing", "participle"]
-"""How a verb is written: as it stands, an -ing form made finite, or a participle after "was"."""
-
-_SUBJECTS = frozenset({"nsubj", "nsubjpass", "csubj", "csubjpass", "expl"})
 _OBJECTS = frozenset({"dobj", "attr", "acomp", "oprd", "ccomp"})
 _AROUND = frozenset({"aux", "auxpass", "neg"})
 _AFTER = frozenset({"prt", "dative"})
@@ -46,16 +53,12 @@ _CONNECTING_PHRASES = (
 )  # fmt: skip
 """Phrases at the beginning of a sentence that connect it to the previous one."""
 
-_SIDE_BY_SIDE = frozenset({"although", "though", "while", "whereas"})
-"""Conjunctions of clauses that are true on their own."""
-
 _TIME = re.compile(
     r"\b(?:\d{3,4}s?|century|centuries|years?|age|january|february|march|april|may|june|july|august"
     r"|september|october|november|december)\b",
     re.IGNORECASE,
 )
 _EXAMPLE = re.compile(r"^(?:most )?(?:notably|particularly|especially|specifically) ")
-_PLURAL = frozenset({"they", "we", "these", "those", "both", "some", "many"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,8 @@ class ClauseReader:
 
     def __init__(self, span: Span) -> None:
         self._doc, self._root = span.doc, span.root
-        self._phrases = PhraseReader(_moved_nouns(span))
-        self._past = _is_past(span.root)
+        self._phrases = PhraseReader(moved_nouns(span))
+        self._past = is_past(span.root)
         self._facts: list[str] = []
         self._described: set[int] = set()
 
@@ -139,14 +142,14 @@ class ClauseReader:
             thing: its object if that stands elsewhere.
             end: text to put behind each fact.
         """
-        own = _subject_of(verb)
+        own = subject_of(verb)
         subject = given
         used: set[int] = set()
         relative = own is None or own.tag_ in ("WDT", "WP")
         if own is not None and not relative and (given is None or form == "finite"):
             positions = self._phrases.whole(own)
             used |= positions
-            subject = _Subject(self._text(positions), _is_plural(own))
+            subject = _Subject(self._text(positions), is_plural(own))
         if subject is None:
             return
         predicate = self._predicate(verb, subject, form, aux, used, thing)
@@ -201,7 +204,7 @@ class ClauseReader:
                 (before if child.i < verb.i else after).append(child)
             elif child.dep_ in _AFTER:
                 after.append(child)
-            elif _is_joined_sentence(verb, child):
+            elif is_joined_sentence(verb, child):
                 continue
             elif child.dep_ in _OBJECTS and child.tag_ not in ("WDT", "WP"):
                 objects.append(child)
@@ -218,7 +221,7 @@ class ClauseReader:
                 if is_late_place(child) and child.head.head.head == verb:
                     modifiers += self._modifiers(child, used)
         if not objects and not modifiers:
-            objects = _object_of_next_verb(verb)
+            objects = object_of_next_verb(verb)
         verb_text = self._verb_text(verb, subject, form, [token.i for token in before], aux)
         start = " ".join(
             part for part in (verb_text, thing, self._text_of_all(after, used)) if part
@@ -251,7 +254,7 @@ class ClauseReader:
         if child.dep_ != "advmod" or child.lower_ in _CONNECTING or child.tag_ == "WRB":
             return False
         return child.i < verb.i and not any(
-            token.dep_ in _SUBJECTS for token in self._doc[child.i : verb.i] if token.head == verb
+            token.dep_ in SUBJECTS for token in self._doc[child.i : verb.i] if token.head == verb
         )
 
     def _verb_text(
@@ -280,7 +283,7 @@ class ClauseReader:
         """Yield the phrases of a modifier; coordinated prepositions are separate ones."""
         if (child.dep_ == "advmod" and child.lower_ in _CONNECTING) or child.tag_ == "WRB":
             return
-        if child.dep_ == "advcl" and _is_own_clause(child):
+        if child.dep_ == "advcl" and is_own_clause(child):
             return
         positions = self._phrases.whole(child)
         whole = self._text(positions)
@@ -302,21 +305,21 @@ class ClauseReader:
     def _further(self, verb: Token, child: Token, subject: _Subject, form: Form, aux: str) -> None:
         """Add the facts of clauses that are joined to a verb."""
         if child.dep_ == "conj" and child.pos_ in _VERBS:
-            bare = child.tag_ == "VBG" and _form_of(child, "finite") == "ing"
+            bare = child.tag_ == "VBG" and form_of(child, "finite") == "ing"
             if bare and verb.tag_ != "VBG":
                 return  # "known for his speed, passing range": a noun that looks like a verb
             shared = self._aux_of(verb) or aux
             same = child.tag_ == verb.tag_
             self._clause(
-                child, subject, form if same else _form_of(child, "finite"), aux=shared * same
+                child, subject, form if same else form_of(child, "finite"), aux=shared * same
             )
-        elif child.dep_ == "advcl" and _is_own_clause(child):
-            self._clause(child, subject, _form_of(child, "finite"))
+        elif child.dep_ == "advcl" and is_own_clause(child):
+            self._clause(child, subject, form_of(child, "finite"))
         elif child.dep_ == "prep" and child.lower_ in ("after", "before", "while"):
             for inner in child.children:
                 if inner.dep_ == "pcomp" and inner.tag_ == "VBG" and self._past:
                     self._clause(inner, subject, "ing")
-        elif _is_joined_sentence(verb, child):
+        elif is_joined_sentence(verb, child):
             self._clause(child, None, "finite")
 
     def _aux_of(self, verb: Token) -> str:
@@ -332,7 +335,7 @@ class ClauseReader:
         same = noun.dep_ == "attr" and noun.pos_ != "PROPN" and clause.dep_ != "appos"
         if not same:
             text = re.sub(r"^(?:an?|another) ", "the ", self._text(self._phrases.whole(noun)))
-            described = _Subject(text, _is_plural(noun))
+            described = _Subject(text, is_plural(noun))
         if clause.dep_ == "appos":
             be = ("were" if described.plural else "was") if self._past else (
                 "are" if described.plural else "is"
@@ -348,93 +351,18 @@ class ClauseReader:
                 self._description(inner, further, described)
             return
         if clause.dep_ == "acl":
-            self._clause(clause, described, _form_of(clause, "participle"))
+            self._clause(clause, described, form_of(clause, "participle"))
             return
         role = relative_role(clause)
         if role == "subject":
-            self._clause(clause, replace(described, plural=_is_plural(noun)), "finite")
+            self._clause(clause, replace(described, plural=is_plural(noun)), "finite")
         elif role == "owner":
             owned = next(child for child in clause.children if child.dep_.startswith("nsubj"))
             rest = [i for i in self._phrases.whole(owned) if self._doc[i].tag_ != "WP$"]
             text = f"{described.text}'s {words_of(rest, self._doc)}"
-            self._clause(clause, _Subject(text, _is_plural(owned)), "finite")
+            self._clause(clause, _Subject(text, is_plural(owned)), "finite")
         elif role == "place":
             end = f"{'in' if noun.ent_type_ == 'GPE' else 'at'} {described.text}"
             self._clause(clause, None, "finite", end=end)
         elif role == "object":
             self._clause(clause, None, "finite", thing=described.text)
-
-
-def _subject_of(verb: Token) -> Token | None:
-    """Return the subject of a verb; some parses attach it to the auxiliary."""
-    near = [verb, *(child for child in verb.children if child.dep_ in ("aux", "auxpass"))]
-    return next((c for token in near for c in token.children if c.dep_ in _SUBJECTS), None)
-
-
-def _is_own_clause(clause: Token) -> bool:
-    """True for an adverbial clause that is a fact by itself: "..., winning two medals"."""
-    marks = [child.lower_ for child in clause.children if child.dep_ in ("mark", "advmod")]
-    if any(mark in _SIDE_BY_SIDE for mark in marks):
-        return True
-    if clause.lemma_ == "make" and any(child.dep_ == "ccomp" for child in clause.children):
-        return False  # "..., making him the youngest winner" has no subject of its own
-    infinitive = any(child.tag_ == "TO" for child in clause.children)
-    if any(child.dep_ == "mark" or child.tag_ == "WRB" for child in clause.children) or infinitive:
-        return False
-    return clause.tag_ in ("VBG", "VBN")
-
-
-def _is_joined_sentence(verb: Token, child: Token) -> bool:
-    """True for the first of two sentences joined by a comma or semicolon."""
-    return child.dep_ in ("ccomp", "parataxis") and child.i < verb.i and _has_subject(child)
-
-
-def _object_of_next_verb(verb: Token) -> list[Token]:
-    """Return the film of "wrote and directed a film" for "wrote"."""
-    for child in verb.children:
-        near = child.dep_ == "conj" and child.pos_ == "VERB" and 0 < child.i - verb.i <= 3
-        if near and not _has_subject(child):
-            return [each for each in child.children if each.dep_ == "dobj"]
-    return []
-
-
-def _form_of(verb: Token, otherwise: Form) -> Form:
-    if any(child.dep_ in ("aux", "auxpass") for child in verb.children):
-        return "finite"
-    if verb.tag_ == "VBG":
-        return "ing"
-    return "participle" if verb.tag_ == "VBN" else otherwise
-
-
-def _has_subject(verb: Token) -> bool:
-    return _subject_of(verb) is not None
-
-
-def _is_plural(noun: Token) -> bool:
-    several = any(child.dep_ == "conj" for child in noun.children)
-    return several or noun.tag_ == "NNS" or noun.lower_ in _PLURAL
-
-
-def _is_past(root: Token) -> bool:
-    verbs = [root, *(child for child in root.children if child.dep_ in ("aux", "auxpass"))]
-    return any(verb.tag_ == "VBD" or verb.lower_ in ("has", "have", "had") for verb in verbs)
-
-
-def _moved_nouns(span: Span) -> dict[int, list[Token]]:
-    """Attach nouns that the parser joined to a verb ("appeared in films, shows") to a noun.
-
-    Returns:
-        The moved words by the position of their new head.
-    """
-    moved: dict[int, list[Token]] = {}
-    for token in span:
-        if token.dep_ != "conj" or token.pos_ not in NOUNS or token.head.pos_ in NOUNS:
-            continue
-        before = [
-            noun
-            for noun in span.doc[token.head.i + 1 : token.i]
-            if noun.pos_ in NOUNS and noun.dep_ in ("pobj", "dobj", "attr")
-        ]
-        if before:
-            moved.setdefault(before[-1].i, []).append(token)
-    return moved
