@@ -11,13 +11,13 @@ from lacy.factscore.parses import (
     SUBJECTS,
     Form,
     form_of,
+    grammatical_subject,
     is_joined_sentence,
     is_own_clause,
     is_past,
     is_plural,
     moved_nouns,
     object_of_next_verb,
-    subject_of,
 )
 from lacy.factscore.phrases import (
     PhraseReader,
@@ -142,7 +142,7 @@ class ClauseReader:
             thing: its object if that stands elsewhere.
             end: text to put behind each fact.
         """
-        own = subject_of(verb)
+        own = grammatical_subject(verb)
         subject = given
         used: set[int] = set()
         relative = own is None or own.tag_ in ("WDT", "WP")

@@ -20,7 +20,7 @@ _SIDE_BY_SIDE = frozenset({"although", "though", "while", "whereas"})
 _PLURAL = frozenset({"they", "we", "these", "those", "both", "some", "many"})
 
 
-def subject_of(verb: Token) -> Token | None:
+def grammatical_subject(verb: Token) -> Token | None:
     """Return the subject of a verb; some parses attach it to the auxiliary."""
     near = [verb, *(child for child in verb.children if child.dep_ in ("aux", "auxpass"))]
     return next((c for token in near for c in token.children if c.dep_ in SUBJECTS), None)
@@ -64,7 +64,7 @@ def form_of(verb: Token, otherwise: Form) -> Form:
 
 def has_subject(verb: Token) -> bool:
     """True if a verb has a subject of its own."""
-    return subject_of(verb) is not None
+    return grammatical_subject(verb) is not None
 
 
 def is_plural(noun: Token) -> bool:
