@@ -10,8 +10,9 @@ The packages, from top to bottom; each imports only from those below it:
     scorecard/    all measurements of a model as one scorecard, and comparisons of two
     tune/         teaches pretrained models to call, from marked articles
     harness/      lm-eval with lacy's models, alone and with a source
+    efficiency/   size, speed, memory, energy and price of a model
     evaluate/     precision, recall, closed-book recall, call quality
-    evaluate/     precision, recall, closed-book recall, call quality, intervals
+    factscore/    FActScore and recall: sentences, atomic facts, pages, scores
     judges/       whether passages support a fact: a verifier, word overlap; agreement with people
     cascade/      generation with calls: engine, policies, ranking, traces
     train/        the training loop, its schedule and checkpoints; the Trainer adapter

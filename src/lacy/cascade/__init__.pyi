@@ -1,3 +1,4 @@
+from .biography import Definition, definition_in, places_in, spelled_out
 from .by_name import (
     CALIBRATION_TEXTS,
     calibrate_on_sources,
@@ -68,6 +69,7 @@ __all__ = [
     "Decision",
     "DecodeLoop",
     "DecodeStep",
+    "Definition",
     "Engine",
     "GateEntropy",
     "GuessTracker",
@@ -94,6 +96,7 @@ __all__ = [
     "connect",
     "control_tokens",
     "default_policy",
+    "definition_in",
     "explain",
     "guess_style",
     "guessed_ranges",
@@ -104,6 +107,7 @@ __all__ = [
     "open_engine",
     "open_model",
     "parse_policy",
+    "places_in",
     "printable",
     "question_hint",
     "question_in",
@@ -112,6 +116,7 @@ __all__ = [
     "receipt",
     "render_answer",
     "render_chat",
+    "spelled_out",
     "split_policy",
     "steps_to_json",
     "style_of",

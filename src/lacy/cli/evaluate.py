@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lacy import results
 from lacy.cli import evaluate_audit, evaluate_texts
 from lacy.cli.evaluate_options import EvaluateConfig
+from lacy.cli.evaluate_speed import measure_speed, show_speed
 from lacy.cli.evaluate_tasks import measure_tasks, show_tasks
 from lacy.cli.terminal import say
 from lacy.errors import LacyError
@@ -56,6 +57,7 @@ KINDS = {
     "questions": Kind(_with_model(evaluate_texts.measure_questions), evaluate_texts.show_questions),
     "audit": Kind(_with_model(evaluate_audit.measure_audit), evaluate_audit.print_audit),
     "tasks": Kind(measure_tasks, show_tasks),
+    "speed": Kind(measure_speed, show_speed),
 }
 """The kinds of evaluation by the name of their flag."""
 
@@ -66,7 +68,9 @@ def run(config: EvaluateConfig) -> int:
         from lacy.cli.scorecard import run_scorecard
 
         return run_scorecard(config)
-    given = [name for name in KINDS if getattr(config, name) not in (None, [])]
+    given = [name for name in KINDS if getattr(config, name) not in (None, [], False)]
+    if config.speed and given == ["questions", "speed"]:  # the price of a right answer
+        given = ["speed"]
     if len(given) != 1:
         flags = [f"--{name.replace('_', '-')}" for name in KINDS]
         why = f"one of {', '.join(flags[:-1])} and {flags[-1]} is needed"

@@ -32,6 +32,8 @@ SECONDS = 5.0
 
 def measure_audit(config: EvaluateConfig, loaded: Loaded) -> AuditResult:
     """Read the facts, and ask for them in all states."""
+    from lacy.model import model_fingerprint
+
     assert config.audit is not None
     databases = evaluate.read_audit(config.audit, facts=config.people, seed=config.seed)
     total = sum(len(database.facts) for database in databases)
@@ -42,14 +44,20 @@ def measure_audit(config: EvaluateConfig, loaded: Loaded) -> AuditResult:
             f"{together[0].name} is large: all its {len(together[0].facts)} facts are deleted "
             "together, not one at a time.", sys.stderr
         )  # fmt: skip
-    return evaluate.evaluate_audit(
-        loaded,
-        databases,
-        policy=policies_for_questions(config, loaded)[-1],
-        max_new_tokens=min(config.max_new_tokens, evaluate.AUDIT_TOKENS),
-        seed=config.seed,
-        progress=_progress(),
+    stored = config.answers or (
+        None if config.out is None else config.out.with_suffix(".answers.jsonl")
     )
+    with results.AnswerStore(stored) as store:
+        return evaluate.evaluate_audit(
+            loaded,
+            databases,
+            policy=policies_for_questions(config, loaded)[-1],
+            max_new_tokens=min(config.max_new_tokens, evaluate.AUDIT_TOKENS),
+            seed=config.seed,
+            store=store,
+            identity=model_fingerprint(loaded.model) if stored else "",
+            progress=_progress(),
+        )
 
 
 def print_audit(measured: AuditResult) -> None:

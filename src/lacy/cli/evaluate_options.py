@@ -31,10 +31,27 @@ class MeasureOptions(SourceOptions):
     """Token that begins every text of a task: auto for lacy's choice; by default the tokenizer's
     files decide, as with lm-eval's own model class hf."""
     batch_size: Rare[int] = 8
-    """Number of requests that are computed together."""
+    """Number of requests that are computed together, for --tasks and --speed."""
     answers: Rare[Path | None] = None
     """File that stores every answer, so that a run that was stopped goes on; by default beside
     --out."""
+
+    # [Speed]
+    speed: bool = False
+    """Measure size, speed, memory, energy and price, without calls and, with --source, with calls;
+    with --questions, also of a right answer."""
+    prompt_tokens: Rare[int] = 128
+    """Length of the prompts whose answers are timed."""
+    new_tokens: Rare[int] = 64
+    """Number of generated tokens per timed answer."""
+    repeat: Rare[int] = 20
+    """Number of timed answers."""
+    dtype: Rare[Literal["fp32", "bf16", "auto"]] = "fp32"
+    """Precision of the weights, for --tasks and --speed."""
+    reference: Rare[str | None] = None
+    """Model or file with which the size is compared; by default the same weights in 32 bits."""
+    rate: Rare[float | None] = None
+    """US dollars for an hour of this machine, for the price of tokens and right answers."""
 
 
 @dataclass
@@ -50,9 +67,15 @@ class EvaluateConfig(MeasureOptions):
     against exact truth; by default its own database is the source."""
     articles: Path | None = None
     """Held-out texts: the share of generated names, numbers and dates that the article contains."""
+    people_facts: Rare[Path | None] = None
+    """Database of facts about the people of --articles: truth for dates and places of birth and
+    death, nationalities and occupations that the texts state; by default the articles are."""
     questions: Path | None = None
-    """Questions with accepted answers (.json or .jsonl; files of PopQA and EntityQuestions too):
-    the share of right answers, alone and with --source."""
+    """Questions with accepted answers (.json or .jsonl, or a folder of them; files of PopQA and
+    EntityQuestions too): the share of right answers, alone and with --source."""
+    own_facts: Rare[bool] = False
+    """Answer the calls of --questions from the facts that they give themselves (subject, relation,
+    answer), as they are and with each edited to another value."""
     audit: Path | None = None
     """Facts to delete and to edit, in a copy: a folder or .tar.gz of LMLMAudit's data, or a facts
     database. Measured are the answers with each fact in the database, deleted, edited, and without

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from lacy.harness import TaskRuns
     from lacy.results import Result
 
+TORCH_NAMES = {"fp32": "float32", "bf16": "bfloat16", "auto": "auto"}
+
 
 def measure_tasks(config: EvaluateConfig) -> TaskRuns:
     """Run lm-eval's tasks under each policy."""
@@ -34,7 +36,7 @@ def measure_tasks(config: EvaluateConfig) -> TaskRuns:
                 lm = LacyLM(
                     config.model, policy or None, config.source, config.likelihood,
                     begin=config.begin_token, unit=config.unit, calibrate=config.calibrate,
-                    price=config.price, answers=store, dtype="float32",
+                    price=config.price, answers=store, dtype=TORCH_NAMES[config.dtype],
                     batch_size=config.batch_size,
                 )  # fmt: skip
             runs.append(

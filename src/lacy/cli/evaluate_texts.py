@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from lacy import cascade, evaluate, results
+from lacy.cli.evaluate_pages import open_people_facts, print_pages
 from lacy.cli.terminal import needs_extra, note, say, table
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def policies_for_questions(config: EvaluateConfig, loaded: Loaded) -> list[str]:
     """Return the policies: by default the model alone and, with a source, what suits it."""
     if config.policies:
         return config.policies
-    if not config.source and config.audit is None:
+    if not config.source and config.audit is None and not config.own_facts:
         return ["never"]
     return ["never", "threshold=0" if loaded.calls else "entropy=4"]
 
@@ -69,9 +71,14 @@ def measure_questions(config: EvaluateConfig, loaded: Loaded) -> Measurement:
     assert config.questions is not None
     settings = _common(config, policies_for_questions(config, loaded))
     settings["max_new_tokens"] = min(config.max_new_tokens, evaluate.MAX_ANSWER_TOKENS)
+    questions = evaluate.read_questions(config.questions)
+    if config.own_facts:
+        policy = settings.pop("policies")[-1]
+        chosen, others = questions[: config.people], questions[config.people :]
+        return evaluate.evaluate_own_facts(loaded, chosen, policy, others=others, **settings)
     return evaluate.evaluate_questions(
         loaded,
-        evaluate.read_questions(config.questions)[: config.people],
+        questions[: config.people],
         open_sources(config.source, cache=config.cache, prices=config.price),
         **settings,
     )
@@ -104,13 +111,16 @@ def measure_articles(config: EvaluateConfig, loaded: Loaded) -> Measurement:
     articles, others = _read_articles(config)
     with needs_extra("spacy", "finding names, numbers and dates"):
         extract = evaluate.default_extract(config.pipeline)
-    return evaluate.evaluate_articles(
-        loaded,
-        articles=articles,
-        extract=extract,
-        calibration=_calibration(config, loaded, others, extract),
-        **_common(config, policies),
-    )
+    with ExitStack() as stack:
+        facts = open_people_facts(config.people_facts)
+        return evaluate.evaluate_articles(
+            loaded,
+            articles=articles,
+            extract=extract,
+            people_facts=stack.enter_context(facts) if facts else None,
+            calibration=_calibration(config, loaded, others, extract),
+            **_common(config, policies),
+        )
 
 
 def show_world(measured: Measurement) -> None:
@@ -122,11 +132,30 @@ def show_articles(measured: Measurement) -> None:
     """Print the results on articles."""
     title = "Names, numbers and dates that the article contains"
     _print(measured.results(), ENTITIES, title, "articles")
+    print_pages(measured.results())
 
 
 def show_questions(measured: Measurement) -> None:
     """Print the results on questions."""
     _print(measured.results(), QUESTIONS, "Answers to questions", "questions")
+    _print_question_groups(measured.results())
+
+
+def _print_question_groups(measured: Sequence[Result]) -> None:
+    """Print the share of right answers by relation and popularity, a column per condition."""
+    from lacy.report import format_score
+
+    rows: dict[str, dict[str, Result]] = {}
+    for result in measured:
+        if result.metric == "answers_right" and "group" in result.conditions:
+            group = rows.setdefault(result.conditions["group"], {})
+            group[result.conditions["condition"]] = result
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    body = [
+        (group, *(format_score(row.get(name)) for name in names)) for group, row in rows.items()
+    ]
+    if len(rows) > 1:
+        table("Answers right, by relation and popularity", body, ("", *names))
 
 
 def _print(measured: Sequence[Result], columns: Sequence[str], title: str, unit: str) -> None:

@@ -19,4 +19,10 @@ ENTRIES = {
         "give a folder or .tar.gz of LMLMAudit's data, or a facts database such as facts.sqlite",
         USAGE,
     ),
+    "E236": Entry(
+        "none of {count} questions says what it asks about, so they make no database",
+        "give each question the fields subject and relation, as PopQA and EntityQuestions do, or a "
+        "source of your own: --source facts.sqlite",
+        DATA,
+    ),
 }

@@ -42,4 +42,16 @@ ENTRIES = {
         "leave out --chat, or give a model with a chat template",
         USAGE,
     ),
+    "E248": Entry(
+        "the files of {model} are not on this machine, so their size is unknown",
+        "give a folder, a file, or a short name such as smollm2",
+        USAGE,
+    ),
+    "E249": Entry(
+        "the peak memory of {model} cannot be measured: {why}",
+        "try a smaller model, or fewer tokens (--prompt-tokens, --new-tokens)",
+        DATA,
+        "Memory is measured in a fresh process that loads the model and generates once. If there "
+        "is too little memory, the operating system ends it.",
+    ),
 }

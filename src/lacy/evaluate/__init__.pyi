@@ -24,9 +24,25 @@ from .choices import (
 from .closed_book import contains_value
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
+from .life_counts import (
+    LIFE_COUNTS,
+    LifeVerdict,
+    life_counts,
+    life_scores,
+    life_verdicts,
+)
+from .life_facts import LifeStatement, by_relation, known_life, read_life
 from .on_texts import TextMeasurements, measure_on_texts
 from .openings import OpeningAnswers, OpeningsResult, evaluate_openings
+from .own_facts import EDITED_FACTS, OWN_FACTS, evaluate_own_facts
 from .provenance import SpanLookup, is_borrowed
+from .question_files import (
+    ENTITY_QUESTIONS,
+    facts_database,
+    read_questions,
+    with_own_facts,
+    write_questions,
+)
 from .questions import (
     MAX_ANSWER_TOKENS,
     QUESTION_COUNTS,
@@ -37,10 +53,7 @@ from .questions import (
     contains_answer,
     edited,
     evaluate_questions,
-    facts_database,
-    read_questions,
     without_fact,
-    write_questions,
 )
 from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
 
@@ -50,8 +63,12 @@ __all__ = [
     "AUDIT_TOKENS",
     "BINS",
     "COUNTS",
+    "EDITED_FACTS",
+    "ENTITY_QUESTIONS",
     "FORMS",
+    "LIFE_COUNTS",
     "MAX_ANSWER_TOKENS",
+    "OWN_FACTS",
     "QUESTION_COUNTS",
     "STATES",
     "ArticleAnswers",
@@ -66,6 +83,8 @@ __all__ = [
     "ChoicesResult",
     "Extract",
     "FactScores",
+    "LifeStatement",
+    "LifeVerdict",
     "OpeningAnswers",
     "OpeningsResult",
     "QuestionAnswers",
@@ -83,6 +102,7 @@ __all__ = [
     "article_prompts",
     "ask",
     "audit_counts",
+    "by_relation",
     "calibrate_on",
     "calibration_of",
     "choices_along",
@@ -94,21 +114,28 @@ __all__ = [
     "evaluate_articles",
     "evaluate_audit",
     "evaluate_openings",
+    "evaluate_own_facts",
     "evaluate_questions",
     "evaluate_world",
     "facts_database",
     "is_borrowed",
+    "known_life",
+    "life_counts",
+    "life_scores",
+    "life_verdicts",
     "measure_on_texts",
     "open_article_source",
     "oracle_rate",
     "person_counts",
     "prompts_for",
     "read_audit",
+    "read_life",
     "read_questions",
     "score_facts",
     "states_value",
     "summarize_choices",
     "with_calls",
+    "with_own_facts",
     "without_fact",
     "write_questions",
 ]

@@ -43,7 +43,7 @@ from lacy.results import NO_DATA, AnswerStore, Result, answer_key, ratio_scores,
 if TYPE_CHECKING:
     from lacy.cascade import Policy
 
-AUDIT_TOKENS = 24
+AUDIT_TOKENS = 32
 """Default maximum number of tokens of an answer; a short factual phrase is asked for."""
 
 BATCH = 16
@@ -115,6 +115,7 @@ def evaluate_audit(
     max_new_tokens: int = AUDIT_TOKENS,
     seed: int = 0,
     store: AnswerStore | None = None,
+    identity: str = "",
     progress: Callable[[int, int], object] = lambda done, total: None,
     **settings: Any,
 ) -> AuditResult:
@@ -128,8 +129,9 @@ def evaluate_audit(
         forms: the forms of prompts.
         max_new_tokens: maximum number of tokens per answer.
         seed: seed of the edited values and the bootstrap.
-        store: keeps the answers, so that a stopped audit goes on. It must belong to this model;
-            rows, prompts, policy and limits are part of the keys.
+        store: keeps the answers, so that a stopped audit goes on; rows, prompts, policy and limits
+            are part of the keys.
+        identity: names the model in the keys, if the store has answers of several.
         progress: called with the number of answers so far and the number of all.
         settings: other arguments of ``lacy.cascade.Engine``.
     """
@@ -144,7 +146,7 @@ def evaluate_audit(
     options = {"batch_size": BATCH, "max_new_tokens": max_new_tokens, **settings}
     on = Engine(loaded, source, policy, **options)
     off = Engine(loaded, None, "never", **options)
-    common = [str(on.policy), max_new_tokens, on.unit, on.read_until]
+    common = [identity, str(on.policy), max_new_tokens, on.unit, on.read_until]
     rows = {database.name: answer_key(database.rows) for database in databases}
     answers: list[AuditAnswer] = []
     with _or_in_memory(store) as kept, TemporaryDirectory() as folder:
