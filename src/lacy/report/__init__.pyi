@@ -5,6 +5,7 @@ from .html import HtmlPage, NextStep, format_figure, format_score, write_html
 from .markdown import STUDY_TABLES
 from .real_demo import EXAMPLES, LABELS, show_real_demo, write_real_demo
 from .scorecard_page import (
+    format_cell,
     model_card_results,
     scorecard_markdown,
     with_results,
@@ -28,6 +29,7 @@ __all__ = [
     "comparison_rows",
     "demo_figures",
     "figure_panels",
+    "format_cell",
     "format_figure",
     "format_score",
     "model_card_results",
