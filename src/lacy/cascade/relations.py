@@ -74,6 +74,8 @@ relations. A relation with words of other groups only is not what the question a
 
 _PLACES = frozenset("place location country city town residence continent headquarters".split())
 _TIMES = frozenset("date year time day".split())
+_TYPES = _PLACES | _TIMES
+"""Nouns that say what kind of value is asked for, not which relation."""
 _NEUTRAL = ("What do you know about {}?", "Tell me about {}.")
 _PROMPT = "Question: {}\nThe question asks for the"
 _DATE = re.compile(
@@ -220,6 +222,11 @@ def _grammar(question: Question, subject: str, relation: str) -> float:
     content = [word for word in words if word not in PREPOSITIONS]
     if noun and _stems(words) == _stems(noun):
         return score + 2 * BONUS
+    if content and set(_stems(content)) <= set(_stems(asked)):  # "leader after Ann Bell", "stars"
+        return score + 2 * BONUS
+    if noun and noun[-1] in _TYPES and (own := set(_stems(content)) - _TYPES):
+        # "In what year was it sold?": "sold in" fits, "year created" has only the word year.
+        return max(score, BONUS) if own & set(_stems(asked)) else score
     if noun == question.noun.split() and set(_stems(content)) & set(_stems(noun)):
         return score + BONUS
     if not noun and set(_stems(content)) & set(_stems(asked)):
