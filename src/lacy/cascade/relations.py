@@ -184,6 +184,19 @@ def asks_for(question: Question, subject: str, name: str) -> bool | None:
     return any(family in families for family in own)
 
 
+def names_whole(question: Question, subject: str, name: str) -> bool:
+    """True if a question contains all words of a relation's name, except prepositions."""
+    content = [word for word in relation_words(name).split() if word not in PREPOSITIONS]
+    asked = re.findall(r"[^\W_]+", question.text.replace(subject, " ").casefold())
+    return bool(content) and set(_stems(content)) <= set(_stems(asked))
+
+
+def shared_words(question: Question, name: str) -> int:
+    """Return how many words of a relation's name a question contains."""
+    asked = re.findall(r"[^\W_]+", question.text.casefold())
+    return len(set(_stems(relation_words(name).split())) & set(_stems(asked)))
+
+
 async def _logps(
     backend: Backend,
     pairs: Sequence[Sequence[tuple[str, str]]],
@@ -222,7 +235,7 @@ def _grammar(question: Question, subject: str, relation: str) -> float:
     content = [word for word in words if word not in PREPOSITIONS]
     if noun and _stems(words) == _stems(noun):
         return score + 2 * BONUS
-    if content and set(_stems(content)) <= set(_stems(asked)):  # "leader after Ann Bell", "stars"
+    if names_whole(question, subject, relation):  # "leader after Ann Bell"
         return score + 2 * BONUS
     if noun and noun[-1] in _TYPES and (own := set(_stems(content)) - _TYPES):
         # "In what year was it sold?": "sold in" fits, "year created" has only the word year.
