@@ -38,6 +38,8 @@ from .questions import (
     without_fact,
     write_questions,
 )
+from .saturation import measure_saturation
+from .saturation_results import SaturationResult
 from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "OpeningsResult",
     "QuestionAnswers",
     "QuestionsResult",
+    "SaturationResult",
     "SpanLookup",
     "TestQuestion",
     "TextMeasurements",
@@ -84,6 +87,7 @@ __all__ = [
     "facts_database",
     "is_borrowed",
     "measure_on_texts",
+    "measure_saturation",
     "open_article_source",
     "oracle_rate",
     "person_counts",
