@@ -7,7 +7,10 @@ The packages, from top to bottom; each imports only from those below it:
     serve/        an OpenAI-compatible server for one model and its source
     study/        methods x seeds x sizes as one plan that can be stopped, with tidy results
     report/       pages, tables and figures made from results; runs no model
+    scorecard/    all measurements of a model as one scorecard, and comparisons of two
     tune/         teaches pretrained models to call, from marked articles
+    harness/      lm-eval with lacy's models, alone and with a source
+    efficiency/   size, speed, memory, energy and price of a model
     evaluate/     precision, recall, closed-book recall, call quality
     evaluate/     precision, recall, closed-book recall, call quality, intervals
     judges/       whether passages support a fact: a verifier, word overlap; agreement with people

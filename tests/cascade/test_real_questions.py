@@ -76,6 +76,35 @@ def test_an_edited_fact_is_followed_and_a_missing_one_is_not_replaced(smollm2_lo
     assert answer.continuation == "I don't know." and answer.finished
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Could you answer this question: Where was Marie Curie born?",
+        "Context: I am writing about Marie Curie. Answer with a short factual phrase.\n"
+        "Question: Where was she born?",
+        "Question: Where was Ada Lovelace born?\nAnswer: London\n\n"
+        "Question: Where was Marie Curie born?\nAnswer:",
+        "Complete the sentence with the missing fact: Marie Curie was born in ____.",
+    ],
+)
+def test_a_question_in_a_frame_is_answered(smollm2_loaded, database, message):
+    with Database(database) as source:
+        answer = ask(engine_of(smollm2_loaded, source), message)
+    assert answer.continuation.endswith("was born in Warsaw.")
+
+
+def test_as_many_values_are_listed_as_fit(smollm2_loaded, tmp_path):
+    path = write_database(tmp_path / "many.sqlite", {})
+    names = ["Ève Denise Curie Labouisse", "Irène Joliot-Curie", "Jacques Curie"]
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        rows = [("Marie Curie", "child", name) for name in names]
+        db.executemany("INSERT INTO fact VALUES (?, ?, ?)", rows)
+    with Database(path) as source:
+        engine = Engine(smollm2_loaded, source, "entropy=4", max_new_tokens=24)
+        answer = ask(engine, "Who is Marie Curie's child?")
+    assert names[0] in answer.continuation and names[2] not in answer.continuation
+
+
 def test_documents_answer(smollm2_loaded, tmp_path):
     texts = [Document("curie", TEXT, {"title": "Marie Curie"})]
     with Documents.build(texts, tmp_path / "index") as source:

@@ -47,7 +47,7 @@ class TokenShare:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class MarkAgreement:
     """Counts of words marked by an annotator, by a judge, and by both; undefined ratios are 0.0."""
 
     both: int
@@ -182,7 +182,9 @@ def _bisect(
     return best
 
 
-def agreement(judged: Sequence[Document], marks: Sequence[Sequence[Mark]]) -> dict[str, Agreement]:
+def agreement(
+    judged: Sequence[Document], marks: Sequence[Sequence[Mark]]
+) -> dict[str, MarkAgreement]:
     """Compare marks with a judge's labels, word by word.
 
     Args:
@@ -205,7 +207,7 @@ def agreement(judged: Sequence[Document], marks: Sequence[Sequence[Mark]]) -> di
             for name in ("all", reason):
                 marked[name] += 1
                 both[name] += word in theirs
-    return {name: Agreement(both[name], marked[name], total) for name in sorted(marked)}
+    return {name: MarkAgreement(both[name], marked[name], total) for name in sorted(marked)}
 
 
 def _marked_words(words: Sequence[tuple[int, int]], marks: Iterable[Mark]) -> dict[int, str]:

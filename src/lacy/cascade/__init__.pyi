@@ -1,3 +1,4 @@
+from .biography import Definition, definition_in, places_in, spelled_out
 from .by_name import (
     CALIBRATION_TEXTS,
     calibrate_on_sources,
@@ -34,7 +35,15 @@ from .rank import MAX_TOKEN_CHARACTERS
 from .scores import ScoredSpan, Scorer, TokenScore
 from .sequence import TextSequence
 from .signals import teacher_forced_signals
-from .steps import DecodeStep, Offer, Watch, explain, read_along, steps_to_json
+from .steps import (
+    DecodeStep,
+    Offer,
+    Watch,
+    explain,
+    read_along,
+    read_continuations,
+    steps_to_json,
+)
 from .trace import (
     Bill,
     answer_to_dict,
@@ -60,6 +69,7 @@ __all__ = [
     "Decision",
     "DecodeLoop",
     "DecodeStep",
+    "Definition",
     "Engine",
     "GateEntropy",
     "GuessTracker",
@@ -86,6 +96,7 @@ __all__ = [
     "connect",
     "control_tokens",
     "default_policy",
+    "definition_in",
     "explain",
     "guess_style",
     "guessed_ranges",
@@ -96,13 +107,16 @@ __all__ = [
     "open_engine",
     "open_model",
     "parse_policy",
+    "places_in",
     "printable",
     "question_hint",
     "question_in",
     "read_along",
+    "read_continuations",
     "receipt",
     "render_answer",
     "render_chat",
+    "spelled_out",
     "split_policy",
     "steps_to_json",
     "style_of",

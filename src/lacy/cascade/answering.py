@@ -98,11 +98,16 @@ async def _answer(
         subject = reply.candidates[0].subject
         span = replace(span, relation=choice.unknown, subject=subject, score=choice.score)
         return unanswered(span, choice.why, "not found" if choice.unknown else "none fits")
-    value = _joined(choice.values)
+    listed = list({value.text.strip(): value for value in choice.values}.values())[:MAX_LISTED]
+    value = _joined(listed)
     opening = choice.opening or question.opening(value.subject)
     if reply.ranked and not choice.opening:
         opening = await _with_small_words(backend, sequence, opening, value.text.strip())
-    return _outcome(sequence, reply, span, opening, value, choice, backend.context)
+    outcome = _outcome(sequence, reply, span, opening, value, choice, backend.context)
+    while outcome.option is None and len(listed) > 1:  # as many of several values as fit
+        del listed[-1]
+        outcome = _outcome(sequence, reply, span, opening, _joined(listed), choice, backend.context)
+    return outcome
 
 
 async def choose_answer(
@@ -182,10 +187,9 @@ def _definition(question: Question, candidates: Sequence[Candidate]) -> ChosenAn
 
 def _joined(values: Sequence[Candidate]) -> Candidate:
     """Return several values as one list: "A, B and C"."""
-    shown = list({value.text.strip(): value for value in values}.values())[:MAX_LISTED]
-    texts = [value.text.strip() for value in shown]
+    texts = [value.text.strip() for value in values]
     text = " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
-    return replace(shown[0], text=text, evidence="; ".join(value.evidence for value in shown))
+    return replace(values[0], text=text, evidence="; ".join(value.evidence for value in values))
 
 
 async def _with_small_words(
@@ -220,7 +224,7 @@ def _outcome(
     value = replace(value, text=continuation(text, value.text))
     after = None
     if reply.ranked and question.is_single and not engine.min_new_tokens:
-        closing = question.closing() if not opening else ""
+        closing = question.closing()
         stop = "" if (closing or value.text).endswith((".", "!", "?")) else "."
         after = _tokenized(sequence, (closing and f" {closing}") + stop)
     room = min(context - len(sequence.ids), sequence.limit)

@@ -15,8 +15,8 @@ from lacy._text import MONTHS, normalized_words
 
 _BRACKETS = re.compile(r"\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
 _LIFE = re.compile(
-    r"(?P<birth>[^;–—]*?\b(?:\d{4}|c\. ?\d{3,4})(?:(?!\s[-–—]\s)[^;–—])*?)"
-    r"\s*(?:\s[-–—]\s|[–—])\s*(?P<death>[^;–—]*?\b\d{3,4}\b[^;–—]*)"
+    r"(?P<birth>[^;–—]*?\b(?:\d{4}|(?:ca?\.|circa) ?\d{3,4})(?:(?!\s[-–—]\s)[^;–—])*?)"
+    r"\s*(?:\s[-–—]\s|[–—]|-\s)\s*(?P<death>[^;–—]*?\b\d{3,4}\b[^;–—]*)"
 )
 _OTHER_PERIOD = re.compile(
     r"\b(?:reign|ruled|r\.|active|fl\.|flourished|served|office|season|b\.|d\.)", re.IGNORECASE

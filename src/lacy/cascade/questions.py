@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lacy._text import MONTHS
+from lacy.cascade.framing import around_blank, unframed
 from lacy.cascade.verbs import PREPOSITIONS, past, third_person
 
 _QUESTION = re.compile(r"[?？؟]\W*(?:\b(?:a|answer):\s*)?\Z", re.IGNORECASE)
@@ -29,7 +30,8 @@ _PLACE_WORDS = r"(?:(?:in|on|at|by|for|to|from|of|with|under|since|during)\s+)?"
 _MEASURES = r"many|much|old|tall|long|high|large|big|far|deep|heavy|wide|fast|often"
 _ASKED = re.compile(
     rf"(?P<lead>{_PLACE_WORDS})(?P<wh>who|whom|whose|what|which|when|where|how(?:\s+(?:{_MEASURES}))?)"
-    rf"\b(?P<noun>(?:\s+(?!{_VERB}\b)(?-i:[a-z][\w-]*)){{0,5}})"
+    rf"\b(?P<noun>(?:\s+(?!{_VERB}\b)(?-i:[a-z][\w-]*)){{0,5}}"
+    rf"|(?:(?<=which)|(?<=what))(?:\s+(?!{_VERB}\b)[\w-]+){{1,5}})"  # "which NFL team is"
     rf"\s+(?P<verb>{_VERB})(?P<rest>['’]?\s+.+?)[\s.?？!]*\Z",
     re.IGNORECASE | re.DOTALL,
 )
@@ -158,7 +160,8 @@ class Question:
         Args:
             subject: the name that the question is about, as the question spells it, if known.
         """
-        return statement_start(self.text, subject)
+        blank = around_blank(self.text)
+        return blank[0] if blank else statement_start(self.text, subject)
 
     @property
     def is_single(self) -> bool:
@@ -168,6 +171,8 @@ class Question:
 
     def closing(self) -> str:
         """Return the words after the value that complete the statement, without a full stop."""
+        if blank := around_blank(self.text):
+            return blank[1]
         if _ASKED.match(self.text) or _REQUEST.match(self.text) or _INDIRECT.match(self.text):
             return ""
         bare = _BARE.match(self.text)
@@ -223,8 +228,10 @@ def question_in(messages: Sequence[Mapping[str, Any]]) -> Question | None:
     ]
     if not turns or turns[-1][0] != "user":
         return None
-    text = _complete(turns[-1][1], [text for role, text in turns[:-1] if role == "user"])
-    question = Question(text, tuple(text for _, text in turns[:-1]), asks_for_value(text))
+    text, context = unframed(str(messages[-1]["content"]))
+    text = _complete(text, [text for role, text in turns[:-1] if role == "user"])
+    earlier = (*(text for _, text in turns[:-1]), *filter(None, [context]))
+    question = Question(text, earlier, asks_for_value(text))
     return replace(question, asks=False) if question.is_open("") else question
 
 
@@ -233,6 +240,8 @@ def asks_for_value(text: str) -> bool:
     text = text.strip()
     if not text or len(text) > _LONGEST:
         return False
+    if around_blank(text):
+        return _NAME.search(text) is not None
     indirect = _INDIRECT.match(text)
     question = indirect["wh"] if indirect else text
     if indirect is None and (request := _REQUEST.match(text)):
@@ -252,13 +261,12 @@ def expected_kind(question: str) -> Expected:
     """Return the kind of value that a question's first words ask for."""
     indirect = _INDIRECT.match(question)
     words = (indirect["wh"] if indirect else question).lower()
-    lead = rf"{_PLACE_WORDS}"
-    if re.match(rf"{lead}(?:when|(?:what|which) (?:year|date|day|month|century))\b", words):
+    if re.match(rf"{_PLACE_WORDS}(?:when|(?:what|which) (?:year|date|day|month|century))\b", words):
         return "date"
     if re.match(rf"how (?:{_MEASURES})\b", words):
         return "number"
     places = "city|country|town|place|state|village|continent|language|person|company|team|club"
-    if re.match(rf"{lead}(?:who|whom|whose|where|(?:what|which) (?:{places}))\b", words):
+    if re.match(rf"{_PLACE_WORDS}(?:who|whom|whose|where|(?:what|which) (?:{places}))\b", words):
         return "name"
     return ""
 

@@ -239,6 +239,44 @@ def explain(
     return answer, watch.steps.get(0, [])
 
 
+def read_continuations(
+    engine: Engine,
+    contexts: Sequence[tuple[str, Sequence[int]]],
+    continuations: Sequence[Sequence[int]],
+) -> list[tuple[str, list[DecodeStep]]]:
+    """Read given continuations as ``read_along`` does, several at a time, after known contexts.
+
+    Args:
+        engine: the engine; its policy decides afresh for each text where it calls.
+        contexts: for each text, what stands before, as the source sees it and as tokens.
+        continuations: the tokens to read.
+
+    Returns:
+        Context and continuation as one text, and the steps of the continuation.
+
+    Raises:
+        LacyError: E60, a text is longer than the context.
+    """
+    watched_engine = engine.variant()
+    watched_engine.observer = watch = Watch(watched_engine, words=1)
+    sequences = []
+    for number, ((text, ids), tokens) in enumerate(zip(contexts, continuations, strict=True)):
+        if not tokens:
+            continue
+        if len(ids) + len(tokens) - 1 > engine.context:
+            raise LacyError("E60", tokens=len(ids) + len(tokens) - 1, context=engine.context)
+        sequence = watched_engine.sequence(number, text, None, len(tokens), ids)
+        sequence.implied = int(bool(ids) and ids[0] == engine.begin_id)
+        sequence.forced = deque(tokens)
+        sequences.append(sequence)
+    watched_engine.run(sequences)
+    texts = {sequence.number: sequence.text for sequence in sequences}
+    return [
+        (texts.get(number, text), watch.steps.get(number, []))
+        for number, (text, _) in enumerate(contexts)
+    ]
+
+
 def read_along(
     engine: Engine, text: str, *, subject: str | None = None, words: int = LIKELY_WORDS
 ) -> tuple[str, list[DecodeStep]]:

@@ -52,7 +52,9 @@ COMMANDS: dict[str, dict[str, str]] = {
         "serve": "serve a model and its source through OpenAI's API",
     },
     "Measure": {
-        "evaluate": "measure which facts are right",
+        "evaluate": "measure which facts are right, or everything (--all)",
+        "judge check": "hold a judge of facts against people's labels",
+        "compare": "compare two models by their scorecards, with tests",
         "study": "compare selection methods, seeds and sizes by one plan",
     },
     "Help": {

@@ -8,6 +8,10 @@ from .articles import (
     evaluate_articles,
     oracle_rate,
 )
+from .audit import AUDIT_COUNTS, AUDIT_TOKENS, AuditResult, audit_counts, evaluate_audit
+from .audit_asking import STATES, AuditAnswer
+from .audit_data import database_to_audit, prompts_for, read_audit
+from .audit_facts import FORMS, AuditedDatabase, AuditFact, states_value
 from .calls import BINS, CalibrationBin, CallCalibration, calibration_of
 from .choices import (
     ChoiceMade,
@@ -20,9 +24,25 @@ from .choices import (
 from .closed_book import contains_value
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
+from .life_counts import (
+    LIFE_COUNTS,
+    LifeVerdict,
+    life_counts,
+    life_scores,
+    life_verdicts,
+)
+from .life_facts import LifeStatement, by_relation, known_life, read_life
 from .on_texts import TextMeasurements, measure_on_texts
 from .openings import OpeningAnswers, OpeningsResult, evaluate_openings
+from .own_facts import EDITED_FACTS, OWN_FACTS, evaluate_own_facts
 from .provenance import SpanLookup, is_borrowed
+from .question_files import (
+    ENTITY_QUESTIONS,
+    facts_database,
+    read_questions,
+    with_own_facts,
+    write_questions,
+)
 from .questions import (
     MAX_ANSWER_TOKENS,
     QUESTION_COUNTS,
@@ -33,10 +53,7 @@ from .questions import (
     contains_answer,
     edited,
     evaluate_questions,
-    facts_database,
-    read_questions,
     without_fact,
-    write_questions,
 )
 from .saturation import measure_saturation
 from .saturation_results import SaturationResult
@@ -44,18 +61,32 @@ from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
 
 __all__ = [
     "ARTICLE_COUNTS",
+    "AUDIT_COUNTS",
+    "AUDIT_TOKENS",
     "BINS",
     "COUNTS",
+    "EDITED_FACTS",
+    "ENTITY_QUESTIONS",
+    "FORMS",
+    "LIFE_COUNTS",
     "MAX_ANSWER_TOKENS",
+    "OWN_FACTS",
     "QUESTION_COUNTS",
+    "STATES",
     "ArticleAnswers",
     "ArticlesResult",
+    "AuditAnswer",
+    "AuditFact",
+    "AuditResult",
+    "AuditedDatabase",
     "CalibrationBin",
     "CallCalibration",
     "ChoiceMade",
     "ChoicesResult",
     "Extract",
     "FactScores",
+    "LifeStatement",
+    "LifeVerdict",
     "OpeningAnswers",
     "OpeningsResult",
     "QuestionAnswers",
@@ -73,28 +104,42 @@ __all__ = [
     "article_counts",
     "article_prompts",
     "ask",
+    "audit_counts",
+    "by_relation",
     "calibrate_on",
     "calibration_of",
     "choices_along",
     "contains_answer",
     "contains_value",
+    "database_to_audit",
     "default_extract",
     "edited",
     "evaluate_articles",
+    "evaluate_audit",
     "evaluate_openings",
+    "evaluate_own_facts",
     "evaluate_questions",
     "evaluate_world",
     "facts_database",
     "is_borrowed",
+    "known_life",
+    "life_counts",
+    "life_scores",
+    "life_verdicts",
     "measure_on_texts",
     "measure_saturation",
     "open_article_source",
     "oracle_rate",
     "person_counts",
+    "prompts_for",
+    "read_audit",
+    "read_life",
     "read_questions",
     "score_facts",
+    "states_value",
     "summarize_choices",
     "with_calls",
+    "with_own_facts",
     "without_fact",
     "write_questions",
 ]

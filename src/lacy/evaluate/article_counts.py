@@ -21,17 +21,20 @@ from lacy.evaluate.entities import (
     find_dates,
     parts_agree,
 )
-from lacy.types import Answer
+from lacy.evaluate.page_entities import LENGTHS, PageEntities, length_counts
+from lacy.evaluate.provenance import is_borrowed
+from lacy.types import Answer, Mark
 
 ARTICLE_COUNTS = (
     "answers", "entities", "supported", "own_entities", "own_supported", "borrowed_entities",
-    "borrowed_supported", "values", "values_stated", "births", "births_right", "calls", "called",
-    "tokens",
+    "borrowed_supported", "values", "values_stated", "page_entities", "page_stated", "births",
+    "births_right", "empty", "unknown", "calls", "called", "tokens",
 )  # fmt: skip
 """Names of the counts of one text: the text itself (1); new entities and those of them that the
 article contains, in total, own and borrowed; values in an equally long part of the article and
-those of them that the text states; whether it states a date of birth and the right one (0 or 1);
-calls; tokens from calls; tokens."""
+those of them that the text states; entities of the whole article and those that the text states;
+whether it states a date of birth and the right one (0 or 1); whether nothing was generated, and
+whether it called and no call was answered; calls; tokens from calls; tokens."""
 
 NEAR = 120
 """Number of characters in which the bracket with the date of birth begins."""
@@ -53,12 +56,34 @@ def article_counts(
     Raises:
         ValueError: answers and references differ in number.
     """
+    return counts_by_length(answers, references, extract)[0]
+
+
+def counts_by_length(
+    answers: Sequence[Answer], references: Sequence[str], extract: Extract | None = None
+) -> tuple[dict[str, NDArray[np.float64]], dict[int, dict[str, NDArray[np.float64]]]]:
+    """Return the counts of each text, and those of its first words by their number.
+
+    Arguments and errors as in ``article_counts``; see ``page_entities.length_counts``.
+    """
+    if len(answers) != len(references):
+        raise ValueError(f"{len(answers)} answers, {len(references)} references")
     extract = extract or default_extract()
-    own, own_right, borrowed, borrowed_right = entity_counts(answers, references, extract).T
-    values, stated = _recalled(answers, references, extract)
+    marks = extract([answer.text for answer in answers])
+    page_marks = extract(list(references))
+    own, own_right, borrowed, borrowed_right = entity_counts(answers, references, marks=marks).T
+    values, stated = _recalled(answers, references, page_marks)
+    pages = [
+        PageEntities(reference, found, ArticleText(answer.prompt))
+        for reference, found, answer in zip(references, page_marks, answers, strict=True)
+    ]
+    page_stated = [
+        page.stated(answer.text, found)
+        for page, answer, found in zip(pages, answers, marks, strict=True)
+    ]
     births = [_births(a, r) for a, r in zip(answers, references, strict=True)]
     born, born_right = np.asarray(births, float).reshape(-1, 2).T
-    return {
+    counts = {
         "answers": np.ones(len(answers)),
         "entities": own + borrowed,
         "supported": own_right + borrowed_right,
@@ -68,12 +93,28 @@ def article_counts(
         "borrowed_supported": borrowed_right,
         "values": values,
         "values_stated": stated,
+        "page_entities": np.array([len(page) for page in pages], float),
+        "page_stated": np.array(page_stated, float),
         "births": born,
         "births_right": born_right,
+        "empty": np.array([not a.continuation.strip() for a in answers], float),
+        "unknown": np.array([_is_unknown(a) for a in answers], float),
         "calls": np.array([a.calls for a in answers], float),
         "called": np.array([a.called_tokens for a in answers], float),
         "tokens": np.array([a.tokens for a in answers], float),
     }
+    longest = max((len(a.continuation.split()) for a in answers), default=0)
+    shorter = {
+        words: length_counts(answers, references, marks, pages, words)
+        for words in LENGTHS
+        if words < longest
+    }
+    return counts, shorter
+
+
+def _is_unknown(answer: Answer) -> bool:
+    """True if a text called, and its source had nothing for any of the calls."""
+    return answer.calls > 0 and not any(is_borrowed(span) for span in answer.spans)
 
 
 def birth_date(text: str) -> DateParts | None:
@@ -97,22 +138,19 @@ def _births(answer: Answer, reference: str) -> tuple[bool, bool]:
 
 
 def _recalled(
-    answers: Sequence[Answer], references: Sequence[str], extract: Extract
+    answers: Sequence[Answer], references: Sequence[str], page_marks: Sequence[Sequence[Mark]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return for each article the number of its values, and how many of them the text states.
 
     Only a part of the article that is as long as the text counts, without the prompt.
     """
-    stretches = [
-        reference[: len(answer.text)] for answer, reference in zip(answers, references, strict=True)
-    ]
     rows = []
-    for answer, stretch, marks in zip(answers, stretches, extract(stretches), strict=True):
+    for answer, reference, marks in zip(answers, references, page_marks, strict=True):
         prompt, generated = ArticleText(answer.prompt), ArticleText(answer.text)
         values = {
-            stretch[mark.start : mark.end]
+            reference[mark.start : mark.end]
             for mark in marks
-            if mark.reason != "CONTENT" and mark.end > len(answer.prompt)
+            if mark.reason != "CONTENT" and len(answer.prompt) < mark.end <= len(answer.text)
         }
         new = [value for value in values if not prompt.contains(value)]
         rows.append((len(new), sum(generated.contains(value) for value in new)))

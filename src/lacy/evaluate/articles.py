@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacy.errors import LacyError
-from lacy.evaluate.article_counts import article_counts
+from lacy.evaluate.article_counts import counts_by_length
 from lacy.evaluate.article_sources import (
     VALUES,
     article_prompts,
@@ -28,14 +28,23 @@ from lacy.evaluate.article_sources import (
     open_article_source,
 )
 from lacy.evaluate.entities import Extract
+from lacy.evaluate.life_counts import (
+    LifeVerdict,
+    Truth,
+    known_people,
+    life_scores,
+    life_verdicts,
+)
+from lacy.evaluate.life_facts import by_relation, read_life
 from lacy.evaluate.lookahead import look_ahead
+from lacy.evaluate.page_problems import page_problems, problem_results
 from lacy.evaluate.stored import stored_answers, unique_names
 from lacy.results import NO_DATA, AnswerStore, Result, Score, UnitCounts, ratio_scores, results_of
 from lacy.types import Answer, Document, Unit
 
 if TYPE_CHECKING:
     from lacy.cascade import Calibration, Policy
-    from lacy.sources import Source
+    from lacy.sources import Database, Source
 
 
 CALIBRATION_TOKENS = 512
@@ -55,6 +64,13 @@ class ArticleAnswers:
     titles: tuple[str, ...] = field(default=(), metadata=NO_DATA)
     """The title of each article, made unique."""
 
+    by_length: Mapping[int, Mapping[str, Score]] = field(default_factory=dict)
+    """The scores of the first words of each text, by their number."""
+    life: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    """What the texts say about people's lives: scores by relation, and "" for all together."""
+    verdicts: tuple[tuple[LifeVerdict, ...], ...] = field(default=(), metadata=NO_DATA)
+    """What each text says about a person's life, judged."""
+
     @property
     def call_rate(self) -> float:
         """Realised share of generated tokens that came from calls."""
@@ -72,6 +88,8 @@ class ArticlesResult:
     source: str = VALUES
     """What answered the calls."""
     seed: int = 0
+    problems: Mapping[str, int] = field(default_factory=dict)
+    """Number of articles that are repeated, empty, or in another language."""
 
     def results(self) -> list[Result]:
         """Return the metrics of each condition."""
@@ -79,7 +97,13 @@ class ArticlesResult:
         for name, answers in self.conditions.items():
             conditions = {"condition": name, "policy": answers.policy, "source": self.source}
             results += results_of(answers.scores, seed=self.seed, conditions=conditions)
-        return results
+            for words, scores in answers.by_length.items():
+                more = conditions | {"group": f"first {words} words"}
+                results += results_of(scores, seed=self.seed, conditions=more)
+            for relation, scores in answers.life.items():
+                more = conditions | ({"group": relation} if relation else {})
+                results += results_of(scores, seed=self.seed, conditions=more)
+        return results + problem_results(self.problems, self.articles, self.seed, self.source)
 
     def units(self) -> list[UnitCounts]:
         """Return the counts of each article, and its text."""
@@ -100,6 +124,7 @@ def evaluate_articles(
     *,
     source: str = VALUES,
     prompt_words: int | None = None,
+    people_facts: Database | None = None,
     seed: int = 0,
     **engine_options: Any,
 ) -> ArticlesResult:
@@ -115,19 +140,26 @@ def evaluate_articles(
             ``"oracle=0.22"`` does so until 22% of the tokens come from calls (``lookahead``).
         source: what answers calls, as in ``open_article_source``.
         prompt_words: words of each article that are given, as in ``article_prompts``.
+        people_facts: a database of facts about people, by the articles' titles, that is the truth
+            for dates and places of birth and death, nationalities and occupations; by default the
+            articles are.
         seed: seed of the bootstrap.
         engine_options: as in ``answer_articles``.
     """
     by_name = policies if isinstance(policies, Mapping) else {text: text for text in policies}
     prompts = article_prompts(articles, extract, prompt_words)
+    known, missing = known_people(people_facts, articles)
+    problems = page_problems(articles)
+    if people_facts is not None:
+        problems["people_unknown"] = missing
     conditions = {}
     with open_article_source(source, articles, extract, prompts) as (opened, subjects):
         for name, policy in by_name.items():
             conditions[name] = answer_articles(
                 loaded, articles, extract, policy, opened, prompts, subjects, seed=seed,
-                **engine_options,
+                known=known, **engine_options,
             )  # fmt: skip
-    return ArticlesResult(conditions, len(articles), source, seed)
+    return ArticlesResult(conditions, len(articles), source, seed, problems)
 
 
 def answer_articles(
@@ -143,6 +175,7 @@ def answer_articles(
     max_new_tokens: int = 128,
     seed: int = 0,
     store: AnswerStore | None = None,
+    known: Sequence[Truth | None] | None = None,
     **engine_options: Any,
 ) -> ArticleAnswers:
     """Let a model continue articles under one policy, and score its texts.
@@ -159,6 +192,7 @@ def answer_articles(
         max_new_tokens: maximum length of a text.
         seed: seed of the bootstrap.
         store: keeps the answers, so that a stopped measurement goes on (``stored_answers``).
+        known: what is true of each article's person, instead of what the article says.
         engine_options: further arguments of ``cascade.Engine`` (``calibration=calibrate_on(...)``).
     """
     from lacy.cascade import Engine
@@ -175,10 +209,29 @@ def answer_articles(
         engine = make_engine(policy)
         policy_text = str(engine.policy)
         answers = stored_answers(engine, prompts, subjects, store)
-    counts = article_counts(answers, [article.text for article in articles], extract)
+    counts, shorter = counts_by_length(answers, [article.text for article in articles], extract)
     titles = unique_names([str(a.meta.get("title") or a.id) for a in articles])
     scores = ratio_scores(counts, seed=seed)
-    return ArticleAnswers(policy_text, scores, counts, tuple(answers), titles)
+    by_length = {words: ratio_scores(found, seed=seed) for words, found in shorter.items()}
+    verdicts = _life_verdicts(answers, articles, known)
+    return ArticleAnswers(
+        policy_text, scores, counts, tuple(answers), titles, by_length,
+        life_scores(verdicts, seed), verdicts,
+    )  # fmt: skip
+
+
+def _life_verdicts(
+    answers: Sequence[Answer], articles: Sequence[Document], known: Sequence[Truth | None] | None
+) -> tuple[tuple[LifeVerdict, ...], ...]:
+    """Return what each text says about its person, judged."""
+    found = []
+    for answer, article, truth in zip(
+        answers, articles, known or [None] * len(answers), strict=True
+    ):
+        name = str(article.meta.get("title") or article.text[: len(answer.prompt)])
+        page = by_relation(read_life(article.text, name))
+        found.append(tuple(life_verdicts(answer, name, page, truth)))
+    return tuple(found)
 
 
 def oracle_rate(policy: Policy | str) -> float | None:

@@ -54,16 +54,21 @@ _DATES = [
     )
 ]
 _DIGITS = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\w)|\d+(?:\.\d+)?"
-_NUMBER = re.compile(rf"(?<![\w.,-])[-−]?(?:{_DIGITS})")
+_SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
+_SCALE = "|".join(_SCALES)
+_NUMBER = re.compile(rf"(?<![\w.,-])(?P<value>[-−]?(?:{_DIGITS}))(?:[\s-](?P<scale>{_SCALE})\b)?")
+_ONLY_NUMBER = re.compile(rf"\W*(?:the )?[-−]?[\d.,]+(?:[\s-](?:{_SCALE}))?\W*", re.IGNORECASE)
 
 DateParts = tuple[int | None, int | None, int | None]
 """Day, month and year; None for a part that the text does not give."""
 
 
 def find_numbers(text: str) -> set[float]:
-    """Return the values of the numbers in a text, such as "1,234.0", "1234" or "twelve"."""
+    """Return the values of the numbers in a text, such as "1,234.0", "5 million" or "twelve"."""
     values = {
-        float(match.group().replace(",", "").replace("−", "-")) for match in _NUMBER.finditer(text)
+        float(match["value"].replace(",", "").replace("−", "-"))
+        * (_SCALES[match["scale"]] if match["scale"] else 1.0)
+        for match in _NUMBER.finditer(text)
     }
     return values | {
         float(NUMBER_WORDS[word]) for word in normalized_words(text) if word in NUMBER_WORDS
@@ -103,20 +108,26 @@ class ArticleText:
 
     def contains(self, entity: str) -> bool:
         """True if the article contains a name, number or date."""
-        return _Entity(entity).is_in(self)
+        return Entity(entity).is_in(self)
 
 
-class _Entity:
-    """A generated name, number or date in a normal form."""
+class Entity:
+    """A name, number or date in a normal form."""
 
     def __init__(self, text: str) -> None:
-        self.words = tuple(normalized_words(text))
+        words = normalized_words(text)
+        self.words = tuple(words[1:] if words[:1] == ["the"] and len(words) > 1 else words)
         found, rest = _dates_and_rest(text)
         only_dates = not set(normalized_words(_DATES[-1].sub(" ", rest))) - AROUND_DATES
         self.dates = frozenset(found) if only_dates else frozenset()
-        is_number = re.fullmatch(r"\W*(?:the )?[-−]?[\d.,]+\W*", text.strip(), re.IGNORECASE)
+        is_number = _ONLY_NUMBER.fullmatch(text.strip())
         is_word = len(self.words) == 1 and self.words[0] in NUMBER_WORDS
         self.numbers = frozenset(find_numbers(text)) if is_number or is_word else frozenset()
+
+    @property
+    def is_name(self) -> bool:
+        """True if it is neither a number nor a date."""
+        return not self.numbers and not self.dates
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -144,7 +155,10 @@ def parts_agree(given: DateParts, known: DateParts) -> bool:
 
 
 def entity_counts(
-    answers: Sequence[Answer], references: Sequence[str], extract: Extract | None = None
+    answers: Sequence[Answer],
+    references: Sequence[str],
+    extract: Extract | None = None,
+    marks: Sequence[Sequence[Mark]] | None = None,
 ) -> NDArray[np.float64]:
     """Count the new entities of generated texts, one row per text.
 
@@ -152,6 +166,7 @@ def entity_counts(
         answers: generated texts with provenance.
         references: for each answer, the article about the same subject.
         extract: finds the entities; by default ``default_extract()``.
+        marks: the entities of each text, if they are known.
 
     Returns:
         ``[texts, 4]``: own entities, own entities that the article contains, borrowed entities,
@@ -162,22 +177,25 @@ def entity_counts(
     """
     if len(answers) != len(references):
         raise ValueError(f"{len(answers)} answers, {len(references)} references")
-    marks = (extract or default_extract())([answer.text for answer in answers])
+    if marks is None:
+        marks = (extract or default_extract())([answer.text for answer in answers])
     rows = [
-        _count(answer, ArticleText(reference), entity_marks)
+        count_entities(answer, ArticleText(reference), entity_marks)
         for answer, reference, entity_marks in zip(answers, references, marks, strict=True)
     ]
     return np.asarray(rows, float).reshape(-1, 4)
 
 
-def _count(answer: Answer, reference: ArticleText, marks: Sequence[Mark]) -> tuple[int, ...]:
+def count_entities(
+    answer: Answer, reference: ArticleText, marks: Sequence[Mark]
+) -> tuple[int, ...]:
     """Return the four counts of one text, as in ``entity_counts``."""
     prompt_end = len(answer.prompt)
     prompt, spans = ArticleText(answer.prompt), SpanLookup(answer)
     seen: set[tuple[Any, ...]] = set()
     counts = [0, 0, 0, 0]
     for mark in marks:
-        entity = _Entity(answer.text[mark.start : mark.end])
+        entity = Entity(answer.text[mark.start : mark.end])
         if mark.reason == "CONTENT" or mark.end <= prompt_end or not entity.words:
             continue
         if entity.key in seen or entity.is_in(prompt):

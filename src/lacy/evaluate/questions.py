@@ -7,31 +7,28 @@ the model's own template; a model without one reads "Question: ... Answer:".
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lacy._parse import parse_json
 from lacy._text import without_accents
-from lacy.errors import LacyError
 from lacy.evaluate.stored import stored_texts, unique_names
 from lacy.results import NO_DATA, AnswerStore, Result, Score, UnitCounts, ratio_scores, results_of
 from lacy.types import Answer
 
 if TYPE_CHECKING:
-    from lacy.cascade import Engine, Policy
+    from lacy.cascade import Engine, Policy, TextSequence
     from lacy.sources import Source
 
-QUESTION_COUNTS = ("questions", "contained", "exact", "sourced", "sourced_contained")
+QUESTION_COUNTS = (
+    "questions", "contained", "exact", "sourced", "sourced_contained", "unanswered",
+)  # fmt: skip
 """The counts of each question; the metrics of answers to questions are ratios of their sums."""
 
 MAX_ANSWER_TOKENS = 48
@@ -80,6 +77,8 @@ class QuestionsResult:
     """The answers of all conditions."""
 
     conditions: Mapping[str, QuestionAnswers]
+    repeated: int = 0
+    """Number of questions that were asked before."""
 
     def results(self) -> list[Result]:
         """Return the scores of all conditions as results."""
@@ -90,6 +89,11 @@ class QuestionsResult:
             for group, score in answers.by_group.items():
                 more = conditions | {"group": group}
                 found += results_of({"answers_right": score}, conditions=more)
+            number, all_of = float(self.repeated), len(answers.answers)
+            found.append(
+                Result("questions_repeated", number, number, number, all_of, "questions",
+                       conditions=conditions)
+            )  # fmt: skip
         return found
 
     def units(self) -> list[UnitCounts]:
@@ -101,75 +105,6 @@ class QuestionsResult:
             )
             for name, answers in self.conditions.items()
         ]  # fmt: skip
-
-
-def read_questions(path: str | Path) -> list[TestQuestion]:
-    """Read questions from a ``.json`` list or a ``.jsonl`` file, also gzipped.
-
-    Fields: ``question``; ``answers`` (or ``possible_answers``, ``answer``); optionally ``subject``
-    (or ``subj``), ``relation`` (``prop``), ``popularity`` (``s_pop``), ``facts`` (an object with a
-    value or a list of values per relation) and ``paragraphs`` (texts, or objects with ``title`` and
-    ``text``). Files of PopQA and EntityQuestions can be read as they are.
-
-    Raises:
-        LacyError: E187, the file cannot be read or a line is no question.
-    """
-    questions = []
-    for number, row in _rows(Path(path)):
-        try:
-            questions.append(_question(row))
-        except (KeyError, TypeError, ValueError) as error:
-            why = f"question {number}: {error if str(error) else type(error).__name__}"
-            raise LacyError("E187", path=path, why=why) from error
-    if not questions:
-        raise LacyError("E187", path=path, why="it has no questions")
-    return questions
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            if ".json" in path.suffixes:
-                yield from enumerate(parse_json(file.read()), 1)
-                return
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, parse_json(line)
-    except (OSError, ValueError, TypeError) as error:
-        raise LacyError("E187", path=path, why=str(error)) from error
-
-
-def _question(row: Mapping[str, Any]) -> TestQuestion:
-    def first(*names: str) -> Any:
-        return next((row[name] for name in names if row.get(name) is not None), None)
-
-    answers = first("answers", "possible_answers", "answer")
-    if isinstance(answers, str):
-        answers = parse_json(answers) if answers.lstrip().startswith("[") else [answers]
-    texts = tuple(str(answer) for answer in answers or () if normal_form(str(answer)))
-    question = row["question"]
-    if not (isinstance(question, str) and question.strip() and texts):
-        raise ValueError("it needs the fields question and answers")
-    facts = row.get("facts") or {}
-    paragraphs = row.get("paragraphs") or ()
-    popularity = first("popularity", "s_pop")
-    return TestQuestion(
-        question.strip(),
-        texts,
-        str(first("subject", "subj") or ""),
-        str(first("relation", "prop") or ""),
-        None if popularity is None else float(popularity),
-        tuple(
-            (str(name), str(value))
-            for name, values in facts.items()
-            for value in (values if isinstance(values, list) else [values])
-        ),
-        tuple(
-            (str(p.get("title") or ""), str(p["text"])) if isinstance(p, Mapping) else ("", str(p))
-            for p in paragraphs
-        ),
-    )
 
 
 def edited(questions: Sequence[TestQuestion]) -> list[TestQuestion]:
@@ -210,7 +145,7 @@ def evaluate_questions(
     questions: Sequence[TestQuestion],
     source: Source | None = None,
     *,
-    policies: Sequence[Policy | str] = ("never",),
+    policies: Mapping[str, Policy | str] | Sequence[Policy | str] = ("never",),
     max_new_tokens: int = MAX_ANSWER_TOKENS,
     seed: int = 0,
     store: AnswerStore | None = None,
@@ -222,7 +157,8 @@ def evaluate_questions(
         loaded: the model.
         questions: the questions.
         source: answers the calls; None for the model alone.
-        policies: when to call; ``"never"`` is the model alone.
+        policies: when to call, by condition name; ``"never"`` is the model alone. Policies without
+            names name their conditions themselves.
         max_new_tokens: maximum number of tokens per answer.
         seed: seed of the bootstrap over questions.
         store: keeps the answers, so that a stopped measurement goes on.
@@ -231,7 +167,9 @@ def evaluate_questions(
     from lacy.cascade import Engine
 
     found: dict[str, QuestionAnswers] = {}
-    for policy in policies:
+    named = isinstance(policies, Mapping)
+    by_name = policies if isinstance(policies, Mapping) else {str(p): p for p in policies}
+    for key, policy in by_name.items():
         engine = Engine(loaded, source, policy, max_new_tokens=max_new_tokens, **settings)
         begin = time.process_time()
         answers = stored_texts(
@@ -239,13 +177,15 @@ def evaluate_questions(
         )
         seconds = (time.process_time() - begin) / max(1, len(questions))
         counts = question_counts(questions, answers)
-        name = "alone" if engine.never_calls or source is None else str(policy)
+        never = engine.never_calls or source is None
+        name = key if named else "alone" if never else key
         found[name] = QuestionAnswers(
             name, str(engine.policy), ratio_scores(counts, seed=seed),
             _by_group(questions, counts, seed), seconds, counts, tuple(answers),
             unique_names([question.text for question in questions]),
         )  # fmt: skip
-    return QuestionsResult(found)
+    texts = [question.text.casefold() for question in questions]
+    return QuestionsResult(found, len(texts) - len(set(texts)))
 
 
 def ask(engine: Engine, question: str, number: int = 0) -> Answer:
@@ -256,6 +196,13 @@ def ask(engine: Engine, question: str, number: int = 0) -> Answer:
         question: the user's message.
         number: the number of the text, for sampling.
     """
+    sequence = question_sequence(engine, question, number)
+    engine.run([sequence])
+    return sequence.answer()
+
+
+def question_sequence(engine: Engine, question: str, number: int = 0) -> TextSequence:
+    """Return the sequence that answers a message; arguments as for ``ask``."""
     from lacy.cascade import question_in, render_chat
 
     messages = [{"role": "user", "content": question}]
@@ -264,9 +211,7 @@ def ask(engine: Engine, question: str, number: int = 0) -> Answer:
         chat = render_chat(messages, engine.tokenizer)
         prompt, ids = chat.text, chat.tokens()
     limit = int(engine.max_new_tokens)
-    sequence = engine.sequence(number, prompt, None, limit, ids, question_in(messages))
-    engine.run([sequence])
-    return sequence.answer()
+    return engine.sequence(number, prompt, None, limit, ids, question_in(messages))
 
 
 def normal_form(text: str) -> str:
@@ -291,7 +236,8 @@ def question_counts(
         contained = contains_answer(answer.continuation, question.answers)
         value = normal_form(borrowed[0] if borrowed else answer.continuation)
         exact = value in {normal_form(text) for text in question.answers}
-        rows.append((1, contained, exact, bool(borrowed), contained and bool(borrowed)))
+        empty = not answer.continuation.strip()
+        rows.append((1, contained, exact, bool(borrowed), contained and bool(borrowed), empty))
     table = np.array(rows, dtype=float).reshape(-1, len(QUESTION_COUNTS))
     return dict(zip(QUESTION_COUNTS, table.T, strict=True))
 
@@ -314,34 +260,3 @@ def _by_group(
         ]
         for name, rows in groups.items()
     }
-
-
-def facts_database(questions: Sequence[TestQuestion], path: str | Path) -> Path:
-    """Write the facts of questions with a subject to a SQLite table ``fact``; return its path."""
-    import sqlite3
-    from contextlib import closing
-
-    rows = {(q.subject, *fact): None for q in questions if q.subject for fact in q.facts}
-    with closing(sqlite3.connect(path)) as db, db:
-        db.execute("CREATE TABLE fact (subject TEXT, relation TEXT, value TEXT)")
-        db.executemany("INSERT INTO fact VALUES (?, ?, ?)", list(rows))
-        db.execute("CREATE INDEX by_subject ON fact (subject)")
-    return Path(path)
-
-
-def write_questions(questions: Sequence[TestQuestion], path: str | Path) -> None:
-    """Write questions as JSON lines that ``read_questions`` reads."""
-    from lacy.run import write_atomic
-
-    def row(q: TestQuestion) -> dict[str, Any]:
-        facts: dict[str, list[str]] = {}
-        for name, value in q.facts:
-            facts.setdefault(name, []).append(value)
-        paragraphs = [{"title": title, "text": text} for title, text in q.paragraphs]
-        return {
-            "question": q.text, "answers": q.answers, "subject": q.subject,
-            "relation": q.relation, "popularity": q.popularity, "facts": facts,
-            "paragraphs": paragraphs,
-        }  # fmt: skip
-
-    write_atomic(path, "".join(json.dumps(row(q), ensure_ascii=False) + "\n" for q in questions))

@@ -1,13 +1,49 @@
-from .by_name import open_judge
+from .agreement import (
+    FIT_AUROC,
+    Agreement,
+    JudgeCheck,
+    agreement_of,
+    check_judge,
+    topic_hash,
+)
+from .by_name import DEFAULT_JUDGE, open_judge
+from .labels import (
+    LabelledClaims,
+    LabelledFact,
+    LabelledResponse,
+    labelled_claims,
+    read_labelled_responses,
+    read_topic_passages,
+)
 from .overlap import OverlapJudge
 from .protocol import NO_FACT, NO_PASSAGES, Claim, Judge, Judgment
+from .shipped import StoredAgreement, load_verifier, stored_agreement, training_topics
+from .verifier import Verifier
 
 __all__ = [
+    "DEFAULT_JUDGE",
+    "FIT_AUROC",
     "NO_FACT",
     "NO_PASSAGES",
+    "Agreement",
     "Claim",
     "Judge",
+    "JudgeCheck",
     "Judgment",
+    "LabelledClaims",
+    "LabelledFact",
+    "LabelledResponse",
     "OverlapJudge",
+    "StoredAgreement",
+    "Verifier",
+    "agreement_of",
+    "check_judge",
+    "labelled_claims",
+    "load_verifier",
     "open_judge",
+    "read_labelled_responses",
+    "read_topic_passages",
+    "stored_agreement",
+    "topic_hash",
+    "training_topics",
 ]

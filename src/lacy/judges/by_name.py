@@ -8,20 +8,29 @@ from lacy._text import did_you_mean
 from lacy.errors import LacyError
 from lacy.judges.overlap import OverlapJudge
 from lacy.judges.protocol import Judge
+from lacy.judges.shipped import load_verifier
 
-JUDGES: dict[str, Callable[[], Judge]] = {"overlap": OverlapJudge}
+JUDGES: dict[str, Callable[[], Judge]] = {
+    "lexical": lambda: load_verifier(lexical=True),
+    "lexical-alone": lambda: load_verifier(lexical=True, alone=True),
+    "overlap": OverlapJudge,
+}
 """Judges that need nothing but their name."""
 
 
-def open_judge(name: str = "overlap") -> Judge:
+DEFAULT_JUDGE = "lexical"
+
+
+def open_judge(name: str = DEFAULT_JUDGE) -> Judge:
     """Open a judge.
 
     Args:
-        name: ``overlap`` compares words.
+        name: ``lexical`` is trained on word features; ``lexical-alone`` judges each fact without
+            the other facts of its response. ``overlap`` compares words.
 
     Raises:
-        LacyError: no judge has this name.
+        LacyError: E216, no judge has this name.
     """
     if name in JUDGES:
         return JUDGES[name]()
-    raise LacyError("E216", name=name, hint=did_you_mean(name, JUDGES))
+    raise LacyError("E216", name=name, hint=did_you_mean(name, JUDGES), names=", ".join(JUDGES))

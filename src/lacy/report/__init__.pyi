@@ -1,8 +1,15 @@
+from .comparison_page import comparison_markdown, comparison_rows, write_comparison_page
 from .demo import demo_figures, show_demo, write_demo
 from .figures import STUDY_FIGURES
 from .html import HtmlPage, NextStep, format_figure, format_score, write_html
 from .markdown import STUDY_TABLES
 from .real_demo import EXAMPLES, LABELS, show_real_demo, write_real_demo
+from .scorecard_page import (
+    model_card_results,
+    scorecard_markdown,
+    with_results,
+    write_scorecard_page,
+)
 from .study_page import write_study_page
 from .svg import SERIES_COLOURS, SeriesStyle, figure_panels
 from .world_page import ShownCondition, world_page
@@ -17,15 +24,22 @@ __all__ = [
     "NextStep",
     "SeriesStyle",
     "ShownCondition",
+    "comparison_markdown",
+    "comparison_rows",
     "demo_figures",
     "figure_panels",
     "format_figure",
     "format_score",
+    "model_card_results",
+    "scorecard_markdown",
     "show_demo",
     "show_real_demo",
+    "with_results",
     "world_page",
+    "write_comparison_page",
     "write_demo",
     "write_html",
     "write_real_demo",
+    "write_scorecard_page",
     "write_study_page",
 ]

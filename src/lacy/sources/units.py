@@ -82,7 +82,9 @@ def continuation(text: str, value: str) -> str:
     if unicodedata.category(before) in ("Ps", "Pi", "Pd") or before in "\"'/#@$£€":
         opens = before not in "\"'" or text.count(before) % 2 == 1
         return value if opens else " " + value
-    if unicodedata.category(after) in ("Pe", "Pf", "Po") and after not in "\"'&@#%*¿¡":
+    begins_name = len(value) > 1 and value[1].isalpha()  # ".br", "!Kung"
+    closes = unicodedata.category(after) in ("Pe", "Pf", "Po") and after not in "\"'&@#%*¿¡"
+    if closes and not begins_name:
         return value
     if is_unspaced(before) or is_unspaced(after):
         return value

@@ -2,6 +2,7 @@ from .config import TrainConfig
 from .depth import DEPTHS, parse_depth
 from .dry import dry_run
 from .fitting import FitState, MicroBatch, StepResult, fit
+from .flops import Work
 from .loop import TrainResult, train
 from .schedule import WSD
 from .stopping import CLOSED_OUTPUT
@@ -17,6 +18,7 @@ __all__ = [
     "StepResult",
     "TrainConfig",
     "TrainResult",
+    "Work",
     "dry_run",
     "fit",
     "parse_depth",

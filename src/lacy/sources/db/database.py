@@ -14,7 +14,7 @@ import threading
 import time
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,25 @@ class Database:
         """Return the (relation, value) pairs of a subject, at most ``max_rows``."""
         found, _ = self._look_up(self.names.stored_spelling(subject))
         return [(relation, forms[0]) for relation, forms in found]
+
+    def rows(self) -> Iterator[tuple[tuple[str, ...], str, tuple[str, ...]]]:
+        """Yield all facts: the names of the subject, the relation, and the forms of the value.
+
+        Of a subject, at most ``max_rows`` facts are given; ambiguous names are left out.
+
+        Raises:
+            StoreError: the database did not answer.
+        """
+        names: dict[tuple[Any, ...], list[str]] = {}
+        for _, owner, name in self._reader.subjects():
+            normal = self._normalize(name)
+            if normal in self._ambiguous:
+                continue
+            spellings = names.setdefault(self._keys.get(normal, (name,)), [])
+            spellings.insert(0 if owner in ("", name) else len(spellings), name)
+        for keys, spellings in names.items():
+            for relation, forms in self._reader.facts_of(keys, self.max_rows)[0]:
+                yield tuple(dict.fromkeys(spellings)), relation, forms
 
     # ------------------------------------------------------------------------------- answering
 

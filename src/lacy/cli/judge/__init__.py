@@ -1,0 +1,1 @@
+"""``lacy judge``: judge facts, and hold judges against people."""

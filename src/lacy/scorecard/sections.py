@@ -1,0 +1,223 @@
+"""The sections of a scorecard: what is measured, alone and in cascade."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from lacy.results import AnswerStore, Measurement
+from lacy.scorecard.inputs import ScorecardInputs, content_key
+from lacy.scorecard.measuring import Section
+
+if TYPE_CHECKING:
+    from lacy.almanac import Subject
+    from lacy.cascade import Calibration
+    from lacy.evaluate import TestQuestion
+    from lacy.sources import Source
+    from lacy.types import Document
+
+ALONE, CASCADE = "alone", "cascade"
+"""Names of the two conditions of every section that generates text."""
+
+_BRACKETS = re.compile(r" \(.*\)$")
+"""What Wikipedia adds to a title to tell it from others: ``Mercury (planet)``."""
+
+CALIBRATION_ARTICLES = 60
+"""Number of short articles that ship with lacy, for calibrating the ranking of values."""
+
+
+def scorecard_sections(loaded: Any, inputs: ScorecardInputs) -> list[Section]:
+    """Return all sections of a scorecard, also those for which a file is missing.
+
+    Args:
+        loaded: the model, as from ``lacy.model.load_model``.
+        inputs: files and limits.
+
+    Raises:
+        LacyError: E61, the policy is unknown; E251, a file does not exist.
+    """
+    return [
+        _openings(loaded, inputs),
+        _articles(loaded, inputs),
+        _questions(loaded, inputs),
+    ]
+
+
+def _section(
+    name: str,
+    title: str,
+    question: str,
+    inputs: ScorecardInputs,
+    measure: Callable[[AnswerStore], Measurement],
+    *,
+    needs: str = "",
+    reads: Sequence[str] = (),
+) -> Section:
+    """Return a section; one without its file says how to give it.
+
+    Args:
+        name: name of the section and of its files.
+        title: heading.
+        question: what the section tells.
+        inputs: the inputs.
+        measure: measures it.
+        needs: the field of ``inputs`` with the file that the section needs.
+        reads: other fields that its results depend on.
+    """
+    settings = {key: asdict(inputs)[key] for key in (*reads, "seed")}
+    if needs:
+        path = getattr(inputs, needs)
+        if path is None:
+            return Section(name, title, question, missing=f"give --{needs.replace('_', '-')} FILE")
+        settings[needs] = content_key(Path(path))
+    return Section(name, title, question, settings, measure)
+
+
+def _policies(loaded: Any, inputs: ScorecardInputs, source: Source | None) -> dict[str, str]:
+    """Return the policy of each condition: never, and what suits the model in cascade."""
+    from lacy.cascade import default_policy
+    from lacy.model import gate_of
+
+    if source is None:
+        return {ALONE: "never"}
+    policy = inputs.policy
+    if not policy:
+        gate = gate_of(loaded.model)
+        chosen, _ = default_policy(source, loaded.meta, gate=gate, taught=loaded.calls)
+        policy = str(chosen)
+    return {ALONE: "never", CASCADE: policy}
+
+
+def _openings(loaded: Any, inputs: ScorecardInputs) -> Section:
+    return _section(
+        "openings", "Sentences about facts in a database",
+        "Does it complete \u201cMarie Curie was born in\u201d with the true value?",
+        inputs, partial(_measure_openings, loaded, inputs), reads=("subjects", "policy"),
+    )  # fmt: skip
+
+
+def _measure_openings(loaded: Any, inputs: ScorecardInputs, answers: AnswerStore) -> Measurement:
+    from lacy import almanac, evaluate
+    from lacy.sources.db import Database
+
+    others, asked = almanac.split_subjects(almanac.load_subjects(), inputs.subjects, inputs.seed)
+    with TemporaryDirectory() as folder:
+        path = almanac.write_facts(Path(folder) / "facts.sqlite", [*others, *asked])
+        with Database(path, name="facts") as source:
+            return evaluate.evaluate_openings(
+                loaded, almanac.openings(asked), source, _policies(loaded, inputs, source),
+                seed=inputs.seed, store=answers, calibration=_calibration(loaded, inputs, others),
+            )  # fmt: skip
+
+
+def _calibration(
+    loaded: Any, inputs: ScorecardInputs, subjects: Sequence[Subject]
+) -> Calibration | None:
+    """Calibrate on short articles about other subjects; None for a model that cannot call."""
+    from lacy import almanac, cascade
+
+    chosen = random.Random(inputs.seed).sample(
+        list(subjects), min(CALIBRATION_ARTICLES, len(subjects))
+    )
+    return cascade.calibrate(loaded, almanac.write_articles(chosen, inputs.seed))
+
+
+def _articles(loaded: Any, inputs: ScorecardInputs) -> Section:
+    return _section(
+        "articles", "Continuations of articles",
+        "Are the names, numbers and dates that it writes those of the article?",
+        inputs, partial(_measure_articles, loaded, inputs), needs="articles",
+        reads=("items", "max_new_tokens", "only", "pipeline", "policy"),
+    )  # fmt: skip
+
+
+def scored_articles(inputs: ScorecardInputs) -> list[Document]:
+    """Return the articles to measure on."""
+    from lacy.corpus import read
+
+    assert inputs.articles is not None
+    return list(itertools.islice(read(inputs.articles, only=inputs.only), inputs.items))
+
+
+def _measure_articles(loaded: Any, inputs: ScorecardInputs, answers: AnswerStore) -> Measurement:
+    from lacy import evaluate
+
+    articles = scored_articles(inputs)
+    extract = evaluate.default_extract(inputs.pipeline)
+    prompts = evaluate.article_prompts(articles, extract)
+    conditions = {}
+    with evaluate.open_article_source("values", articles, extract, prompts) as (source, subjects):
+        for name, policy in _policies(loaded, inputs, source).items():
+            conditions[name] = evaluate.answer_articles(
+                loaded, articles, extract, policy, source, prompts, subjects,
+                max_new_tokens=inputs.max_new_tokens, seed=inputs.seed, store=answers,
+            )  # fmt: skip
+    return evaluate.ArticlesResult(conditions, len(articles), "values", inputs.seed)
+
+
+def _questions(loaded: Any, inputs: ScorecardInputs) -> Section:
+    return _section(
+        "questions", "Answers to questions",
+        "Does an answer contain an accepted value?",
+        inputs, partial(_measure_questions, loaded, inputs), needs="questions",
+        reads=("items", "policy"),
+    )  # fmt: skip
+
+
+def _measure_questions(loaded: Any, inputs: ScorecardInputs, answers: AnswerStore) -> Measurement:
+    from lacy import evaluate
+
+    assert inputs.questions is not None
+    questions = evaluate.read_questions(inputs.questions)
+    asked = _sample(questions, inputs)
+    with question_source(questions) as source:
+        policies = _policies(loaded, inputs, source)
+        return evaluate.evaluate_questions(
+            loaded, asked, source, policies=policies, seed=inputs.seed, store=answers
+        )
+
+
+def _sample(questions: Sequence[TestQuestion], inputs: ScorecardInputs) -> list[TestQuestion]:
+    """Return a sample of the questions in their order."""
+    if len(questions) <= inputs.items:
+        return list(questions)
+    chosen = random.Random(inputs.seed).sample(range(len(questions)), inputs.items)
+    return [questions[n] for n in sorted(chosen)]
+
+
+@contextmanager
+def question_source(questions: Sequence[TestQuestion]) -> Iterator[Source | None]:
+    """Open what answers questions: a database of their facts, or an index of their paragraphs.
+
+    Yields:
+        The source; None if the questions have neither facts nor paragraphs.
+    """
+    from lacy import evaluate
+    from lacy.sources.db import Database
+    from lacy.sources.texts import Documents
+    from lacy.types import Document
+
+    with TemporaryDirectory() as folder:
+        if any(question.facts for question in questions):
+            path = evaluate.facts_database(questions, Path(folder) / "facts.sqlite")
+            with Database(path, name="facts") as database:
+                yield database
+            return
+        paragraphs = {pair: None for question in questions for pair in question.paragraphs}
+        if not paragraphs:
+            yield None
+            return
+        texts = [
+            Document(f"p{n}", text, meta={"title": _BRACKETS.sub("", title)})
+            for n, (title, text) in enumerate(paragraphs)
+        ]
+        with Documents.build(texts, Path(folder) / "index") as index:
+            yield index

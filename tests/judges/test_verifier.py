@@ -1,0 +1,117 @@
+"""The shipped verifier: what it says of clear cases, and that nothing but the facts matters."""
+
+import itertools
+import random
+import time
+
+import numpy as np
+import pytest
+
+from helpers.labelled import PASSAGES
+from lacy.judges import NO_FACT, NO_PASSAGES, Claim, load_verifier, open_judge
+
+MIRA = tuple(PASSAGES["Mira Okafor"])
+TRUE = [
+    "Mira Okafor is a chemist.",
+    "Mira Okafor was born on 4 May 1951.",
+    "She won the Adeola Prize.",
+    "She married Tunde Bello.",
+]
+FALSE = [
+    "Mira Okafor is a Brazilian footballer.",
+    "She died in Toronto in 2011.",
+    "She was nominated for three Golden Globe Awards.",
+    "She served in the Royal Navy.",
+]
+
+
+def claims(texts, response="", passages=MIRA):
+    return [Claim(text, "Mira Okafor", passages, response) for text in texts]
+
+
+@pytest.fixture(scope="module", params=["lexical"])
+def judge(request):
+    return open_judge(request.param)
+
+
+@pytest.mark.parametrize("response", ["", "r"])
+def test_clear_cases(judge, response):
+    judged = judge.judge(claims(TRUE + FALSE, response))
+    assert [judgment.supported for judgment in judged] == [True] * 4 + [False] * 4
+    assert all(0 <= judgment.score <= 1 for judgment in judged)
+
+
+def test_other_facts_of_a_response_count_only_within_it(judge):
+    fact = claims(TRUE[1:2], "a")
+    alone = judge.judge(claims(TRUE[1:2]))[0].score
+    among_wrong = judge.judge(fact + claims(FALSE, "a"))[0].score
+    beside_wrong = judge.judge(fact + claims(FALSE, "b"))[0].score
+    assert beside_wrong == judge.judge(fact)[0].score == alone
+    assert among_wrong != alone
+
+
+def test_alone_ignores_the_response():
+    judge = load_verifier(lexical=True, alone=True)
+    together = judge.judge(claims(TRUE + FALSE, "a"))
+    assert together == judge.judge(claims(TRUE + FALSE))
+    assert together == [judge.judge([claim])[0] for claim in claims(TRUE + FALSE, "b")]
+
+
+def test_order_and_duplicates_do_not_matter(judge):
+    both = claims(TRUE + FALSE, "a") + claims(TRUE, "b", MIRA[:1])
+    expected = dict(zip(both, judge.judge(both), strict=True))
+    shuffled = both * 2
+    random.Random(5).shuffle(shuffled)
+    assert judge.judge(shuffled) == [expected[claim] for claim in shuffled]
+
+
+def test_a_fresh_judge_gives_the_same_bytes(judge):
+    fresh = open_judge(judge.name)
+    assert repr(fresh.judge(claims(TRUE, "a"))) == repr(judge.judge(claims(TRUE, "a")))
+
+
+@pytest.mark.parametrize(
+    ("text", "passages", "why"),
+    [
+        ("", MIRA, NO_FACT),
+        (" \n", MIRA, NO_FACT),
+        ("A fact.", (), NO_PASSAGES),
+        ("A fact.", ("  ",), NO_PASSAGES),
+        ("A fact.", ("<s></s>",), "the passages have no words"),
+    ],
+)
+def test_what_cannot_be_judged_says_why(judge, text, passages, why):
+    [judgment] = judge.judge(claims([text], "a", passages))
+    assert (judgment.supported, judgment.score, judgment.why) == (None, None, why)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fact " * 5_000,
+        "x" * 100_000,
+        "Mira Okafor wurde am 4. Mai 1951 in Lagos geboren.",
+        "米拉·奥卡福出生于拉各斯。",
+        "ميرا",
+        "🧪🧪",
+        "?!",
+        "a\x00b",
+        "\ud800",
+    ],
+)
+def test_unusual_facts_get_a_score(judge, text):
+    [judgment] = judge.judge(claims([text], "a"))
+    assert 0 <= judgment.score <= 1
+
+
+def test_a_page_of_a_megabyte_takes_bounded_time(judge):
+    rng = np.random.default_rng(0)
+    words = [f"{a}{b}" for a, b in itertools.product("bcdfgklmnprst", ["ala", "eno", "iru"])]
+    sentences = [" ".join(rng.choice(words, 12)).capitalize() + "." for _ in range(17_000)]
+    page = (" ".join(sentences) + " " + MIRA[0],)
+    assert len(page[0]) > 1_000_000
+    started = time.process_time()
+    judged = judge.judge(claims(TRUE[:2] + FALSE[:2], "a", page))
+    assert time.process_time() - started < 60
+    scores = [judgment.score for judgment in judged]
+    assert min(scores[:2]) > max(scores[2:])
