@@ -12,7 +12,7 @@ import torch
 from helpers.models import ALL, llama
 from lacy.errors import LacyError
 from lacy.evaluate import measure_saturation
-from lacy.evaluate.head_ranks import split
+from lacy.evaluate.head_ranks import split_texts
 from lacy.evaluate.low_rank_head import (
     LowRankHead,
     Targets,
@@ -23,7 +23,7 @@ from lacy.evaluate.low_rank_head import (
 )
 from lacy.evaluate.saturation import call_margins
 from lacy.model import TextHead, read_head, set_gate, set_taught
-from lacy.results import METRICS, as_data, to_data
+from lacy.results import METRICS, AnswerStore, as_data, to_data
 from lacy.testing import byte_tokenizer
 from lacy.types import Document, Mark
 
@@ -53,7 +53,12 @@ def loaded(seed=0, gate=None):
 
 def measure(found, **settings):
     settings = {"tokens": 40, "ranks": [2, 8]} | settings
-    return measure_saturation(found, documents(), **settings)
+    if (cache := settings.pop("cache", None)) is None:
+        return measure_saturation(found, documents(), **settings)
+    with AnswerStore(cache / "answers.jsonl") as store:
+        return measure_saturation(
+            found, documents(), store=store, states_folder=cache / "states", **settings
+        )
 
 
 # ------------------------------------------------------------------------- heads of lower rank
@@ -138,7 +143,7 @@ def test_losses_do_not_depend_on_chunks(head, targets, monkeypatch):
 @pytest.mark.parametrize("texts", [2, 3, 7, 100])
 def test_texts_are_split_whole(texts):
     owner = np.repeat(np.arange(texts), 3)
-    fit, stop, test = split(owner, texts, seed=0)
+    fit, stop, test = split_texts(owner, texts, seed=0)
     for mask in (fit, stop, test):
         assert mask.any()
         assert (np.bincount(owner[mask], minlength=texts) % 3 == 0).all()

@@ -277,4 +277,10 @@ ENTRIES = {
         "choose ranks from 1 to {size}",
         USAGE,
     ),
+    "E262": Entry(
+        "there are no checkpoints in {path}",
+        "give the folder of a training run (lacy train --save-every N --keep 1000 keeps them), or "
+        "leave out --checkpoints",
+        DATA,
+    ),
 }

@@ -56,7 +56,7 @@ from .questions import (
     without_fact,
 )
 from .saturation import measure_saturation
-from .saturation_results import SaturationResult
+from .saturation_results import CheckpointsSaturation, SaturationResult
 from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
 
 __all__ = [
@@ -81,6 +81,7 @@ __all__ = [
     "AuditedDatabase",
     "CalibrationBin",
     "CallCalibration",
+    "CheckpointsSaturation",
     "ChoiceMade",
     "ChoicesResult",
     "Extract",

@@ -107,7 +107,7 @@ def measure_ranks(
     kinds: list[HeadKind] = ["cut"]
     if train:
         kinds += ["trained", "trained on kept"] if "kept" in groups else ["trained"]
-    fit_N, stop_N, test_N = split(states.text_N, states.texts, seed)
+    fit_N, stop_N, test_N = split_texts(states.text_N, states.texts, seed)
     tested = {name: mask[test_N] for name, mask in groups.items() if mask[test_N].any()}
     texts = states.text_N[test_N]
     counts = {
@@ -158,7 +158,7 @@ def measure_ranks(
     )
 
 
-def split(text_N: NDArray[np.int64], texts: int, seed: int) -> tuple[Bools, Bools, Bools]:
+def split_texts(text_N: NDArray[np.int64], texts: int, seed: int) -> tuple[Bools, Bools, Bools]:
     """Return the tokens that train, that decide when to stop, and that measure.
 
     Each part has whole texts, at least one; with two texts, one trains and decides.

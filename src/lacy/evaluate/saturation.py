@@ -56,7 +56,8 @@ def measure_saturation(
     delegation: Delegation = "auto",
     call_rate: float | None = None,
     bf16: bool = False,
-    cache: Path | None = None,
+    store: AnswerStore | None = None,
+    states_folder: Path | None = None,
     seed: int = 0,
     notify: Callable[[str], object] = lambda sentence: None,
 ) -> SaturationResult:
@@ -78,38 +79,38 @@ def measure_saturation(
         call_rate: the model calls at the tokens with the highest margins, this share of all; None:
             where it calls by itself (threshold 0).
         bf16: compute states in bfloat16.
-        cache: folder that keeps states and trained heads' losses, so that a stopped measurement
-            continues; only one process may use it.
+        store: keeps the losses of other heads, so that a stopped measurement continues.
+        states_folder: keeps the hidden states.
         seed: seed of the bootstrap, of the split of the texts, and of training.
         notify: called with a sentence about the progress.
 
     Raises:
         LacyError: E58, the head is of another kind; E260, fewer than two texts; E261, a rank is not
-            between 1 and the hidden size; E150, another process uses ``cache``.
+            between 1 and the hidden size.
     """
     head = read_head(loaded.model)
     size = head.weight_VD.shape[1]
     ranks = checked_ranks(ranks, size)
-    with AnswerStore(None if cache is None else cache / "answers.jsonl") as store:
-        states = read_head_states(
-            loaded, documents, tokens=tokens, bf16=bf16, notify=notify,
-            folder=None if cache is None else cache / "states",
-        )  # fmt: skip
-        gate = gate_of(loaded.model)
-        delegated_N, by = delegated_tokens(
-            head, states, gate, delegation if delegation != "auto" else _auto(loaded), call_rate
-        )
-        groups = {"all": np.ones(len(states), bool), "fact": states.fact_N, "other": ~states.fact_N}
-        if by:
-            groups |= {"delegated": delegated_N, "kept": ~delegated_N}
-        groups = {name: mask for name, mask in groups.items() if mask.any()}
-        notify("spectrum and gradients")
-        spectrum = head_spectrum(head.weight_VD[:-1])
-        gradient = _gradients(head, states, groups, gate, taught=by == "calls", seed=seed)
-        measured = measure_ranks(
-            head.text_rows(), states, groups, ranks, key=_key(states, head, delegated_N),
-            train=train_heads, store=store, seed=seed, notify=notify,
-        )  # fmt: skip
+    states = read_head_states(
+        loaded, documents, tokens=tokens, bf16=bf16, notify=notify,
+        folder=states_folder,
+    )  # fmt: skip
+    gate = gate_of(loaded.model)
+    delegated_N, by = delegated_tokens(
+        head, states, gate, delegation if delegation != "auto" else _auto(loaded), call_rate
+    )
+    groups = {"all": np.ones(len(states), bool), "fact": states.fact_N, "other": ~states.fact_N}
+    if by:
+        groups |= {"delegated": delegated_N, "kept": ~delegated_N}
+    groups = {name: mask for name, mask in groups.items() if mask.any()}
+    notify("spectrum and gradients")
+    spectrum = head_spectrum(head.weight_VD[:-1])
+    gradient = _gradients(head, states, groups, gate, taught=by == "calls", seed=seed)
+    store = AnswerStore() if store is None else store
+    measured = measure_ranks(
+        head.text_rows(), states, groups, ranks, key=_key(states, head, delegated_N),
+        train=train_heads, store=store, seed=seed, notify=notify,
+    )  # fmt: skip
     norms_V = head.weight_VD.norm(dim=1)
     return SaturationResult(
         spectrum=spectrum,

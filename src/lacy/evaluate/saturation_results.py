@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lacy.evaluate.head_gradient import LossKind
@@ -61,6 +61,21 @@ class SaturationResult:
             result
             for scores, conditions in _parts(self)
             for result in results_of(scores, seed=self.seed, conditions=conditions)
+        ]
+
+
+@dataclass(frozen=True)
+class CheckpointsSaturation:
+    """Saturation of several checkpoints of a run, or of one model, whose name is empty."""
+
+    checkpoints: Mapping[str, SaturationResult]
+
+    def results(self) -> list[Result]:
+        """Return the results of all checkpoints; the condition ``checkpoint`` names each."""
+        return [
+            replace(one, conditions={**one.conditions, **({"checkpoint": name} if name else {})})
+            for name, found in self.checkpoints.items()
+            for one in found.results()
         ]
 
 
