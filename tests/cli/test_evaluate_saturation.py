@@ -47,7 +47,7 @@ def test_a_model_is_measured_printed_written_and_continued(tiny, texts, tmp_path
         assert shown in first.out
     assert "trained, rank 4" in first.err
     data = json.loads(out.read_text())
-    assert {"torch", "python"} <= set(map(str.lower, data["environment"]))
+    assert "python" in data["environment"]
     for result in data["results"]:
         assert result["metric"] in METRICS
         assert result["conditions"].get("loss") in (None, "text", "call")

@@ -45,7 +45,7 @@ def mean_cosine(sums_UD: ArrayLike, counts_U: ArrayLike, *, seed: int = 0) -> Sc
     value = float(mean(np.ones((1, len(counts))))[0])
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn_R = mean(resampling_weights(len(counts), RESAMPLES, seed))
-    low, high = percentiles(drawn_R, CONFIDENCE)
+    low, high = percentiles(drawn_R, CONFIDENCE, len(counts))
     return Score(value, low, high, len(counts), "cosine")
 
 
