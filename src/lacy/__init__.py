@@ -12,7 +12,7 @@ The packages, from top to bottom; each imports only from those below it:
     harness/      lm-eval with lacy's models, alone and with a source
     efficiency/   size, speed, memory, energy and price of a model
     evaluate/     precision, recall, closed-book recall, call quality
-    evaluate/     precision, recall, closed-book recall, call quality, intervals
+    factscore/    FActScore and recall: sentences, atomic facts, pages, scores
     judges/       whether passages support a fact: a verifier, word overlap; agreement with people
     cascade/      generation with calls: engine, policies, ranking, traces
     train/        the training loop, its schedule and checkpoints; the Trainer adapter

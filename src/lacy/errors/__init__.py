@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lacy.errors import exact, general, harness, judges, models, outside, scorecards
+from lacy.errors import exact, factscore, general, harness, judges, models, outside, scorecards
 from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
 from lacy.errors.sanitize import CONTROL_CHARACTERS, one_line, sanitized
 
@@ -23,6 +23,7 @@ CATALOG: dict[str, Entry] = {
     **models.ENTRIES,
     **outside.ENTRIES,
     **judges.ENTRIES,
+    **factscore.ENTRIES,
     **harness.ENTRIES,
     **exact.ENTRIES,
     **scorecards.ENTRIES,

@@ -2,6 +2,7 @@ from .client import OpenAIClient
 from .errors import OutOfTokens, RemoteError, redact
 from .http import Retries, check_url
 from .loop import LoopThread
+from .many import ask_many
 from .sse import Chunk
 from .wire import (
     LIMIT_PARAMETERS,
@@ -21,6 +22,7 @@ __all__ = [
     "OutOfTokens",
     "RemoteError",
     "Retries",
+    "ask_many",
     "check_url",
     "finish_reason",
     "redact",

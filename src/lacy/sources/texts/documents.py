@@ -211,6 +211,18 @@ class Documents:
             marks = tuple(Mark(start, stop, "VALUE", kind) for start, stop, kind in spans)
             yield Document(name, text, {"title": subject} if subject else {}, marks)
 
+    def subjects(self) -> list[str]:
+        """Return what the documents are about, without repetitions."""
+        query = "SELECT DISTINCT subject FROM document WHERE subject != '' ORDER BY subject"
+        with self._lock:
+            return [subject for (subject,) in self._db.execute(query)]
+
+    def texts_about(self, subject: str) -> list[str]:
+        """Return the texts of all documents with exactly this subject."""
+        query = "SELECT text FROM document WHERE subject = ? ORDER BY id"
+        with self._lock:
+            return [text for (text,) in self._db.execute(query, (subject,))]
+
     # ------------------------------------------------------------------------------- answering
 
     def _reply(self, request: Request) -> Reply:
