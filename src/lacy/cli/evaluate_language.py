@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lacy.types import Document
 
 
-def measure_language(config: EvaluateConfig, loaded: Loaded) -> LanguageMeasured:
+def measure_texts(config: EvaluateConfig, loaded: Loaded) -> LanguageMeasured:
     """Measure the losses of a model on texts, alone and, with a source, with calls."""
     from lacy import evaluate
     from lacy.cascade import model_name, open_engine, split_policy
@@ -51,7 +51,7 @@ def measure_language(config: EvaluateConfig, loaded: Loaded) -> LanguageMeasured
     return replace(measured, calls=calls, call_bytes=sizes)
 
 
-def show_language(measured: LanguageMeasured) -> None:
+def show_texts(measured: LanguageMeasured) -> None:
     """Print the losses by kind of token, then those with calls."""
     from lacy.report import format_score
     from lacy.results import metric_of
