@@ -19,6 +19,7 @@ from lacy.scorecard.costs import measure_costs
 from lacy.scorecard.inputs import ScorecardInputs, content_key
 from lacy.scorecard.judged import measure_judged
 from lacy.scorecard.measuring import Section
+from lacy.scorecard.true_texts import measure_head, measure_losses
 
 if TYPE_CHECKING:
     from lacy.almanac import Subject
@@ -53,7 +54,9 @@ def scorecard_sections(loaded: Any, inputs: ScorecardInputs) -> list[Section]:
         _questions(loaded, inputs),
         _judged(loaded, inputs),
         _audit(loaded, inputs),
+        _language(loaded, inputs),
         _tasks(inputs),
+        _saturation(loaded, inputs),
         _costs(loaded, inputs),
     ]
 
@@ -257,6 +260,28 @@ def _measure_audit(loaded: Any, inputs: ScorecardInputs, answers: AnswerStore) -
         loaded, databases, policy=policy, seed=inputs.seed, store=answers
     )
     return Combined({CASCADE: found})
+
+
+def _language(loaded: Any, inputs: ScorecardInputs) -> Section:
+    def run(answers: AnswerStore) -> Measurement:
+        articles, policies = scored_articles(inputs), _policies(loaded, inputs)
+        return measure_losses(loaded, inputs, articles, policies, answers)
+
+    return _section(
+        "language", "Language",
+        "How well does it predict true texts, on facts and elsewhere, and what do calls cost?",
+        inputs, run, needs="articles", reads=("items", "only", "pipeline", "policy"),
+    )  # fmt: skip
+
+
+def _saturation(loaded: Any, inputs: ScorecardInputs) -> Section:
+    def run(answers: AnswerStore) -> Measurement:
+        return measure_head(loaded, inputs, scored_articles(inputs), answers)
+
+    return _section(
+        "saturation", "Saturation of the output head", "Does its head limit what it can learn?",
+        inputs, run, needs="articles", reads=("items", "only", "pipeline"),
+    )  # fmt: skip
 
 
 def _tasks(inputs: ScorecardInputs) -> Section:
