@@ -20,8 +20,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,13 +147,11 @@ def evaluate_audit(
     common = [identity, str(on.policy), max_new_tokens, on.unit, on.read_until]
     rows = {database.name: answer_key(database.rows) for database in databases}
     answers: list[AuditAnswer] = []
-    with _or_in_memory(store) as kept, TemporaryDirectory() as folder:
-        copies = Copies(Path(folder))
+    with _or_in_memory(store) as kept, Copies() as copies:
 
         def ask(batch: list[AuditQuestion]) -> Iterator[Any]:
             engine = off if batch[0].state == "DEL-OFF" else on
-            with copies.opened(batch) as opened:
-                return iter(ask_together(engine, batch, source, opened))
+            return iter(ask_together(engine, batch, source, copies.of(batch)))
 
         total = len(questions)
         # Facts of one state and database are asked together: they share an open copy.
