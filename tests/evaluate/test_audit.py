@@ -176,6 +176,9 @@ def test_states_of_a_cascade(data, loaded, tmp_path):
         again = evaluate_audit(loaded, databases, store=store, **ask)
         assert len(store) == number
     assert again.results() == found.results()
+    [units] = found.units()
+    assert units.names[1] == "people base: A. Bell · born in · Oslo" and len(units.names) == 4
+    assert "Oslo" in units.texts[0] and units.counts["full_right"].tolist() == [1, 1, 1, 1]
 
 
 def test_what_leaks_is_named(tmp_path, loaded):

@@ -36,7 +36,15 @@ from lacy.evaluate.audit_asking import (
     grouped_questions,
 )
 from lacy.evaluate.audit_facts import FORMS, AuditedDatabase, states_value
-from lacy.results import NO_DATA, AnswerStore, Result, answer_key, ratio_scores, results_of
+from lacy.results import (
+    NO_DATA,
+    AnswerStore,
+    Result,
+    UnitCounts,
+    answer_key,
+    ratio_scores,
+    results_of,
+)
 
 if TYPE_CHECKING:
     from lacy.cascade import Policy
@@ -95,6 +103,20 @@ class AuditResult:
                        {**common, "group": reason})
             )  # fmt: skip
         return found
+
+    def units(self) -> list[UnitCounts]:
+        """Return the counts of each fact, and its answers while it is in the database."""
+        names: dict[str, list[str]] = {}
+        for answer in self.answers:
+            fact = answer.fact
+            said = names.setdefault(
+                f"{answer.database}: {fact.subject} · {fact.relation} · {fact.value}", []
+            )
+            if answer.state == "FULL":
+                said.append(answer.text)
+        conditions = {"condition": ALL, "policy": self.policy}
+        texts = tuple("\n".join(said) for said in names.values())
+        return [UnitCounts(conditions, tuple(names), audit_counts(self.answers), texts)]
 
     @property
     def asked(self) -> int:
