@@ -45,6 +45,17 @@ class MeasureOptions(SourceOptions):
     checkpoints: Rare[bool] = False
     """With --saturation: measure every checkpoint of a run."""
 
+    # [Language]
+    texts: Path | None = None
+    """Texts of any kind: loss, perplexity and bits per byte, on and off fact tokens and, with
+    --source, with calls."""
+    window: Rare[int] = 1024
+    """Number of tokens that are read together; longer texts are read in overlapping windows."""
+    stride: Rare[int | None] = None
+    """Number of tokens that each further window scores; by default half the window."""
+    call_tokens: Rare[int] = 256
+    """Number of tokens of each text that are read with calls."""
+
     # [Speed]
     speed: bool = False
     """Measure size, speed, memory, energy and price, without calls and, with --source, with calls;
