@@ -63,6 +63,8 @@ GIVEN = {
         "models/base",
         "notes.index",
     ],
+    "how-to/efficiency.md": ["models/base", "held-out.jsonl.gz"],
+    "how-to/lm-eval.md": ["models/base"],
     "how-to/judge.md": ["labels.json"],
     "how-to/own-model.md": [
         "runs/mine",
