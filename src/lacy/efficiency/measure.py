@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -176,7 +177,7 @@ class Efficiency:
         answers = timings.answers
         tokens = max(1, sum(answer.tokens for answer in answers))
         called = sum(answer.called_tokens for answer in answers) / tokens
-        how = {**_how(engine), "call_rate": f"{called:.3f}", **self._lengths()}
+        how = {**_how(engine), "call_rate": f"{called:.3f}", **self._lengths(), **_load()}
         single = {**how, "batch": "1"}
         series = {
             "time_to_first_token": ([t.first for t in timings.single], "seconds"),
@@ -188,10 +189,11 @@ class Efficiency:
             for label, q in QUANTILES.items():
                 self._score(name, quantile(values, q, unit), {**single, "quantile": label})
         together = {**how, "batch": str(timings.batch_size)}
-        sums = [float(n) for n, _ in timings.batches]
-        seconds = [s for _, s in timings.batches]
-        throughput = ratio(sums, seconds, unit="tokens per second")
+        sums = [float(n) for n, _, _ in timings.batches]
+        throughput = ratio(sums, [s for _, s, _ in timings.batches], unit="tokens per second")
         self._score("throughput", throughput, together)
+        cpu = ratio([c for _, _, c in timings.batches], sums, unit="CPU seconds per token")
+        self._score("cpu_per_token", cpu, together)
         self._energy(engine, prompts, together)
         cost = sum(span.cost for answer in answers for span in answer.spans) / tokens
         unit = "US dollars per 1,000 tokens"
@@ -287,6 +289,13 @@ def _how(engine: Engine) -> dict[str, str]:
     if engine.never_calls or engine.source is None:
         return {"policy": "never"}
     return {"policy": str(engine.policy), "source": engine.source.name}
+
+
+def _load() -> dict[str, str]:
+    """Return how many processes of the whole machine compete for its cores, where it says so."""
+    if not hasattr(os, "getloadavg"):
+        return {}
+    return {"load": f"{os.getloadavg()[0]:.1f} of {os.cpu_count()} cores"}
 
 
 def _machine(model: Any) -> dict[str, str]:
