@@ -75,6 +75,8 @@ class Efficiency:
     Args:
         loaded: the model, as from ``lacy.model.load_model``.
         load: the work that is timed.
+        files: the model's folder or file, if not the folder that it was loaded from: a GGUF file,
+            for example.
         reference: name of the model, or file, with which the size is compared; by default the same
             weights in 32 bits.
         rate: prices of the machine.
@@ -87,6 +89,7 @@ class Efficiency:
         loaded: Any,
         load: Load | None = None,
         *,
+        files: str | Path | None = None,
         reference: str | Path | None = None,
         rate: RateCard | None = None,
         dtype: str = "fp32",
@@ -94,7 +97,7 @@ class Efficiency:
     ) -> None:
         self.loaded, self.load = loaded, load or Load()
         self.reference, self.rate, self.dtype = reference, rate, dtype
-        self.model = loaded.model
+        self.model, self.files = loaded.model, files or loaded.path
         self.meter = EnergyMeter(self.model.device.type, powercap)
         self._found: list[Result] = []
         self._missing: dict[str, str] = {}
@@ -110,7 +113,7 @@ class Efficiency:
         self._add("parameters", counts.distinct, "parameters")
         self._add("parameters_untied", counts.untied, "parameters")
         self._add("parameters_non_embedding", counts.non_embedding, "parameters")
-        files = file_sizes(self.loaded.path)
+        files = file_sizes(self.files)
         self._add("weight_bytes", files.weights, "bytes")
         self._add("file_bytes", files.all, "bytes")
         self._add("bits_per_weight", bits_per_weight(files.weights, counts.distinct), "bits")
