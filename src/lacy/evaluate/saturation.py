@@ -32,6 +32,7 @@ from lacy.evaluate.head_gradient import (
 from lacy.evaluate.head_ranks import measure_ranks
 from lacy.evaluate.head_spectrum import head_spectrum
 from lacy.evaluate.head_states import HeadStates, read_head_states
+from lacy.evaluate.low_rank_head import EPOCHS
 from lacy.evaluate.saturation_results import GradientShare, SaturationResult
 from lacy.model import Gate, TextHead, gate_of, read_head, taught_to_call
 from lacy.results import AnswerStore, Score, ratio, score_sums
@@ -53,6 +54,7 @@ def measure_saturation(
     tokens: int = TOKENS,
     ranks: Sequence[int] | None = None,
     train_heads: bool = True,
+    passes: int = EPOCHS,
     delegation: Delegation = "auto",
     call_rate: float | None = None,
     bf16: bool = False,
@@ -75,10 +77,11 @@ def measure_saturation(
             size. The full rank is always measured.
         train_heads: also train heads of these ranks, which takes minutes for a large vocabulary;
             otherwise heads are only cut.
+        passes: maximum passes over the texts that train a head.
         delegation: which tokens count as delegated.
         call_rate: the model calls at the tokens with the highest margins, this share of all; None:
             where it calls by itself (threshold 0).
-        bf16: compute states in bfloat16.
+        bf16: compute states, and the logits of training, in bfloat16.
         store: keeps the losses of other heads, so that a stopped measurement continues.
         states_folder: keeps the hidden states.
         seed: seed of the bootstrap, of the split of the texts, and of training.
@@ -109,7 +112,7 @@ def measure_saturation(
     store = AnswerStore() if store is None else store
     measured = measure_ranks(
         head.text_rows(), states, groups, ranks, key=_key(states, head, delegated_N),
-        train=train_heads, store=store, seed=seed, notify=notify,
+        train=train_heads, passes=passes, bf16=bf16, store=store, seed=seed, notify=notify,
     )  # fmt: skip
     norms_V = head.weight_VD.norm(dim=1)
     return SaturationResult(
@@ -125,7 +128,13 @@ def measure_saturation(
         left_out=states.left_out,
         delegated_by=by,
         seed=seed,
-        settings={"tokens": tokens, "bf16": bf16, "call_rate": call_rate, "gate": gate},
+        settings={
+            "tokens": tokens,
+            "bf16": bf16,
+            "call_rate": call_rate,
+            "gate": gate,
+            "passes": passes,
+        },
     )
 
 
