@@ -67,7 +67,7 @@ def measured(
 def series(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure every checkpoint of every run: one entry per run."""
     found = []
-    for run in sorted(args.series.glob("w*.s*")):
+    for run in sorted(args.series.glob(args.runs)):
         if not (match := RUN.fullmatch(run.name)) or not (run / "model" / "config.json").exists():
             continue
         width, method, seed = int(match[1]), match[2], int(match[3])
@@ -81,12 +81,12 @@ def series(args: argparse.Namespace) -> list[dict[str, Any]]:
         for folder in folders:
             step = int(folder.name.partition("-")[2])
             last = folder is folders[-1]
-            ranks = sorted({width // 8, width // 4, width // 2, width * 3 // 4} - {0})
+            ranks = [width // 4, width // 2]
             steps.append(
                 {"step": step}
                 | measured(
                     args.keep, f"{run.name}.{step}", folder, texts, train_heads=last,
-                    ranks=ranks if last else [width], **common,
+                    ranks=ranks if last else [width], passes=args.passes, **common,
                 )
             )  # fmt: skip
         found.append({"width": width, "method": method, "seed": seed, "steps": steps})
@@ -175,6 +175,7 @@ def slim(step: Mapping[str, Any], *, last: bool) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--series", type=Path)
+    parser.add_argument("--runs", default="w*.s*", help="pattern of the runs to measure")
     parser.add_argument("--models", nargs="*", default=[], metavar="NAME=PATH")
     parser.add_argument("--train", nargs="*", default=[], help="models whose heads are trained")
     parser.add_argument("--articles", type=Path)
@@ -182,7 +183,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=300, help="texts of each world")
     parser.add_argument("--count", type=int, default=100, help="articles")
     parser.add_argument("--tokens", type=int, default=192)
-    parser.add_argument("--passes", type=int, default=8, help="over the articles, per head")
+    parser.add_argument("--passes", type=int, default=20, help="over the texts, per head")
     parser.add_argument("--ranks", type=int, nargs="*", default=[72, 288])
     parser.add_argument("--out", type=Path, default=RESULTS / "saturation.json")
     args = parser.parse_args()

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lacy.evaluate.head_spectrum import Axes
 from lacy.evaluate.head_states import HeadStates
 from lacy.evaluate.low_rank_head import (
     DECAY,
@@ -86,6 +87,7 @@ def measure_ranks(
     groups: Mapping[str, Bools],
     ranks: Sequence[int],
     *,
+    axes: Axes,
     key: str,
     train: bool,
     passes: int,
@@ -101,6 +103,7 @@ def measure_ranks(
         states: the states before it.
         groups: masks of tokens by name; ``kept`` has those that are not delegated.
         ranks: rising, the last one full.
+        axes: ``principal_axes`` of the head.
         key: names states and groups.
         train: also train heads.
         passes: maximum passes over the texts that train a head.
@@ -123,7 +126,7 @@ def measure_ranks(
         notify(f"{kind}, rank {rank}")
         best = 0
         if kind == "cut":
-            low: Any = head if rank == ranks[-1] else cut_head(head, rank)
+            low: Any = head if rank == ranks[-1] else cut_head(head, rank, axes)
         else:
             used = groups["kept"] if kind == "trained on kept" else groups["all"]
             fit, stop = _targets(states, fit_N & used), _targets(states, stop_N & used)

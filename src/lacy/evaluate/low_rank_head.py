@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lacy.evaluate.head_gradient import MAX_LOGITS
-from lacy.evaluate.head_spectrum import gram, principal_axes
+from lacy.evaluate.head_spectrum import Axes, gram, principal_axes
 from lacy.model import TextHead
 
 LEARNING_RATE = 3e-2
@@ -71,14 +71,15 @@ class Targets:
         return len(self.target_N)
 
 
-def cut_head(head: TextHead, rank: int) -> LowRankHead:
+def cut_head(head: TextHead, rank: int, axes: Axes | None = None) -> LowRankHead:
     """Return the best approximation of a head's matrix (Eckart and Young 1936).
 
     Args:
         head: a head without the row of ``<CALL>``.
         rank: at most the hidden size.
+        axes: ``principal_axes`` of the head, if they are known.
     """
-    _, axes_DD = principal_axes(head.weight_VD)
+    _, axes_DD = principal_axes(head.weight_VD) if axes is None else axes
     kept_DR = axes_DD[:, :rank].float()
     return LowRankHead(head, head.weight_VD @ kept_DR, kept_DR.T.contiguous())
 

@@ -30,7 +30,7 @@ from lacy.evaluate.head_gradient import (
     text_gradients,
 )
 from lacy.evaluate.head_ranks import measure_ranks
-from lacy.evaluate.head_spectrum import head_spectrum
+from lacy.evaluate.head_spectrum import Axes, head_spectrum, principal_axes
 from lacy.evaluate.head_states import HeadStates, read_head_states
 from lacy.evaluate.low_rank_head import EPOCHS
 from lacy.evaluate.saturation_results import GradientShare, SaturationResult
@@ -107,11 +107,12 @@ def measure_saturation(
         groups |= {"delegated": delegated_N, "kept": ~delegated_N}
     groups = {name: mask for name, mask in groups.items() if mask.any()}
     notify("spectrum and gradients")
-    spectrum = head_spectrum(head.weight_VD[:-1])
-    gradient = _gradients(head, states, groups, gate, taught=by == "calls", seed=seed)
+    axes = principal_axes(head.weight_VD[:-1])
+    spectrum = head_spectrum(head.weight_VD[:-1], axes)
+    gradient = _gradients(head, axes, states, groups, gate, taught=by == "calls", seed=seed)
     store = AnswerStore() if store is None else store
     measured = measure_ranks(
-        head.text_rows(), states, groups, ranks, key=_key(states, head, delegated_N),
+        head.text_rows(), states, groups, ranks, axes=axes, key=_key(states, head, delegated_N),
         train=train_heads, passes=passes, bf16=bf16, store=store, seed=seed, notify=notify,
     )  # fmt: skip
     norms_V = head.weight_VD.norm(dim=1)
@@ -186,6 +187,7 @@ def call_margins(head: TextHead, hidden_ND: Tensor, gate: Gate) -> NDArray[np.fl
 
 def _gradients(
     head: TextHead,
+    axes: Axes,
     states: HeadStates,
     groups: Mapping[str, Bools],
     gate: Gate,
@@ -195,7 +197,7 @@ def _gradients(
 ) -> dict[LossKind, dict[str, GradientShare]]:
     """Return the shares of both losses; only a model that calls has the second."""
     found: dict[LossKind, GradientEnergy] = {
-        "text": text_gradients(head.text_rows(), states.hidden_ND, states.target_N)
+        "text": text_gradients(head.text_rows(), states.hidden_ND, states.target_N, axes)
     }
     if taught:
         called_N = torch.from_numpy(groups["delegated"])
