@@ -213,22 +213,28 @@ def figure(data: Mapping[str, Any]) -> str:
     return buffer.getvalue()
 
 
+def filled(page: str, data: Mapping[str, Any]) -> str:
+    """Return the page with its tables made from results."""
+    return MARKER.sub(lambda m: f"{m[1]}\n{TABLES[m[2]](data)}\n{m[4]}", page)
+
+
+def stored() -> Any:
+    """Return the stored results."""
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail if it differs")
     check = parser.parse_args().check
-    data = json.loads(FILE.read_text(encoding="utf-8"))
-    page = PAGE.read_text(encoding="utf-8")
-    new = MARKER.sub(lambda m: f"{m[1]}\n{TABLES[m[2]](data)}\n{m[4]}", page)
-    drawn = figure(data)
-    same = FIGURE.exists() and FIGURE.read_text(encoding="utf-8") == drawn
-    if new == page and (same or check):
-        return 0
-    if check:
+    data, page = stored(), PAGE.read_text(encoding="utf-8")
+    new = filled(page, data)
+    if check and new != page:
         print(f"{PAGE.name} differs from {FILE.name}", file=sys.stderr)
         return 1
-    write_atomic(PAGE, new)
-    write_atomic(FIGURE, drawn)
+    if not check:
+        write_atomic(PAGE, new)
+        write_atomic(FIGURE, figure(data))
     return 0
 
 

@@ -100,7 +100,7 @@ def measure_saturation(
     )  # fmt: skip
     gate = gate_of(loaded.model)
     delegated_N, by = delegated_tokens(
-        head, states, gate, delegation if delegation != "auto" else _auto(loaded), call_rate
+        head, states, gate, delegation_of(loaded) if delegation == "auto" else delegation, call_rate
     )
     groups = {"all": np.ones(len(states), bool), "fact": states.fact_N, "other": ~states.fact_N}
     if by:
@@ -156,8 +156,11 @@ def checked_ranks(ranks: Sequence[int] | None, size: int) -> list[int]:
     return sorted({*chosen, size})
 
 
-def _auto(loaded: Any) -> Delegation:
-    return "calls" if taught_to_call(loaded.model) else "marks"
+def delegation_of(loaded: Any) -> Delegation:
+    """Return ``calls`` for a model that learned to call, ``marks`` for a plain or raw model."""
+    training = (loaded.meta or {}).get("training", {})
+    plain = training.get("settings", {}).get("method") == "none"
+    return "calls" if taught_to_call(loaded.model) and not plain else "marks"
 
 
 def delegated_tokens(
