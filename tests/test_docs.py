@@ -56,12 +56,15 @@ GIVEN = {
     "how-to/documents.md": ["runs/mine", "articles.jsonl.gz", "notes"],
     "how-to/endpoint.md": ["runs/mine", "runs/partner"],
     "how-to/engine.md": ["runs/mine"],
+    "how-to/exact.md": ["models/base"],
     "how-to/fine-tune.md": [
         "articles.jsonl.gz",
         "held-out.jsonl.gz",
         "models/base",
         "notes.index",
     ],
+    "how-to/efficiency.md": ["models/base", "held-out.jsonl.gz"],
+    "how-to/lm-eval.md": ["models/base"],
     "how-to/judge.md": ["labels.json"],
     "how-to/own-model.md": [
         "runs/mine",
