@@ -1,8 +1,8 @@
 """The losses of heads of lower rank, with intervals over texts that no head was trained on.
 
 A part of the texts fits or trains the heads, another decides when to stop, and the rest measures
-all of them. With delegation, a second head of each rank is trained on the tokens that are not delegated
-only: if the rank is too low for all tokens, it does better on these (``relief``).
+all of them. With delegation, a second head of each rank is trained on the tokens that are not
+delegated only: if the rank is too low for all tokens, it does better on these (``relief``).
 """
 
 from __future__ import annotations
