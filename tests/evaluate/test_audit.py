@@ -253,3 +253,21 @@ def test_a_hundred_thousand_rows_are_changed_quickly(data):
     question = AuditQuestion(audited, fact, "continuations", "EDITED", "x", ("x",))
     changed = changed_rows(question)
     assert changed[7] == ("Person 7", "born", "x") and len(changed) == len(rows)
+
+
+def test_a_mapped_database_is_audited_under_all_names_of_its_subjects(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "people.sqlite")) as db, db:
+        db.execute("CREATE TABLE person (name TEXT, pen_name TEXT, born TEXT)")
+        people = [("Ann Bell", "A. Quill", "1901-05-02"), ("Bob Hill", None, "1920-01-01")]
+        db.executemany("INSERT INTO person VALUES (?, ?, ?)", people)
+    mapping = tmp_path / "people.yaml"
+    mapping.write_text(
+        "database: people.sqlite\nsubject: person.name\naliases: [person.pen_name]\n"
+        "relations:\n  birth date: {value: person.born, date: ['%-d %B %Y', '%B %-d, %Y']}\n"
+    )
+    [found] = read_audit(mapping)
+    fact = next(fact for fact in found.facts if fact.subject == "Ann Bell")
+    assert fact.subjects == ("A. Quill",)
+    assert fact.accepted == ("2 May 1901", "May 2, 1901")
+    question = AuditQuestion(found, fact, "continuations", "DEL-ON", "")
+    assert {row[0] for row in changed_rows(question)} == {"Bob Hill"}
