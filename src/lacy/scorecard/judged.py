@@ -69,6 +69,5 @@ def measure_judged(
             ]
             parts[name] = factscore.score_responses(
                 responses, pages, judge, facts, store=answers,
-                agreement=factscore.known_agreement(judge.name),
             )  # fmt: skip
     return Combined(parts)
