@@ -6,9 +6,10 @@ r"""Train the verifier that comes with lacy (``lacy.judges``) on facts that peop
 
 1. With ``--articles`` or ``--triples``, the network first learns to compare statements with pages
    on pairs that ``verifier_pairs.py`` makes from them.
-2. The people are split into ``--folds`` parts. For each part, a network is trained on the labels of
-   the other people and scores the facts of this part: no logit comes from a network that saw a
-   label of the same person. The regressions are fitted on these logits and the word features.
+2. The people are split into ``--folds`` parts. For each part, the network for facts is tuned on the
+   labels of the other people and scores the facts of this part: no logit comes from a network that
+   saw a label of the same person. Windows are encoded by the network of step 1. The regressions are
+   fitted on these logits and the word features.
 3. The agreement with people is measured the same way: regressions fitted on the other parts.
 4. The network that is shipped is trained on the labels of all people.
 
@@ -27,17 +28,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from sklearn.metrics import roc_auc_score
 from tokenizers import Tokenizer
 from verifier_fitting import (
+    EncodedPages,
     Examples,
     Plan,
     examples_of,
-    fit,
     logits_of,
+    pretrain,
     pretraining_steps,
     steps_of,
+    tuned,
 )
 
 from lacy.disk import write_atomic
@@ -57,7 +62,7 @@ from lacy.judges.features import FEATURES
 from lacy.judges.network import EncoderShape, FactEncoder
 from lacy.judges.pieces import WordPieces
 from lacy.judges.shipped import AGREEMENT, SETTINGS, TOKENIZER, WEIGHTS
-from lacy.judges.weights import dequantised, load_minilm, quantised
+from lacy.judges.weights import dequantised, load_minilm, packed_weights, quantised
 from lacy.results import as_data
 
 Floats = NDArray[np.float64]
@@ -82,20 +87,22 @@ def main() -> None:
 
     values = {"lexical": data.features}
     if not args.no_network:
-        shape = EncoderShape()
-        plan = Plan(args.lr, args.epochs, args.facts, args.frozen, args.seed)
-        start = _start(args, shape, encoder_folder, pieces, set(data.pages))
+        plan = Plan(args.lr, args.epochs, args.facts, args.rank, args.seed)
+        base = _base(args, encoder_folder, pieces, set(data.pages))
+        encoded = EncodedPages(base, data)
         logits_N = np.zeros(len(data.labels))
         for fold in range(args.folds):
             path = args.work / f"fold{fold}.safetensors"
-            network = _trained(path, start, shape, data, np.flatnonzero(fold_N != fold), plan)
+            facts = _trained(path, base, encoded, data, np.flatnonzero(fold_N != fold), plan)
             rows = np.flatnonzero(fold_N == fold)
-            logits_N[rows] = logits_of(network, data, rows)
+            logits_N[rows] = logits_of(facts, encoded, data, rows)
+            _print_fold(fold, logits_N, data, rows)
+        np.save(args.work / "logits.npy", logits_N)
         values["verifier"] = np.concatenate([data.features, logits_N[:, None]], 1)
         everyone = np.arange(len(data.labels))
-        network = _trained(args.work / "all.safetensors", start, shape, data, everyone, plan)
+        facts = _trained(args.work / "all.safetensors", base, encoded, data, everyone, plan)
         temporary = args.out / f".{WEIGHTS}"
-        save_file(quantised(network.state_dict()), temporary)
+        save_file(packed_weights(facts, base, args.rank), temporary)
         temporary.replace(args.out / WEIGHTS)
 
     settings = {
@@ -158,10 +165,10 @@ def _arguments() -> argparse.Namespace:
     add("--work", required=True, type=Path)
     add("--out", required=True, type=Path)
     add("--folds", type=int, default=3)
-    add("--epochs", type=int, default=2)
-    add("--lr", type=float, default=1e-4)
+    add("--epochs", type=int, default=3)
+    add("--lr", type=float, default=1e-3)
     add("--facts", type=int, default=40, help="facts per step")
-    add("--frozen", type=int, default=0, help="lower layers that the labels do not change")
+    add("--rank", type=int, default=16, help="rank of the matrices that the labels add")
     add("--seed", type=int, default=0)
     add("--no-network", action="store_true", help="fit the word features only")
     return parser.parse_args()
@@ -185,33 +192,43 @@ def _folds(topics: list[str], folds: int, seed: int) -> dict[str, int]:
     return {topics[topic]: place % folds for place, topic in enumerate(order)}
 
 
-def _start(args, shape: EncoderShape, folder: Path, pieces: WordPieces, exclude: set[str]) -> Path:
-    """Return the file of the weights that training on people's labels starts from."""
-    path = args.work / ("pretrained.safetensors" if args.articles or args.triples else
-                        "minilm.safetensors")  # fmt: skip
+def _base(args, folder: Path, pieces: WordPieces, exclude: set[str]) -> FactEncoder:
+    """Return the network that encodes windows, rounded as it is shipped."""
+    made = bool(args.articles or args.triples)
+    path = args.work / ("pretrained.safetensors" if made else "minilm.safetensors")
+    network = FactEncoder(EncoderShape(), dropout=0.1)
     if not path.exists():
-        network = FactEncoder(shape, dropout=0.1)
+        torch.manual_seed(args.seed)
+        network = FactEncoder(EncoderShape(), dropout=0.1)
         load_minilm(network, folder)
-        if args.articles or args.triples:
+        if made:
             steps = pretraining_steps(
                 args.articles, args.triples, args.limit, exclude, pieces, args.seed
             )
-            fit(network, steps, Plan(args.lr, 1, args.facts, 0, args.seed), path)
+            pretrain(network, steps, Plan(1e-4, 1, 44, 0, args.seed), path)
         save_file(network.state_dict(), path)
-    return path
+    network.load_state_dict(dequantised(quantised(load_file(path))))
+    return network.eval().requires_grad_(False)
 
 
 def _trained(
-    path: Path, start: Path, shape: EncoderShape, data: Examples, rows: NDArray, plan: Plan
+    path: Path, base: FactEncoder, encoded: EncodedPages, data: Examples, rows: NDArray, plan: Plan
 ) -> FactEncoder:
-    """Return a network trained on the labels of some facts, as it is after quantisation."""
-    network = FactEncoder(shape, dropout=0.1)
+    """Return a network trained on the labels of some facts."""
     if not path.exists():
-        network.load_state_dict(load_file(start))
-        fit(network, steps_of(data, rows, plan), plan, path)
-        save_file(network.state_dict(), path)
-    network.load_state_dict(dequantised(quantised(load_file(path))))
+        steps = steps_of(data, rows.tolist(), plan)
+        save_file(tuned(base, encoded, steps, plan, path).state_dict(), path)
+    network = FactEncoder(EncoderShape())
+    network.load_state_dict(load_file(path))
     return network.eval()
+
+
+def _print_fold(fold: int, logits_N: Floats, data: Examples, rows: NDArray) -> None:
+    models = np.array(data.models)[rows]
+    for model in sorted(set(models)):
+        chosen = rows[models == model]
+        value = roc_auc_score(data.labels[chosen], logits_N[chosen])
+        print(f"part {fold}: AUROC of the network alone on the facts of {model}: {value:.4f}")
 
 
 def _out_of_fold(values_NC: Floats, data: Examples, fold_N: NDArray) -> dict[str, Floats]:

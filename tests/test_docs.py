@@ -76,6 +76,7 @@ GIVEN = {
     "how-to/own-trainer.md": ["packed"],
     "how-to/reading-results.md": ["world", "runs/mine", "held-out.jsonl.gz"],
     "how-to/resume.md": ["packed"],
+    "how-to/scorecard.md": ["runs/mine", "held-out.jsonl.gz"],
     "how-to/serve.md": ["world", "runs/mine"],
     "how-to/settings.md": ["packed"],
     "how-to/terminal.md": ["world", "runs/mine"],

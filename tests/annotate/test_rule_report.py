@@ -6,7 +6,7 @@ import spacy
 from lacy.annotate import Rules, SpacyAnnotator, encode
 from lacy.annotate.config import MARKING, UNMARKING
 from lacy.annotate.rule_report import (
-    Agreement,
+    MarkAgreement,
     ParsedDocuments,
     agreement,
     calibrate_rules,
@@ -83,16 +83,21 @@ def test_agreement_counts_words():
         [Mark(0, 3, "ENTITY"), Mark(4, 7, "CONTENT"), Mark(8, 15, "NUMBER"), Mark(28, 32, "DATE")]
     ]
     assert agreement(judged, ours) == {
-        "all": Agreement(both=2, marked=4, judged=3),
-        "DATE": Agreement(both=1, marked=1, judged=3),
-        "ENTITY": Agreement(both=0, marked=1, judged=3),
-        "NUMBER": Agreement(both=1, marked=2, judged=3),
+        "all": MarkAgreement(both=2, marked=4, judged=3),
+        "DATE": MarkAgreement(both=1, marked=1, judged=3),
+        "ENTITY": MarkAgreement(both=0, marked=1, judged=3),
+        "NUMBER": MarkAgreement(both=1, marked=2, judged=3),
     }
     whole = agreement(judged, ours)["all"]
     assert (whole.precision, whole.recall) == (0.5, 2 / 3)
     assert whole.f1 == pytest.approx(2 * 0.5 * (2 / 3) / (0.5 + 2 / 3))
     assert agreement(judged, [[]]) == {}
-    assert Agreement(0, 0, 0).f1 == Agreement(0, 0, 0).precision == Agreement(0, 0, 0).recall == 0.0
+    assert (
+        MarkAgreement(0, 0, 0).f1
+        == MarkAgreement(0, 0, 0).precision
+        == MarkAgreement(0, 0, 0).recall
+        == 0.0
+    )
 
 
 def test_no_documents():

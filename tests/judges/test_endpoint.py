@@ -122,7 +122,7 @@ def test_order_and_number_of_answers_do_not_depend_on_concurrency():
 def test_names():
     judge = open_judge("http://localhost:9/v1#m", concurrency=3)
     assert isinstance(judge, EndpointJudge) and judge.name == "http://localhost:9/v1#m"
-    with pytest.raises(LacyError, match="E229"):
+    with pytest.raises(LacyError, match="E216"):
         open_judge("http://localhost:9/v1")
     with pytest.raises(LacyError, match="E216"):
         open_judge("nobody")

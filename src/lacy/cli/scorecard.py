@@ -56,7 +56,8 @@ def _inputs(config: EvaluateConfig) -> scorecard.ScorecardInputs:
             raise LacyError("E251", flag=f"--{name}", path=path)
     return scorecard.ScorecardInputs(
         articles=config.articles, questions=config.questions, only=config.only,
-        pipeline=config.pipeline, items=config.people, seed=config.seed,
+        pipeline=config.pipeline, items=config.people,
+        subjects=min(config.people, scorecard.SUBJECTS), seed=config.seed,
         policy=config.policies[0] if config.policies else "",
     )  # fmt: skip
 

@@ -41,11 +41,6 @@ ENTRIES = {
         "use --facts clauses, --facts given, or --facts http://HOST/v1#MODEL",
         USAGE,
     ),
-    "E229": Entry(
-        "the address of the judge, {name}, names no model",
-        "put the model's name on the server behind it: --judge http://HOST/v1#MODEL",
-        USAGE,
-    ),
     "E230": Entry(
         "no agreement with people in {path}: {why}",
         "write one with: lacy judge check --judge NAME --labels FILE --passages FILE --out PATH",

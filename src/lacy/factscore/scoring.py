@@ -107,7 +107,7 @@ def score_responses(
         _with_pages(prepared, TitledPages(opened, settings.titles), counts)
         if settings.languages == "check" and not getattr(judge, "any_language", False):
             _without_other_languages(prepared)
-        passages = int(settings.passages or getattr(judge, "passages", 0))
+        passages: int = settings.passages or getattr(judge, "passages", 0)
         claims = [_claims(one, number, passages) for number, one in enumerate(prepared)]
         judgments = judge_claims(judge, claims, answers, progress)
     scored = [_scored(one, found) for one, found in zip(prepared, judgments, strict=True)]

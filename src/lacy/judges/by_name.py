@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from lacy._text import did_you_mean
 from lacy.errors import LacyError
-from lacy.judges.models import CONCURRENCY, open_model_judge
 from lacy.judges.overlap import OverlapJudge
 from lacy.judges.protocol import Judge
 from lacy.judges.shipped import load_verifier
@@ -18,6 +18,8 @@ JUDGES: dict[str, Callable[[], Judge]] = {
 }
 """Judges that need nothing but their name."""
 
+CONCURRENCY = 16
+"""Requests at a time to a server."""
 
 DEFAULT_JUDGE = "lexical"
 
@@ -27,16 +29,28 @@ def open_judge(name: str = DEFAULT_JUDGE, *, concurrency: int = CONCURRENCY) -> 
 
     Args:
         name: ``lexical`` is trained on word features; ``lexical-alone`` judges each fact without
-            the other facts of its response. ``overlap`` compares words.
-            ``http://HOST/v1#MODEL`` asks a model behind a server, and a model's folder or name asks
-            a local model (``open_model_judge``).
+            the other facts of its response. ``overlap`` compares words. ``http://HOST/v1#MODEL``
+            asks a model behind a server; a model's folder, ``.gguf`` file, short name or Hub name
+            (OWNER/NAME) asks it in this process.
         concurrency: requests at a time to a server.
 
     Raises:
-        LacyError: E216, no judge has this name; and the errors of ``open_model_judge``.
+        LacyError: E216, no judge has this name; and the errors of loading a model.
     """
     if name in JUDGES:
         return JUDGES[name]()
-    if judge := open_model_judge(name, concurrency=concurrency):
-        return judge
-    raise LacyError("E216", name=name, hint=did_you_mean(name, JUDGES), names=", ".join(JUDGES))
+    if name.startswith(("http://", "https://")):
+        from lacy.judges.endpoint import EndpointJudge
+
+        url, _, model = name.partition("#")
+        if not model:
+            raise LacyError("E216", name=name, hint="", names="http://HOST/v1#MODEL")
+        return EndpointJudge(url, model, concurrency=concurrency)
+    from lacy.model import SHORT_NAMES
+
+    if "/" in name or name.lower() in SHORT_NAMES or Path(name).exists():
+        from lacy.judges.causal import CausalJudge
+
+        return CausalJudge.open(name)
+    names = f"{', '.join(JUDGES)}, http://HOST/v1#MODEL, or a model's folder or name"
+    raise LacyError("E216", name=name, hint=did_you_mean(name, JUDGES), names=names)

@@ -3,8 +3,9 @@
 In a usual cross-encoder, each pair of a fact and a passage is encoded together, so nothing can be
 kept for the next fact. Here a window is encoded alone; the keys and values of all its layers are
 computed once and serve every fact. A fact's tokens attend, in each layer, to those of its windows
-and to each other. The weights are those of BERT; what is new is an embedding that tells, for each
-token of the fact, where its word occurs (``FLAGS``), and the classifier.
+and to each other. The weights start as those of BERT; what is new is an embedding that tells, for
+each token of the fact, where its word occurs (``FLAGS``), and the classifier. Facts and windows may
+have networks of their own with the same shape.
 
 Shapes: W windows, L tokens of a window, F facts, S tokens of a fact, K windows of a fact, H heads,
 D width.

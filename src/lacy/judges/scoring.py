@@ -23,15 +23,18 @@ CACHE_MB = 512
 
 
 class FactScorer:
-    """A network with a cache of encoded windows.
+    """A network for facts and one for windows, with a cache of encoded windows.
 
     Args:
-        encoder: the network, in evaluation mode.
+        facts: scores facts, in evaluation mode.
+        windows: encodes windows; the same as ``facts`` or what it was tuned from.
         cache_mb: memory for encoded windows, in megabytes; 0 keeps none.
     """
 
-    def __init__(self, encoder: FactEncoder, cache_mb: float = CACHE_MB) -> None:
-        self._encoder = encoder
+    def __init__(
+        self, facts: FactEncoder, windows: FactEncoder, cache_mb: float = CACHE_MB
+    ) -> None:
+        self._facts, self._windows = facts, windows
         self.cache: SizedCache[Tensor] = SizedCache(cache_mb * 1e6, lambda t: t.nbytes)
 
     @torch.inference_mode()
@@ -55,7 +58,7 @@ class FactScorer:
             cached = [(layer[0], layer[1]) for layer in encoded]
             windows_WL = batch.windows_WL
             windows_WL = functional.pad(windows_WL, (0, WINDOW - windows_WL.shape[1]))
-            found[rows] = self._encoder.score_facts(cached, windows_WL, batch).numpy()
+            found[rows] = self._facts.score_facts(cached, windows_WL, batch).numpy()
         return found
 
     def _encoded(self, window: tuple[int, ...]) -> Tensor:
@@ -65,7 +68,7 @@ class FactScorer:
         """
 
         def encode() -> Tensor:
-            layers = self._encoder.encode_windows(torch.tensor([window]))
+            layers = self._windows.encode_windows(torch.tensor([window]))
             stacked = torch.stack([torch.stack([keys[0], values[0]]) for keys, values in layers])
             return functional.pad(stacked, (0, 0, 0, WINDOW - len(window)))
 

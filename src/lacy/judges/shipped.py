@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +61,14 @@ def load_verifier(
     path = Path(folder)
     name = "lexical" if lexical else "verifier"
     try:
-        settings = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
+        text = (path / SETTINGS).read_bytes()
+        settings = json.loads(text)
+        weights = b"" if lexical else (path / WEIGHTS).read_bytes()
         if tuple(settings["features"]) != FEATURES:
             raise ValueError("it was made by another version of lacy")
         chosen = settings[name]
         pieces = WordPieces(Tokenizer.from_file(str(path / TOKENIZER)))
-        scorer = None if lexical else _scorer(path, settings["shape"], cache_mb)
+        scorer = None if lexical else _scorer(weights, settings["shape"], cache_mb)
         combination = Combination.from_data(chosen["combination"])
         threshold = float(chosen["threshold"])
     except Exception as error:
@@ -73,16 +76,19 @@ def load_verifier(
             raise
         raise LacyError("E218", path=path, why=f"{type(error).__name__}: {error}") from error
     name += "-alone" if alone else ""
-    return Verifier(pieces, combination, threshold, scorer, alone=alone, name=name)
+    identity = ("verifier", hashlib.sha256(text + weights).hexdigest()[:16])
+    return Verifier(
+        pieces, combination, threshold, scorer, alone=alone, name=name, identity=identity
+    )
 
 
-def _scorer(path: Path, shape: dict[str, Any], cache_mb: float) -> FactScorer:
-    """Load the network."""
+def _scorer(weights: bytes, shape: dict[str, Any], cache_mb: float) -> FactScorer:
+    """Load the networks."""
     from lacy.judges.network import EncoderShape
-    from lacy.judges.weights import load_encoder
+    from lacy.judges.weights import load_encoders
 
-    encoder = load_encoder((path / WEIGHTS).read_bytes(), EncoderShape(**shape))
-    return FactScorer(encoder, cache_mb)
+    facts, windows = load_encoders(weights, EncoderShape(**shape))
+    return FactScorer(facts, windows, cache_mb)
 
 
 def training_topics(folder: str | Path = VERIFIER) -> frozenset[str]:

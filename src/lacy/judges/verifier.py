@@ -55,6 +55,10 @@ class Verifier:
         scorer: the network; None to use word features only.
         alone: True to judge each fact without the other facts of its response.
         name: the judge's name.
+        identity: changes with everything that a judgment depends on, for stores of answers.
+
+    Attributes:
+        uses_response: whether other facts of a response matter.
     """
 
     def __init__(
@@ -66,8 +70,11 @@ class Verifier:
         *,
         alone: bool = False,
         name: str = "verifier",
+        identity: tuple[str | int, ...] = (),
     ) -> None:
         self.name = name
+        self.identity = (*identity, name)
+        self.uses_response = not alone
         self._pieces, self._combination, self._threshold = pieces, combination, threshold
         self._scorer, self._alone = scorer, alone
         self._pages: SizedCache[Page] = SizedCache(KEPT_TOKENS, lambda page: page.tokens)

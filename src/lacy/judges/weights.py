@@ -15,6 +15,12 @@ from lacy.judges.network import EncoderShape, FactEncoder
 SCALE = ".scale"
 """Suffix of the name of a matrix's scales, one per row."""
 
+LEFT, RIGHT = ".left", ".right"
+"""Suffixes of the names of two factors."""
+
+OWN = ("flags", "head", "score")
+"""Parts that only facts use."""
+
 MINILM_LAYER = {
     "query": "attention.self.query", "key": "attention.self.key", "value": "attention.self.value",
     "out": "attention.output.dense", "norm": "attention.output.LayerNorm",
@@ -45,11 +51,51 @@ def dequantised(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def load_encoder(data: bytes, shape: EncoderShape) -> FactEncoder:
-    """Return the encoder whose quantised weights a safetensors file holds, ready to judge."""
-    encoder = FactEncoder(shape)
-    encoder.load_state_dict(dequantised(load(data)))
-    return encoder.eval().requires_grad_(False)
+def low_rank(
+    state: Mapping[str, Tensor], base: Mapping[str, Tensor], rank: int
+) -> dict[str, Tensor]:
+    """Return the differences of two networks' matrices as half-precision factors.
+
+    Args:
+        state: weights of a network that was tuned from ``base`` by matrices of at most this rank.
+        base: weights of the network that encodes windows.
+        rank: the rank.
+    """
+    found = {}
+    for name, tensor in state.items():
+        difference = tensor.float() - base[name].float()
+        if not name.startswith("layers.") or tensor.ndim != 2 or not difference.any():
+            continue
+        left, values, right = torch.linalg.svd(difference, full_matrices=False)
+        root = values[:rank].sqrt()
+        found[name + LEFT] = (left[:, :rank] * root).half().contiguous()
+        found[name + RIGHT] = (root[:, None] * right[:rank]).half().contiguous()
+    return found
+
+
+def packed_weights(facts: FactEncoder, windows: FactEncoder, rank: int) -> dict[str, Tensor]:
+    """Return the weights of both networks for one file (see ``load_encoders``)."""
+    state, base = facts.state_dict(), windows.state_dict()
+    own = {name: tensor for name, tensor in state.items() if name.startswith(OWN)}
+    return {**quantised(base), **quantised(own), **low_rank(state, base, rank)}
+
+
+def load_encoders(data: bytes, shape: EncoderShape) -> tuple[FactEncoder, FactEncoder]:
+    """Return the networks for facts and for windows that a safetensors file holds.
+
+    The matrices of the first are those of the second plus products of two narrow matrices.
+    """
+    stored = load(data)
+    factors = {n: t.float() for n, t in stored.items() if n.endswith((LEFT, RIGHT))}
+    state = dequantised({name: t for name, t in stored.items() if name not in factors})
+    windows, facts = FactEncoder(shape), FactEncoder(shape)
+    windows.load_state_dict(state)
+    for name in [n.removesuffix(LEFT) for n in factors if n.endswith(LEFT)]:
+        state[name] = state[name] + factors[name + LEFT] @ factors[name + RIGHT]
+    facts.load_state_dict(state)
+    for network in (windows, facts):
+        network.eval().requires_grad_(False)
+    return facts, windows
 
 
 def load_minilm(encoder: FactEncoder, folder: str | Path) -> None:

@@ -68,7 +68,7 @@ def auroc(
         drawn_R = ((weights_RD @ wins_DD) * weights_RD).sum(1) / (
             (weights_RD @ positives_D) * (weights_RD @ negatives_D)
         )
-    low, high = percentiles(drawn_R, confidence)
+    low, high = percentiles(drawn_R, confidence, len(positives_D))
     return Score(value, low, high, len(values), "AUROC")
 
 

@@ -118,7 +118,7 @@ def score_sums(
         drawn_R = np.asarray(
             statistic(resampling_weights(len(groups_GC), resamples, seed) @ groups_GC)
         )
-    low, high = percentiles(drawn_R, confidence)
+    low, high = percentiles(drawn_R, confidence, len(groups_GC))
     return Score(value, low, high, people, unit)
 
 
@@ -229,11 +229,33 @@ def grouped(rows_NC: Floats, groups: int, seed: int) -> Floats:
     return sums_GC
 
 
-def percentiles(drawn_R: Floats, confidence: float) -> tuple[float, float]:
-    """Return the limits of the percentile interval of drawn values; NaN if most are undefined."""
+@lru_cache(maxsize=256)
+def expanded_tail(confidence: float, units: int) -> float:
+    """Return the tail of an expanded percentile interval (see ``percentiles``)."""
+    from scipy.stats import norm, t
+
+    if units < 2:
+        return (1.0 - confidence) / 2.0
+    limit = t.ppf(0.5 + confidence / 2.0, units - 1) * math.sqrt(units / (units - 1))
+    return float(norm.sf(limit))
+
+
+def percentiles(drawn_R: Floats, confidence: float, units: int) -> tuple[float, float]:
+    """Return the limits of the percentile interval of drawn values; NaN if most are undefined.
+
+    A bootstrap of few units draws too little spread. The interval is therefore expanded, as that of
+    a mean is by Student's t instead of the normal distribution (Hesterberg 2015, "What teachers
+    should know about the bootstrap", section 5.3); with 20 units its tails are 1.6% instead of
+    2.5%.
+
+    Args:
+        drawn_R: the statistic of each draw.
+        confidence: confidence level.
+        units: number of units that were resampled.
+    """
     defined = drawn_R[np.isfinite(drawn_R)]
     if len(defined) < len(drawn_R) / 2:  # an interval of the few defined draws would mislead
         return math.nan, math.nan
-    tail = (1.0 - confidence) / 2.0
+    tail = expanded_tail(confidence, units)
     low, high = np.quantile(defined, [tail, 1.0 - tail])
     return float(low), float(high)

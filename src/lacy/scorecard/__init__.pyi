@@ -7,12 +7,13 @@ from .card import (
     write_scorecard,
 )
 from .comparing import Comparison, MetricComparison, TextPair, compare
-from .inputs import ScorecardInputs
+from .inputs import SUBJECTS, ScorecardInputs
 from .measuring import Section, measure_sections, weights_of
 from .sections import scorecard_sections
 
 __all__ = [
     "SCORECARD_FILE",
+    "SUBJECTS",
     "Comparison",
     "MetricComparison",
     "Scorecard",

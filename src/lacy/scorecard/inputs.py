@@ -9,6 +9,9 @@ from typing import Any
 
 from lacy.results import answer_key
 
+SUBJECTS = 60
+"""Default number of subjects of the facts that ship with lacy."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScorecardInputs:
@@ -22,7 +25,7 @@ class ScorecardInputs:
     """Read only articles for which this field is true."""
     pipeline: str = "auto"
     """spaCy pipeline that finds names, numbers and dates in articles."""
-    subjects: int = 60
+    subjects: int = SUBJECTS
     """Number of subjects of the facts that ship with lacy."""
     items: int = 100
     """Maximum number of articles, questions and topics."""
