@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lacy import results
 from lacy.cli import evaluate_audit, evaluate_texts
 from lacy.cli.evaluate_options import EvaluateConfig
+from lacy.cli.evaluate_saturation import measure_saturation_of, show_saturation
 from lacy.cli.evaluate_speed import measure_speed, show_speed
 from lacy.cli.evaluate_tasks import measure_tasks, show_tasks
 from lacy.cli.terminal import say
@@ -57,6 +58,7 @@ KINDS = {
     "questions": Kind(_with_model(evaluate_texts.measure_questions), evaluate_texts.show_questions),
     "audit": Kind(_with_model(evaluate_audit.measure_audit), evaluate_audit.print_audit),
     "tasks": Kind(measure_tasks, show_tasks),
+    "saturation": Kind(measure_saturation_of, show_saturation),
     "speed": Kind(measure_speed, show_speed),
 }
 """The kinds of evaluation by the name of their flag."""

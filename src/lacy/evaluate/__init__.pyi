@@ -55,6 +55,8 @@ from .questions import (
     evaluate_questions,
     without_fact,
 )
+from .saturation import measure_saturation
+from .saturation_results import CheckpointsSaturation, SaturationResult
 from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "AuditedDatabase",
     "CalibrationBin",
     "CallCalibration",
+    "CheckpointsSaturation",
     "ChoiceMade",
     "ChoicesResult",
     "Extract",
@@ -89,6 +92,7 @@ __all__ = [
     "OpeningsResult",
     "QuestionAnswers",
     "QuestionsResult",
+    "SaturationResult",
     "SpanLookup",
     "TestQuestion",
     "TextMeasurements",
@@ -124,6 +128,7 @@ __all__ = [
     "life_scores",
     "life_verdicts",
     "measure_on_texts",
+    "measure_saturation",
     "open_article_source",
     "oracle_rate",
     "person_counts",
