@@ -41,7 +41,7 @@ class FactScoreSettings:
     passages: int | None = None
     """Number of passages of the topic's page that the judge gets for a fact, the best ones first.
     None gives each judge what it was made for: language models get 5, as in the original, and
-    lacy's own judges the whole page."""
+    lacy's own judges the whole page; 0 gives all the whole page."""
     abstention: AbstentionRule = "lacy"
     """How texts that decline to answer are recognised (the original's default is ``none``)."""
     titles: TitleMatch = "exact"
@@ -107,7 +107,8 @@ def score_responses(
         _with_pages(prepared, TitledPages(opened, settings.titles), counts)
         if settings.languages == "check" and not getattr(judge, "any_language", False):
             _without_other_languages(prepared)
-        passages: int = settings.passages or getattr(judge, "passages", 0)
+        wanted: int = getattr(judge, "passages", 0)
+        passages = wanted if settings.passages is None else settings.passages
         claims = [_claims(one, number, passages) for number, one in enumerate(prepared)]
         judgments = judge_claims(judge, claims, answers, progress)
     scored = [_scored(one, found) for one, found in zip(prepared, judgments, strict=True)]
@@ -156,6 +157,7 @@ def score_labels(
         pages="-",
         settings=settings_conditions(settings),
         counts={name: number for name, number in sorted(counts.items()) if number},
+        agreement=KnownAgreement("none needed: these are labels", unfit=False),
         seed=settings.seed,
     )
 
