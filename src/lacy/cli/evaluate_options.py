@@ -45,6 +45,17 @@ class MeasureOptions(SourceOptions):
     checkpoints: Rare[bool] = False
     """With --saturation: measure every checkpoint of a run."""
 
+    # [Language]
+    texts: Path | None = None
+    """Texts of any kind: loss, perplexity and bits per byte, on and off fact tokens and, with
+    --source, with calls."""
+    window: Rare[int] = 1024
+    """Number of tokens that are read together; longer texts are read in overlapping windows."""
+    stride: Rare[int | None] = None
+    """Number of tokens that each further window scores; by default half the window."""
+    call_tokens: Rare[int] = 256
+    """Number of tokens of each text that are read with calls."""
+
     # [Speed]
     speed: bool = False
     """Measure size, speed, memory, energy and price, without calls and, with --source, with calls;
@@ -56,7 +67,8 @@ class MeasureOptions(SourceOptions):
     repeat: Rare[int] = 20
     """Number of timed answers."""
     dtype: Rare[Literal["fp32", "bf16", "auto"]] = "fp32"
-    """Precision of the weights, for --tasks and --speed; of hidden states, for --saturation."""
+    """Precision of the weights; for --saturation, of hidden states. bf16 is several times as fast
+    where the CPU or GPU supports it, but rounding changes some words; auto uses it there."""
     reference: Rare[str | None] = None
     """Model or file with which the size is compared; by default the same weights in 32 bits."""
     rate: Rare[float | None] = None

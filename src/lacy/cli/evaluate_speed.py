@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lacy._text import format_bytes
@@ -28,7 +30,10 @@ def measure_speed(config: EvaluateConfig) -> EfficiencyMeasured:
         batch_size=config.batch_size,
     )  # fmt: skip
     rate = None if config.rate is None else RateCard(config.rate)
-    measure = Efficiency(loaded, load, reference=config.reference, rate=rate, dtype=config.dtype)
+    measure = Efficiency(
+        loaded, load, files=name if Path(name).is_file() else None, reference=config.reference,
+        rate=rate, dtype=config.dtype,
+    )  # fmt: skip
     say("Sizes and operations", file=sys.stderr)
     measure.sizes()
     measure.privacy()
@@ -39,6 +44,11 @@ def measure_speed(config: EvaluateConfig) -> EfficiencyMeasured:
         from lacy.evaluate import read_questions
 
         asked = read_questions(config.questions)[: config.people]
+    texts = []
+    if config.texts is not None:
+        from lacy.corpus import read
+
+        texts = [d.text for d in itertools.islice(read(config.texts), config.people) if d.text]
     chosen: list[str | None] = [*config.policies] or ["never", *([named] if config.source else [])]
     for policy in chosen:
         engine = open_engine(
@@ -47,7 +57,7 @@ def measure_speed(config: EvaluateConfig) -> EfficiencyMeasured:
             cache=config.cache, prices=config.price,
         )  # fmt: skip
         say(f"Speed: {engine.policy}", file=sys.stderr)
-        measure.speed(engine)
+        measure.speed(engine, texts)
         if asked:
             measure.right_answers(engine, asked)
     return measure.measured()

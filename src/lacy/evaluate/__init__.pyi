@@ -24,6 +24,14 @@ from .choices import (
 from .closed_book import contains_value
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
+from .language import (
+    LanguageMeasured,
+    TextLosses,
+    language_scores,
+    measure_language,
+    measure_with_calls,
+    read_losses,
+)
 from .life_counts import (
     LIFE_COUNTS,
     LifeVerdict,
@@ -86,6 +94,7 @@ __all__ = [
     "ChoicesResult",
     "Extract",
     "FactScores",
+    "LanguageMeasured",
     "LifeStatement",
     "LifeVerdict",
     "OpeningAnswers",
@@ -95,6 +104,7 @@ __all__ = [
     "SaturationResult",
     "SpanLookup",
     "TestQuestion",
+    "TextLosses",
     "TextMeasurements",
     "TextWithCalls",
     "Verdict",
@@ -124,17 +134,21 @@ __all__ = [
     "facts_database",
     "is_borrowed",
     "known_life",
+    "language_scores",
     "life_counts",
     "life_scores",
     "life_verdicts",
+    "measure_language",
     "measure_on_texts",
     "measure_saturation",
+    "measure_with_calls",
     "open_article_source",
     "oracle_rate",
     "person_counts",
     "prompts_for",
     "read_audit",
     "read_life",
+    "read_losses",
     "read_questions",
     "score_facts",
     "states_value",

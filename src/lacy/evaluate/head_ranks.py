@@ -1,8 +1,8 @@
 """The losses of heads of lower rank, with intervals over texts that no head was trained on.
 
-A part of the texts trains the heads, another decides when to stop, and the rest measures all of
-them. With delegation, a second head of each rank is trained on the tokens that are not delegated
-only: if the rank is too low for all tokens, it does better on these (``relief``).
+A part of the texts fits or trains the heads, another decides when to stop, and the rest measures
+all of them. With delegation, a second head of each rank is trained on the tokens that are not
+delegated only: if the rank is too low for all tokens, it does better on these (``relief``).
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lacy.evaluate.head_spectrum import Axes
 from lacy.evaluate.head_states import HeadStates
 from lacy.evaluate.low_rank_head import (
-    EPOCHS,
+    DECAY,
+    DECAYS,
     LEARNING_RATE,
     Targets,
+    best_on_states,
     cut_head,
     losses,
     train_head,
@@ -36,8 +39,9 @@ FORMAT = 1
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
-HeadKind = Literal["cut", "trained", "trained on kept"]
-"""Cut from the model's own, trained on all tokens, or trained without the delegated ones."""
+HeadKind = Literal["cut", "fitted", "trained", "trained on kept"]
+"""Cut from the model's own; the best approximation of its logits on the texts of the fit; trained
+on all tokens; or trained without the delegated ones."""
 
 UNIT = "nats per token"
 
@@ -68,7 +72,7 @@ class RankLosses:
     texts: int = 0
     """Number of texts that measure."""
     fit_tokens: int = 0
-    """Number of tokens that train the heads."""
+    """Number of tokens that heads are fitted to or trained on."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,11 @@ def measure_ranks(
     groups: Mapping[str, Bools],
     ranks: Sequence[int],
     *,
+    axes: Axes,
     key: str,
     train: bool,
+    passes: int,
+    bf16: bool,
     store: AnswerStore,
     seed: int = 0,
     notify: Callable[[str], object] = lambda sentence: None,
@@ -98,13 +105,16 @@ def measure_ranks(
         states: the states before it.
         groups: masks of tokens by name; ``kept`` has those that are not delegated.
         ranks: rising, the last one full.
+        axes: ``principal_axes`` of the head.
         key: names states and groups.
         train: also train heads.
+        passes: maximum passes over the texts that train a head.
+        bf16: train in bfloat16.
         store: keeps the losses of heads.
         seed: seed of the split and of training.
         notify: called with a sentence about the progress.
     """
-    kinds: list[HeadKind] = ["cut"]
+    kinds: list[HeadKind] = ["cut", "fitted"]
     if train:
         kinds += ["trained", "trained on kept"] if "kept" in groups else ["trained"]
     fit_N, stop_N, test_N = split_texts(states.text_N, states.texts, seed)
@@ -116,22 +126,28 @@ def measure_ranks(
 
     def compute(kind: HeadKind, rank: int) -> dict[str, Any]:
         notify(f"{kind}, rank {rank}")
-        passes = 0
+        best = 0
         if kind == "cut":
-            low: Any = head if rank == ranks[-1] else cut_head(head, rank)
+            low: Any = head if rank == ranks[-1] else cut_head(head, rank, axes)
+        elif kind == "fitted":
+            low = best_on_states(head, _targets(states, fit_N).hidden_ND, rank)
         else:
             used = groups["kept"] if kind == "trained on kept" else groups["all"]
             fit, stop = _targets(states, fit_N & used), _targets(states, stop_N & used)
-            low, passes = train_head(head, rank, fit, stop, seed=seed)
+            low, best = train_head(head, rank, fit, stop, seed=seed, epochs=passes, bf16=bf16)
         found = losses(low, _targets(states, test_N)).double().numpy()
         sums = {
             name: np.bincount(texts[mask], found[mask], states.texts).tolist()
             for name, mask in tested.items()
         }
-        return {"passes": passes, "losses": sums}
+        return {"passes": best, "losses": sums}
 
     def read(kind: HeadKind, rank: int) -> _Sums:
-        settings = {} if kind == "cut" else {"epochs": EPOCHS, "rate": LEARNING_RATE}
+        settings = (
+            {}
+            if kind in ("cut", "fitted")
+            else {"passes": passes, "bf16": bf16, "rate": [LEARNING_RATE, DECAYS, DECAY]}
+        )
         name = answer_key("rank", FORMAT, key, kind, rank, seed, settings)
         if name not in store:
             store.put({name: compute(kind, rank)})
@@ -153,9 +169,7 @@ def measure_ranks(
             all_U = found["trained", rank].losses["kept"]
             own_U = found["trained on kept", rank].losses["kept"]
             relief[rank] = _gap(all_U, own_U, counts["kept"], seed)
-    return RankLosses(
-        tuple(measured), relief, len(np.unique(texts)), int(fit_N.sum()) if train else 0
-    )
+    return RankLosses(tuple(measured), relief, len(np.unique(texts)), int(fit_N.sum()))
 
 
 def split_texts(text_N: NDArray[np.int64], texts: int, seed: int) -> tuple[Bools, Bools, Bools]:
