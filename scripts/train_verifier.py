@@ -111,12 +111,14 @@ def main() -> None:
         "trained_on": sorted({topic_hash(one.topic) for one in responses}),
     }
     agreements = {"overlap": _agreements(responses, OverlapJudge().judge)}
+    out_of_fold = {"network": logits_N} if not args.no_network else {}
     for name, values_NC in values.items():
         combination = Combination.fit(values_NC, data.labels, data.responses, c=PENALTY)
         scores = _out_of_fold(values_NC, data, fold_N)
         threshold = unbiased_threshold(scores["with_response"], data)
         settings[name] = {"threshold": threshold, "combination": combination.as_data()}
         for way, label in (("with_response", name), ("alone", f"{name}-alone")):
+            out_of_fold[label] = scores[way]
             judged = dict(zip(data.claims, scores[way], strict=True))
 
             def judge(claims, judged=judged, threshold=threshold):
@@ -127,6 +129,7 @@ def main() -> None:
                 ]
 
             agreements[label] = _agreements(responses, judge)
+    _write_scores(args.work / "out_of_fold.json", data, fold_N, out_of_fold, settings)
     write_atomic(args.out / SETTINGS, json.dumps(settings, indent=1) + "\n")
     stored = {"data": _description(args, fold_of), "judges": as_data(agreements)}
     write_atomic(args.out / AGREEMENT, json.dumps(stored, indent=1) + "\n")
@@ -243,6 +246,19 @@ def _out_of_fold(values_NC: Floats, data: Examples, fold_N: NDArray) -> dict[str
         scores["with_response"][here] = combination.scores(values_NC[here], responses)
         scores["alone"][here] = combination.scores(values_NC[here], [None] * len(here))
     return scores
+
+
+def _write_scores(
+    path: Path, data: Examples, fold_N: NDArray, scores: dict[str, Floats], settings
+) -> None:
+    """Write what each judge said of each fact, for ``benchmarks/verifier.py``."""
+    thresholds = {name: settings[name]["threshold"] for name in settings if name in scores}
+    facts = []
+    for n, claim in enumerate(data.claims):
+        judged = {name: round(float(values[n]), 6) for name, values in scores.items()}
+        about = {"topic": claim.topic, "model": data.models[n], "part": int(fold_N[n])}
+        facts.append({**about, "text": claim.text, "supported": bool(data.labels[n]), **judged})
+    write_atomic(path, json.dumps({"thresholds": thresholds, "facts": facts}) + "\n")
 
 
 def _agreements(labelled: list[LabelledClaims], judge) -> list[Agreement]:

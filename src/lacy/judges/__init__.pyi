@@ -17,7 +17,7 @@ from .labels import (
 )
 from .overlap import OverlapJudge
 from .protocol import NO_FACT, NO_PASSAGES, Claim, Judge, Judgment
-from .shipped import StoredAgreement, load_verifier, stored_agreement, training_topics
+from .shipped import VERIFIER, StoredAgreement, load_verifier, stored_agreement, training_topics
 from .verifier import Verifier
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "FIT_AUROC",
     "NO_FACT",
     "NO_PASSAGES",
+    "VERIFIER",
     "Agreement",
     "Claim",
     "Judge",
