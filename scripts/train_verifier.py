@@ -57,7 +57,7 @@ from lacy.judges import (
     read_topic_passages,
     topic_hash,
 )
-from lacy.judges.combination import Combination
+from lacy.judges.combination import Combination, Regression
 from lacy.judges.features import FEATURES
 from lacy.judges.network import EncoderShape, FactEncoder
 from lacy.judges.pieces import WordPieces
@@ -219,7 +219,9 @@ def _trained(
 ) -> FactEncoder:
     """Return a network trained on the labels of some facts."""
     if not path.exists():
-        steps = steps_of(data, rows.tolist(), plan)
+        # The network learns what the word features leave open.
+        words = Regression.fit(data.features[rows], data.labels[rows], c=PENALTY)
+        steps = steps_of(data, rows.tolist(), plan, words.logits(data.features))
         save_file(tuned(base, encoded, steps, plan, path).state_dict(), path)
     network = FactEncoder(EncoderShape())
     network.load_state_dict(load_file(path))

@@ -61,11 +61,19 @@ class Examples:
 
 @dataclass(frozen=True)
 class Step:
-    """Facts of one step; ``labels`` are 1.0 for facts that are supported."""
+    """Facts of one step.
+
+    Attributes:
+        batch: the facts with their windows.
+        labels: 1.0 for facts that are supported.
+        topic: whose page it is, if it is one page.
+        offsets: logits that are added to the network's, so that it learns the rest.
+    """
 
     batch: FactBatch
     labels: Tensor
     topic: str = ""
+    offsets: Tensor | None = None
 
 
 def examples_of(labelled, pieces: WordPieces) -> Examples:
@@ -116,7 +124,9 @@ def _encoded(network: FactEncoder, window: tuple[int, ...]) -> Tensor:
 # --------------------------------------------------------------------------------------- steps
 
 
-def steps_of(data: Examples, rows: Iterable[int], plan: Plan) -> list[tuple[Step, list[int]]]:
+def steps_of(
+    data: Examples, rows: Iterable[int], plan: Plan, offsets_N: NDArray[np.float64]
+) -> list[tuple[Step, list[int]]]:
     """Return the steps of all epochs with the windows of each; a step has facts of one page."""
     rng = random.Random(plan.seed)
     by_page: dict[str, list[int]] = {}
@@ -130,7 +140,10 @@ def steps_of(data: Examples, rows: Iterable[int], plan: Plan) -> list[tuple[Step
             parts = max(1, round(len(members) / plan.facts))
             epoch += [(topic, members[part::parts]) for part in range(parts)]
         rng.shuffle(epoch)
-        steps += [_step(data, topic, part) for topic, part in epoch]
+        for topic, part in epoch:
+            step, windows = _step(data, topic, part)
+            offsets = torch.tensor(offsets_N[part], dtype=torch.float32)
+            steps.append((replace(step, offsets=offsets), windows))
     return steps
 
 
@@ -249,8 +262,11 @@ def _fit(
             group["lr"] = rate * share
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = forward(steps[number])
+        logits = logits.float()
+        if steps[number].offsets is not None:
+            logits = logits + steps[number].offsets
         targets = steps[number].labels * (1 - 2 * SMOOTHING) + SMOOTHING
-        loss = functional.binary_cross_entropy_with_logits(logits.float(), targets)
+        loss = functional.binary_cross_entropy_with_logits(logits, targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for _, p in trained], 1.0)
