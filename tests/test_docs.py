@@ -57,6 +57,7 @@ GIVEN = {
     "how-to/documents.md": ["runs/mine", "articles.jsonl.gz", "notes"],
     "how-to/endpoint.md": ["runs/mine", "runs/partner"],
     "how-to/engine.md": ["runs/mine"],
+    "how-to/exact.md": ["models/base"],
     "how-to/fine-tune.md": [
         "articles.jsonl.gz",
         "held-out.jsonl.gz",

@@ -106,11 +106,12 @@ class Reader:
         ]
 
 
-def choose(question, *facts):
+def choose(question, *facts, relations=()):
     import asyncio
 
     found = [Candidate(f" {v}", f"{r}: {v}", r, subject="Ada") for r, v in facts]
-    return asyncio.run(choose_answer(Reader(), Question(question), Reply(tuple(found), True)))
+    reply = Reply(tuple(found), True, relations=tuple(relations))
+    return asyncio.run(choose_answer(Reader(), Question(question), reply))
 
 
 def test_the_relation_that_a_question_names_is_chosen_whatever_its_value():
@@ -164,6 +165,26 @@ def test_a_related_relation_does_not_replace_one_that_no_subject_has():
     facts = [("mother", "Anne"), ("child", "Byron"), ("religion", "Jedi")]
     assert not choose("Who is the father of Ada?", *facts).values
     assert not choose("Where was Ada born?", ("place of death", "London"), *facts).values
+
+
+def test_a_relation_that_shares_words_does_not_replace_the_one_that_is_named():
+    facts = [("took highest office in", "1843"), ("religion", "Jedi")]
+    question = "What is the highest office of Ada?"
+    chosen = choose(question, *facts, relations=["highest office"])
+    assert not chosen.values and chosen.unknown == "highest office"
+    known = choose(question, *facts, ("highest office", "queen"))
+    assert [value.text for value in known.values] == [" queen"]
+    many = [f"relation {n}" for n in range(90)]
+    assert not choose(question, *facts, relations=[*many, "highest office"]).values
+
+
+def test_a_relation_is_named_by_all_of_its_words():
+    facts = [("leader after Ann", "Bob"), ("leader after Bob", "Cyd")]
+    chosen = choose("Who became the leader of Ada after Bob?", *facts)
+    assert [value.text for value in chosen.values] == [" Cyd"]
+    facts = [("year created", "1924"), ("sold in", "1926")]
+    chosen = choose("In what year was Ada sold?", *facts)
+    assert [value.text for value in chosen.values] == [" 1926"]
 
 
 def test_occupations_are_stated_as_what_someone_is():

@@ -24,7 +24,9 @@ from lacy.cascade.relations import (
     MIN_RELATION_SCORE,
     KnownLogps,
     asks_for,
+    names_whole,
     relation_scores,
+    shared_words,
 )
 from lacy.cascade.sequence import CallOutcome, TextSequence, TokenizedCandidate
 from lacy.sources import continuation
@@ -142,6 +144,7 @@ async def choose_answer(
     spoken = subject if subject.casefold() in question.text.casefold() else question.name
     values = {name: [c.text.strip() for c in found.values()] for name, found in by_relation.items()}
     others = [name for name in reply.relations if name not in values]
+    others.sort(key=lambda name: -shared_words(question, name))
     values |= {name: [] for name in others[: MAX_RELATIONS - len(values)]}
     scores = await relation_scores(
         backend, question, spoken or subject, values,
@@ -155,8 +158,11 @@ async def choose_answer(
         return ChosenAnswer(why=f"{why} < {MIN_RELATION_SCORE:.1f})", score=scores[best])
     known_best = max(by_relation, key=lambda name: scores.get(name, -math.inf))
     score = scores.get(known_best, -math.inf)
-    named = score >= MIN_RELATION_SCORE and asks_for(question, spoken or subject, known_best)
-    if named or scores[best] - score < MARGIN:
+    about = spoken or subject
+    named = score >= MIN_RELATION_SCORE and asks_for(question, about, known_best)
+    # "What is the highest office ...?" does not ask for "took highest office in".
+    other = names_whole(question, about, best) and not names_whole(question, about, known_best)
+    if not other and (named or scores[best] - score < MARGIN):
         best = known_best
     if best not in by_relation:
         why = f"it asks for “{best}”, which is not known"

@@ -74,6 +74,8 @@ relations. A relation with words of other groups only is not what the question a
 
 _PLACES = frozenset("place location country city town residence continent headquarters".split())
 _TIMES = frozenset("date year time day".split())
+_TYPES = _PLACES | _TIMES
+"""Nouns that say what kind of value is asked for, not which relation."""
 _NEUTRAL = ("What do you know about {}?", "Tell me about {}.")
 _PROMPT = "Question: {}\nThe question asks for the"
 _DATE = re.compile(
@@ -182,6 +184,19 @@ def asks_for(question: Question, subject: str, name: str) -> bool | None:
     return any(family in families for family in own)
 
 
+def names_whole(question: Question, subject: str, name: str) -> bool:
+    """True if a question contains all words of a relation's name, except prepositions."""
+    content = [word for word in relation_words(name).split() if word not in PREPOSITIONS]
+    asked = re.findall(r"[^\W_]+", question.text.replace(subject, " ").casefold())
+    return bool(content) and set(_stems(content)) <= set(_stems(asked))
+
+
+def shared_words(question: Question, name: str) -> int:
+    """Return how many words of a relation's name a question contains."""
+    asked = re.findall(r"[^\W_]+", question.text.casefold())
+    return len(set(_stems(relation_words(name).split())) & set(_stems(asked)))
+
+
 async def _logps(
     backend: Backend,
     pairs: Sequence[Sequence[tuple[str, str]]],
@@ -220,6 +235,11 @@ def _grammar(question: Question, subject: str, relation: str) -> float:
     content = [word for word in words if word not in PREPOSITIONS]
     if noun and _stems(words) == _stems(noun):
         return score + 2 * BONUS
+    if names_whole(question, subject, relation):  # "leader after Ann Bell"
+        return score + 2 * BONUS
+    if noun and noun[-1] in _TYPES and (own := set(_stems(content)) - _TYPES):
+        # "In what year was it sold?": "sold in" fits, "year created" has only the word year.
+        return max(score, BONUS) if own & set(_stems(asked)) else score
     if noun == question.noun.split() and set(_stems(content)) & set(_stems(noun)):
         return score + BONUS
     if not noun and set(_stems(content)) & set(_stems(asked)):

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from lacy import results
 from lacy.cli import evaluate_audit, evaluate_texts
+from lacy.cli.evaluate_language import measure_texts, show_texts
 from lacy.cli.evaluate_options import EvaluateConfig
+from lacy.cli.evaluate_saturation import measure_saturation_of, show_saturation
 from lacy.cli.evaluate_speed import measure_speed, show_speed
 from lacy.cli.evaluate_tasks import measure_tasks, show_tasks
 from lacy.cli.terminal import say
@@ -56,7 +58,9 @@ KINDS = {
     "articles": Kind(_with_model(evaluate_texts.measure_articles), evaluate_texts.show_articles),
     "questions": Kind(_with_model(evaluate_texts.measure_questions), evaluate_texts.show_questions),
     "audit": Kind(_with_model(evaluate_audit.measure_audit), evaluate_audit.print_audit),
+    "texts": Kind(_with_model(measure_texts), show_texts),
     "tasks": Kind(measure_tasks, show_tasks),
+    "saturation": Kind(measure_saturation_of, show_saturation),
     "speed": Kind(measure_speed, show_speed),
 }
 """The kinds of evaluation by the name of their flag."""
@@ -69,8 +73,8 @@ def run(config: EvaluateConfig) -> int:
 
         return run_scorecard(config)
     given = [name for name in KINDS if getattr(config, name) not in (None, [], False)]
-    if config.speed and given == ["questions", "speed"]:  # the price of a right answer
-        given = ["speed"]
+    if config.speed and set(given) <= {"questions", "texts", "speed"}:
+        given = ["speed"]  # questions for the price of a right answer, texts as prompts
     if len(given) != 1:
         flags = [f"--{name.replace('_', '-')}" for name in KINDS]
         why = f"one of {', '.join(flags[:-1])} and {flags[-1]} is needed"

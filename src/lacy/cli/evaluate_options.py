@@ -36,6 +36,26 @@ class MeasureOptions(SourceOptions):
     """File that stores every answer, so that a run that was stopped goes on; by default beside
     --out."""
 
+    # [Saturation]
+    saturation: Path | None = None
+    """Texts on which to measure if the output head limits the model: rank, anisotropy, loss with a
+    head of lower rank, and the share of the gradient that passes it."""
+    train_heads: Rare[bool] = False
+    """With --saturation: also train heads of lower rank, which takes minutes."""
+    checkpoints: Rare[bool] = False
+    """With --saturation: measure every checkpoint of a run."""
+
+    # [Language]
+    texts: Path | None = None
+    """Texts of any kind: loss, perplexity and bits per byte, on and off fact tokens and, with
+    --source, with calls."""
+    window: Rare[int] = 1024
+    """Number of tokens that are read together; longer texts are read in overlapping windows."""
+    stride: Rare[int | None] = None
+    """Number of tokens that each further window scores; by default half the window."""
+    call_tokens: Rare[int] = 256
+    """Number of tokens of each text that are read with calls."""
+
     # [Speed]
     speed: bool = False
     """Measure size, speed, memory, energy and price, without calls and, with --source, with calls;
@@ -47,7 +67,7 @@ class MeasureOptions(SourceOptions):
     repeat: Rare[int] = 20
     """Number of timed answers."""
     dtype: Rare[Literal["fp32", "bf16", "auto"]] = "fp32"
-    """Precision of the weights, for --tasks and --speed."""
+    """Precision of the weights, for --tasks and --speed; of hidden states, for --saturation."""
     reference: Rare[str | None] = None
     """Model or file with which the size is compared; by default the same weights in 32 bits."""
     rate: Rare[float | None] = None

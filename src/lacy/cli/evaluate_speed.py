@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,11 @@ def measure_speed(config: EvaluateConfig) -> EfficiencyMeasured:
         from lacy.evaluate import read_questions
 
         asked = read_questions(config.questions)[: config.people]
+    texts = []
+    if config.texts is not None:
+        from lacy.corpus import read
+
+        texts = [d.text for d in itertools.islice(read(config.texts), config.people) if d.text]
     chosen: list[str | None] = [*config.policies] or ["never", *([named] if config.source else [])]
     for policy in chosen:
         engine = open_engine(
@@ -47,7 +53,7 @@ def measure_speed(config: EvaluateConfig) -> EfficiencyMeasured:
             cache=config.cache, prices=config.price,
         )  # fmt: skip
         say(f"Speed: {engine.policy}", file=sys.stderr)
-        measure.speed(engine)
+        measure.speed(engine, texts)
         if asked:
             measure.right_answers(engine, asked)
     return measure.measured()

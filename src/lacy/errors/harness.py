@@ -1,11 +1,11 @@
-"""Errors of lm-eval's tasks, of losses on texts, and of efficiency."""
+"""Errors of lm-eval's tasks, and of efficiency."""
 
 from __future__ import annotations
 
 from lacy.errors.entry import DATA, USAGE, Entry
 
 ENTRIES = {
-    # E242-E249: lm-eval, losses on texts, efficiency
+    # E242-E249: lm-eval, efficiency
     "E242": Entry(
         "{model} runs behind a server; lm-eval's model `lacy` runs in this process",
         "give the model's folder, or let lm-eval ask the server: "

@@ -265,4 +265,22 @@ ENTRIES = {
         DATA,
         "Each figure needs its own data: several call rates, calibration curves or comparisons.",
     ),
+    # E260-E264: saturation
+    "E260": Entry(
+        "saturation is measured on pairs of texts, but only {texts} of the texts have tokens to "
+        "predict",
+        "give more texts; a hundred are enough",
+        DATA,
+    ),
+    "E261": Entry(
+        "a head of rank {rank} cannot be measured: the hidden size of the model is {size}",
+        "choose ranks from 1 to {size}",
+        USAGE,
+    ),
+    "E262": Entry(
+        "there are no checkpoints in {path}",
+        "give the folder of a training run (lacy train --save-every N --keep 1000 keeps them), or "
+        "leave out --checkpoints",
+        DATA,
+    ),
 }

@@ -24,6 +24,14 @@ from .choices import (
 from .closed_book import contains_value
 from .entities import Extract, default_extract
 from .facts import COUNTS, FactScores, Verdict, person_counts, score_facts
+from .language import (
+    LanguageMeasured,
+    TextLosses,
+    language_scores,
+    measure_language,
+    measure_with_calls,
+    read_losses,
+)
 from .life_counts import (
     LIFE_COUNTS,
     LifeVerdict,
@@ -55,6 +63,8 @@ from .questions import (
     evaluate_questions,
     without_fact,
 )
+from .saturation import measure_saturation
+from .saturation_results import CheckpointsSaturation, SaturationResult
 from .world import WorldAnswers, WorldResult, answer_all, evaluate_world
 
 __all__ = [
@@ -79,18 +89,22 @@ __all__ = [
     "AuditedDatabase",
     "CalibrationBin",
     "CallCalibration",
+    "CheckpointsSaturation",
     "ChoiceMade",
     "ChoicesResult",
     "Extract",
     "FactScores",
+    "LanguageMeasured",
     "LifeStatement",
     "LifeVerdict",
     "OpeningAnswers",
     "OpeningsResult",
     "QuestionAnswers",
     "QuestionsResult",
+    "SaturationResult",
     "SpanLookup",
     "TestQuestion",
+    "TextLosses",
     "TextMeasurements",
     "TextWithCalls",
     "Verdict",
@@ -120,16 +134,21 @@ __all__ = [
     "facts_database",
     "is_borrowed",
     "known_life",
+    "language_scores",
     "life_counts",
     "life_scores",
     "life_verdicts",
+    "measure_language",
     "measure_on_texts",
+    "measure_saturation",
+    "measure_with_calls",
     "open_article_source",
     "oracle_rate",
     "person_counts",
     "prompts_for",
     "read_audit",
     "read_life",
+    "read_losses",
     "read_questions",
     "score_facts",
     "states_value",

@@ -10,6 +10,11 @@ gives every offered value a probability, and another one to "no value is right"
 
 It counts what a wrong or an unsure choice costs, which the loss without calls does not know. The
 place of a call costs nothing, because the policy decides it from the text so far.
+
+The *augmented* loss also counts the places: -log p(CALL) at each call and -log(1 - p(CALL)) at all
+other tokens, as the model's own ``<CALL>`` has these probabilities. Its exponential is KARLA's
+``PPL_aug`` (arXiv 2606.26807), a perplexity that counts the tokens of queries; here a query is the
+``<CALL>`` token and the choice. Both are divided by the number of the text's own tokens.
 """
 
 from __future__ import annotations
@@ -60,6 +65,8 @@ class TextWithCalls:
     choices: tuple[ChoiceMade, ...]
     calls: int
     """Number of calls, including those that the source could not answer."""
+    places: float = 0.0
+    """Loss of the places of calls (nats); 0 for a model that was not taught to call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,8 @@ class ChoicesResult:
     """Share of calls at which an offered value follows."""
     calls: Score
     """Calls per token."""
+    augmented: Score
+    """Loss with calls and their places, in nats per token."""
     texts: tuple[TextWithCalls, ...]
 
 
@@ -116,7 +125,7 @@ def with_calls(text: str, steps: Sequence[DecodeStep]) -> TextWithCalls:
 
     Calls inside a value that a source has given are left out, because they would not be made.
     """
-    loss = total = 0.0
+    loss = total = places = 0.0
     given = calls = 0
     choices = []
     for step in steps:
@@ -126,13 +135,16 @@ def with_calls(text: str, steps: Sequence[DecodeStep]) -> TextWithCalls:
             continue
         total += own
         calls += step.called
+        if step.p_call is not None:
+            p_call = min(max(step.p_call, TINY), 1 - TINY)
+            places -= math.log(p_call) if step.called else math.log1p(-p_call)
         if step.called and (choice := _choice(text, step)) is not None:
             choices.append(choice)
             total += choice.loss
             if choice.right is not None:
                 given = step.start + len(step.offers[choice.right].text)
                 total -= own
-    return TextWithCalls(len(steps), loss, total, tuple(choices), calls)
+    return TextWithCalls(len(steps), loss, total, tuple(choices), calls, places)
 
 
 def _choice(text: str, step: DecodeStep) -> ChoiceMade | None:
@@ -163,5 +175,8 @@ def summarize_choices(texts: Sequence[TextWithCalls], *, seed: int = 0) -> Choic
         ratio(right, offered, seed=seed),
         ratio(offered, calls, seed=seed),
         ratio(calls, tokens, seed=seed),
+        ratio(
+            [text.loss_with_calls + text.places for text in texts], tokens, seed=seed, unit="nats"
+        ),
         tuple(texts),
     )

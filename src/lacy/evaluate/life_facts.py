@@ -39,6 +39,7 @@ _BETWEEN_SENTENCES = re.compile(
 _BORN_INSIDE = re.compile(r"\b(?:born|b\.|née?)\s*(?P<tail>[^;–—]*)", re.IGNORECASE)
 _DIED_INSIDE = re.compile(r"(?:\b(?:died|d\.)|†)\s*(?P<tail>[^;–—]*)", re.IGNORECASE)
 _YEARS = re.compile(r"\A\s*(?P<birth>(?:c\. ?)?\d{4})\s*[–—-]\s*(?P<death>(?:c\. ?)?\d{4})\s*\Z")
+_DATE_PLACE = re.compile(r"\d{4},\s+(?P<place>[A-ZÀ-Ž][\w'’.-]+(?:[ ,]+[A-ZÀ-Ž][\w'’.-]+)*)\s*\Z")
 _ONLY_DATE = re.compile(r"\s*(?:\d{1,2} )?(?:[A-Z][a-z]+ )?(?:\d{1,2}, )?\d{4}\s*")
 _ABOUT = re.compile(
     r"\b(?:c\.|ca\.|circa|about|around|before|after|or)(?=\s|\d)|\?|\b\d{4}/\d{2,4}"
@@ -49,7 +50,7 @@ _OTHER_PERIOD = re.compile(
 )
 _ADVERBS = r"(?:\s+(?:originally|also|reportedly|probably|himself|herself|suddenly|peacefully))?"
 _CLAUSE_END = re.compile(
-    r"[;()]|\.\s|,?\s+(?:and|but|to|as|into|who|where|when|while|with|after|during|because|from|of)\b"
+    r"[;()]|(?<!\bSt)\.\s|,?\s+(?:and|but|to|as|into|who|where|when|while|with|after|during|because|from|of)\b"
     r"|,\s+(?:the|a|an|he|she|his|her)\b|\s[–—-]\s|\bdied\b"
 )
 """What ends the date and place after "born" or "died"."""
@@ -65,6 +66,8 @@ _NO_NATION = frozenset(
     " Paralympic Academic Parliamentarian Civilian Benedictine Augustinian Rabbi Sufi".split()
 )
 """Words that end like a nationality and are none. "Dominican" is more often a friar."""
+_FORMER = re.compile(r"\A(?:(?:former|retired|late|young|noted|prominent|leading)\s+)+")
+"""Adjectives before a nationality: "a retired Swedish sprinter"."""
 _COMPASS = ("South", "North", "New", "East", "West", "Northern", "Saudi", "Sri", "Costa", "Puerto")
 """Words that belong to the nationality after them: "South Korean"."""
 
@@ -186,7 +189,7 @@ def _in_sentences(text: str, name: str) -> list[LifeStatement]:
     subject += r"(?:\([^()]*\)\s*)?|(?:He|She|They)\b\s*)"
     born = re.compile(
         rf"\A\W*(?:(?:On|In)\s[^,]{{4,40}},\s+)?(?:{subject},?\s*(?:(?:was|were|is)\b{_ADVERBS}\s+)?"
-        rf"born\b|Born\b)(?P<tail>.*)", re.DOTALL
+        rf"born\b|Born\b(?:\s+and\s+(?:raised|brought\s+up))?)(?P<tail>.*)", re.DOTALL
     )  # fmt: skip
     died = re.compile(
         rf"\A\W*(?:{subject}{_ADVERBS}\s*(?:[^.;]{{0,60}}?\band\s+)?(?:died|passed\s+away)\b)(?P<tail>.*)",
@@ -210,6 +213,8 @@ def _event(tail: str, what: Literal["birth", "death"]) -> list[LifeStatement]:
     date: LifeRelation = "birth date" if what == "birth" else "death date"
     place: LifeRelation = "birth place" if what == "birth" else "death place"
     found = _dated(date, clause)
+    if after := _DATE_PLACE.search(clause):  # "(born July 23, 1976, Chisinau)"
+        return [*found, LifeStatement(place, after["place"])]
     for start, words in places_in(clause):
         if clause[:start].rstrip().endswith((" to", " of", " from")) or find_dates(words):
             continue
@@ -232,7 +237,7 @@ def _defined(text: str, name: str) -> list[LifeStatement]:
     definition = definition_in(text, name)
     if definition is None or definition.article not in ("a", "an"):
         return []
-    words = definition.words.split()
+    words = _FORMER.sub("", definition.words).split()
     count = next((n for n, word in enumerate(words) if word[:1].islower() and word != "and"), None)
     if count is None:
         return []
@@ -241,8 +246,8 @@ def _defined(text: str, name: str) -> list[LifeStatement]:
     lead, rest = words[:count], " ".join(words[count:])
     nations: list[str] = []
     for before, word in zip(["", *lead], lead, strict=False):
-        for part in word.strip(",").split("-"):
-            if _DEMONYMS.match(part) and part not in _NO_NATION:
+        for part in re.sub(r"[\w]+-born\b", "", word.strip(",")).split("-"):
+            if _DEMONYMS.match(part) and part not in _NO_NATION and part not in _COMPASS:
                 nations.append(f"{before} {part}" if before in _COMPASS else part)
     found: list[LifeStatement] = []
     if nations:

@@ -8,9 +8,11 @@ from .forward import (
     Gate,
     freeze_biases,
     gate_of,
+    has_plain_head,
     head_inputs,
     head_weight,
     hidden_states,
+    layer_states,
     positions,
     set_call_row,
     set_gate,
@@ -24,6 +26,7 @@ from .naming import SHORT_NAMES, resolve
 from .precision import Precision, bf16_is_fast, set_precision
 from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training_memory
 from .recompute import RecomputingDecoder, decodes_from_cache, new_decoder
+from .text_head import TextHead, read_head
 from .weights import read_model
 
 __all__ = [
@@ -40,6 +43,7 @@ __all__ = [
     "Precision",
     "Preset",
     "RecomputingDecoder",
+    "TextHead",
     "add_call",
     "bf16_is_fast",
     "build_model",
@@ -52,16 +56,19 @@ __all__ = [
     "from_checkpoint",
     "gate_of",
     "get_preset",
+    "has_plain_head",
     "head_inputs",
     "head_weight",
     "hidden_states",
     "keeps_keys_and_values",
+    "layer_states",
     "load_model",
     "model_fingerprint",
     "new_decoder",
     "newest_complete",
     "positions",
     "preset_names",
+    "read_head",
     "read_model",
     "require_context",
     "resolve",

@@ -67,6 +67,25 @@ def hidden_states(
     return hidden_BTD
 
 
+def layer_states(model: PreTrainedModel, input_ids_BT: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return the hidden states after the embedding and after each layer.
+
+    The last ones are those of ``hidden_states``: after the final norm.
+
+    Args:
+        model: a causal language model.
+        input_ids_BT: token ids; padding on the right is not seen by earlier tokens.
+
+    Returns:
+        One hidden_BTD per layer, and one more.
+    """
+    output: Any = model.base_model(
+        input_ids=input_ids_BT, use_cache=False, output_hidden_states=True, return_dict=True
+    )
+    found: tuple[torch.Tensor, ...] = output.hidden_states
+    return (*found[:-1], output.last_hidden_state)
+
+
 def head_inputs(model: Any, input_ids_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the input of the model's head, and the model's own logits.
 
@@ -104,16 +123,16 @@ def set_call_row(model: PreTrainedModel, row_D: torch.Tensor) -> None:
     head: Any = model.get_output_embeddings()
     if getattr(head, "bias", None) is not None:
         head.bias[-1] = 0
-    head.weight[-1] = row_D.to(head.weight) / _logit_scale(model)
+    head.weight[-1] = row_D.to(head.weight) / logit_scale(model)
 
 
-def _logit_scale(model: PreTrainedModel) -> float:
+def logit_scale(model: PreTrainedModel) -> float:
     """Return the factor between the head's output and the logits; exactly 1 for most models.
 
     It is measured on small logits, on which a cap has no effect.
     """
     head: Any = model.get_output_embeddings()
-    with _probe(model) as ids_BT:
+    with probe(model) as ids_BT:
         hidden_BTD, logits_BTV = head_inputs(model, ids_BT)
         plain_BTV = torch.nn.functional.linear(hidden_BTD, head.weight, head.bias)
     sizes = plain_BTV.abs()
@@ -184,20 +203,20 @@ def require_trainable(model: PreTrainedModel) -> None:
 
 def has_plain_head(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
     """True if logits are exactly hidden states times head (measured on a probe)."""
-    with _probe(model) as ids_BT:
+    with probe(model) as ids_BT:
         expected_BTV = hidden_states(model, ids_BT) @ head_weight(model).T
         logits_BTV: Any = model(input_ids=ids_BT, use_cache=False).logits
-        return _relative_error(expected_BTV, logits_BTV) < tolerance
+        return relative_error(expected_BTV, logits_BTV) < tolerance
 
 
 def looks_ahead(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
     """True if later tokens change earlier hidden states, as in BERT (measured on a probe)."""
-    with _probe(model) as ids_BT:
+    with probe(model) as ids_BT:
         size = len(head_weight(model))
         other_BT = ids_BT.clone()
         other_BT[0, -1] = (other_BT[0, -1] + size // 2) % size
         first_BTD = hidden_states(model, ids_BT)[:, :-1]
-        return not _relative_error(first_BTD, hidden_states(model, other_BT)[:, :-1]) < tolerance
+        return not relative_error(first_BTD, hidden_states(model, other_BT)[:, :-1]) < tolerance
 
 
 def require_decoder(model: PreTrainedModel) -> None:
@@ -218,13 +237,13 @@ def require_decoder(model: PreTrainedModel) -> None:
 
 def sees_later_tokens(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
     """True if later tokens change earlier logits, as in BERT; works for any head."""
-    with _probe(model) as ids_BT:
+    with probe(model) as ids_BT:
         size = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
         other_BT = ids_BT.clone()
         other_BT[0, -1] = (other_BT[0, -1] + size // 2) % size
         first_BTV: Any = model(input_ids=ids_BT, use_cache=False).logits[:, :-1]
         other_BTV: Any = model(input_ids=other_BT, use_cache=False).logits[:, :-1]
-        return not _relative_error(first_BTV, other_BTV) < tolerance
+        return not relative_error(first_BTV, other_BTV) < tolerance
 
 
 def continues_from_cache(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
@@ -233,24 +252,24 @@ def continues_from_cache(model: PreTrainedModel, *, tolerance: float = 1e-3) -> 
 
     if not keeps_keys_and_values(model):
         return False
-    with _probe(model) as ids_BT:
+    with probe(model) as ids_BT:
         whole_BTV: Any = model(input_ids=ids_BT, use_cache=False).logits
         cache = new_cache()
         model(input_ids=ids_BT[:, :9], past_key_values=cache, use_cache=True)
         rest_BTV: Any = model(input_ids=ids_BT[:, 9:], past_key_values=cache, use_cache=True).logits
-        return _relative_error(whole_BTV[:, 9:], rest_BTV) < tolerance
+        return relative_error(whole_BTV[:, 9:], rest_BTV) < tolerance
 
 
 def separates_documents(model: PreTrainedModel, *, tolerance: float = 1e-3) -> bool:
     """True if packed documents give the same results as single ones (measured on a probe)."""
-    with _probe(model) as ids_BT:
+    with probe(model) as ids_BT:
         segments_BT = torch.tensor([[1] * 5 + [2] * 7], device=ids_BT.device)
         packed_BTD = hidden_states(model, ids_BT, segments_BT)
-        return _relative_error(hidden_states(model, ids_BT[:, 5:]), packed_BTD[:, 5:]) < tolerance
+        return relative_error(hidden_states(model, ids_BT[:, 5:]), packed_BTD[:, 5:]) < tolerance
 
 
 @contextlib.contextmanager
-def _probe(model: PreTrainedModel) -> Iterator[torch.Tensor]:
+def probe(model: PreTrainedModel) -> Iterator[torch.Tensor]:
     """Yield ids_BT of one short text; the model is in evaluation mode and gradients are off."""
     was_training = model.training
     model.eval()
@@ -262,7 +281,7 @@ def _probe(model: PreTrainedModel) -> Iterator[torch.Tensor]:
         model.train(was_training)
 
 
-def _relative_error(expected: torch.Tensor, actual: torch.Tensor) -> float:
+def relative_error(expected: torch.Tensor, actual: torch.Tensor) -> float:
     """Return the largest difference relative to the largest expected value."""
     return float((expected - actual).abs().max() / expected.abs().max().clamp_min(1e-12))
 

@@ -4,6 +4,7 @@ from .figures import STUDY_FIGURES
 from .html import HtmlPage, NextStep, format_figure, format_score, write_html
 from .markdown import STUDY_TABLES
 from .real_demo import EXAMPLES, LABELS, show_real_demo, write_real_demo
+from .saturation_figure import SaturationSeries, saturation_figure
 from .scorecard_page import (
     model_card_results,
     scorecard_markdown,
@@ -22,6 +23,7 @@ __all__ = [
     "STUDY_TABLES",
     "HtmlPage",
     "NextStep",
+    "SaturationSeries",
     "SeriesStyle",
     "ShownCondition",
     "comparison_markdown",
@@ -31,6 +33,7 @@ __all__ = [
     "format_figure",
     "format_score",
     "model_card_results",
+    "saturation_figure",
     "scorecard_markdown",
     "show_demo",
     "show_real_demo",
