@@ -26,10 +26,12 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from tokenizers import Tokenizer
@@ -38,6 +40,7 @@ from verifier_fitting import (
     Examples,
     Plan,
     examples_of,
+    linear_logits,
     logits_of,
     pretrain,
     pretraining_steps,
@@ -57,17 +60,18 @@ from lacy.judges import (
     read_topic_passages,
     topic_hash,
 )
-from lacy.judges.combination import Combination, Regression
+from lacy.judges.combination import Combination
 from lacy.judges.features import FEATURES
 from lacy.judges.network import EncoderShape, FactEncoder
 from lacy.judges.pieces import WordPieces
-from lacy.judges.shipped import AGREEMENT, SETTINGS, TOKENIZER, WEIGHTS
+from lacy.judges.shipped import AGREEMENT, REGRESSIONS, SETTINGS, TOKENIZER, WEIGHTS
+from lacy.judges.similarity import SIMILARITIES, WordVectors
 from lacy.judges.weights import dequantised, load_minilm, packed_weights, quantised
 from lacy.results import as_data
 
 Floats = NDArray[np.float64]
 
-PENALTY = 0.1
+PENALTY = 1.0
 """``C`` of the regressions."""
 
 
@@ -80,15 +84,18 @@ def main() -> None:
     passages = read_topic_passages(args.passages)
     responses = labelled_claims(read_labelled_responses(args.labels), passages)
     labelled = [one for one in responses if one.topic in passages]
-    data = examples_of(labelled, pieces)
+    base, vectors = None, None
+    if not args.no_network:
+        base = _base(args, encoder_folder, pieces, {one.topic for one in labelled})
+        vectors = WordVectors(base.words.weight.numpy())
+    data = examples_of(labelled, pieces, vectors)
     fold_of = _folds(sorted(data.pages), args.folds, args.seed)
     fold_N = np.array([fold_of[topic] for topic in data.topics])
     print(f"{len(data.labels):,} facts about {len(data.pages)} people in {args.folds} parts")
 
-    values = {"lexical": data.features}
-    if not args.no_network:
+    values = {"lexical": data.features[:, : len(FEATURES)]}
+    if base is not None:
         plan = Plan(args.lr, args.epochs, args.facts, args.rank, args.seed)
-        base = _base(args, encoder_folder, pieces, set(data.pages))
         encoded = EncodedPages(base, data)
         logits_N = np.zeros(len(data.labels))
         for fold in range(args.folds):
@@ -101,22 +108,26 @@ def main() -> None:
         values["verifier"] = np.concatenate([data.features, logits_N[:, None]], 1)
         everyone = np.arange(len(data.labels))
         facts = _trained(args.work / "all.safetensors", base, encoded, data, everyone, plan)
-        temporary = args.out / f".{WEIGHTS}"
-        save_file(packed_weights(facts, base, args.rank), temporary)
-        temporary.replace(args.out / WEIGHTS)
+        _save(args.out / WEIGHTS, packed_weights(facts, base, args.rank))
 
     settings = {
-        "features": FEATURES,
+        "features": [*FEATURES, *SIMILARITIES],
         "shape": None if args.no_network else asdict(EncoderShape()),
         "trained_on": sorted({topic_hash(one.topic) for one in responses}),
+        "thresholds": {},
     }
+    arrays: dict[str, Floats] = {}
     agreements = {"overlap": _agreements(responses, OverlapJudge().judge)}
     out_of_fold = {"network": logits_N} if not args.no_network else {}
     for name, values_NC in values.items():
-        combination = Combination.fit(values_NC, data.labels, data.responses, c=PENALTY)
+        combination = Combination.fit(
+            values_NC, data.phrases, data.labels, data.responses, c=PENALTY
+        )
         scores = _out_of_fold(values_NC, data, fold_N)
         threshold = unbiased_threshold(scores["with_response"], data)
-        settings[name] = {"threshold": threshold, "combination": combination.as_data()}
+        settings["phrases"] = combination.phrases
+        settings["thresholds"][name] = threshold
+        arrays |= {f"{name}.{n}": array for n, array in combination.arrays().items()}
         for way, label in (("with_response", name), ("alone", f"{name}-alone")):
             out_of_fold[label] = scores[way]
             judged = dict(zip(data.claims, scores[way], strict=True))
@@ -130,6 +141,7 @@ def main() -> None:
 
             agreements[label] = _agreements(responses, judge)
     _write_scores(args.work / "out_of_fold.json", data, fold_N, out_of_fold, settings)
+    _save(args.out / REGRESSIONS, {n: a.astype(np.float32) for n, a in arrays.items()})
     write_atomic(args.out / SETTINGS, json.dumps(settings, indent=1) + "\n")
     stored = {"data": _description(args, fold_of), "judges": as_data(agreements)}
     write_atomic(args.out / AGREEMENT, json.dumps(stored, indent=1) + "\n")
@@ -138,6 +150,14 @@ def main() -> None:
         for one in found:
             print(f"{name:16} {one.model:13} AUROC {one.auroc}  Pearson {one.pearson}  "
                   f"gap {one.gap}  accuracy {one.accuracy}")  # fmt: skip
+
+
+def _save(path: Path, tensors: dict[str, Any]) -> None:
+    """Write a safetensors file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}")
+    numpy = isinstance(next(iter(tensors.values())), np.ndarray)
+    (save_arrays if numpy else save_file)(tensors, temporary)
+    temporary.replace(path)
 
 
 def unbiased_threshold(scores_N: Floats, data: Examples) -> float:
@@ -220,8 +240,7 @@ def _trained(
     """Return a network trained on the labels of some facts."""
     if not path.exists():
         # The network learns what the word features leave open.
-        words = Regression.fit(data.features[rows], data.labels[rows], c=PENALTY)
-        steps = steps_of(data, rows.tolist(), plan, words.logits(data.features))
+        steps = steps_of(data, rows.tolist(), plan, linear_logits(data, rows))
         save_file(tuned(base, encoded, steps, plan, path).state_dict(), path)
     network = FactEncoder(EncoderShape())
     network.load_state_dict(load_file(path))
@@ -242,11 +261,16 @@ def _out_of_fold(values_NC: Floats, data: Examples, fold_N: NDArray) -> dict[str
     for fold in np.unique(fold_N):
         here, there = np.flatnonzero(fold_N == fold), np.flatnonzero(fold_N != fold)
         combination = Combination.fit(
-            values_NC[there], data.labels[there], [data.responses[n] for n in there], c=PENALTY
+            values_NC[there],
+            [data.phrases[n] for n in there],
+            data.labels[there],
+            [data.responses[n] for n in there],
+            c=PENALTY,
         )
+        said = [data.phrases[n] for n in here]
         responses = [data.responses[n] for n in here]
-        scores["with_response"][here] = combination.scores(values_NC[here], responses)
-        scores["alone"][here] = combination.scores(values_NC[here], [None] * len(here))
+        scores["with_response"][here] = combination.scores(values_NC[here], said, responses)
+        scores["alone"][here] = combination.scores(values_NC[here], said, [None] * len(here))
     return scores
 
 
@@ -254,13 +278,12 @@ def _write_scores(
     path: Path, data: Examples, fold_N: NDArray, scores: dict[str, Floats], settings
 ) -> None:
     """Write what each judge said of each fact, for ``benchmarks/verifier.py``."""
-    thresholds = {name: settings[name]["threshold"] for name in settings if name in scores}
     facts = []
     for n, claim in enumerate(data.claims):
         judged = {name: round(float(values[n]), 6) for name, values in scores.items()}
         about = {"topic": claim.topic, "model": data.models[n], "part": int(fold_N[n])}
         facts.append({**about, "text": claim.text, "supported": bool(data.labels[n]), **judged})
-    write_atomic(path, json.dumps({"thresholds": thresholds, "facts": facts}) + "\n")
+    write_atomic(path, json.dumps({"thresholds": settings["thresholds"], "facts": facts}) + "\n")
 
 
 def _agreements(labelled: list[LabelledClaims], judge) -> list[Agreement]:

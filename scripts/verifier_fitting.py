@@ -13,6 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional
 from verifier_pairs import article_pairs, read_articles, triple_pairs
@@ -22,6 +25,7 @@ from lacy.judges.network import FactBatch, FactEncoder, KeysValues
 from lacy.judges.pages import WINDOW, Page
 from lacy.judges.pieces import WordPieces
 from lacy.judges.protocol import Claim
+from lacy.judges.similarity import WordVectors
 from lacy.judges.verifier import Verifier
 
 SMOOTHING = 0.03
@@ -55,6 +59,7 @@ class Examples:
     responses: list[tuple[str, str]]
     labels: NDArray[np.bool_]
     features: NDArray[np.float64]
+    phrases: list[frozenset[str]]
     inputs: list[FactInput]
     pages: dict[str, Page]
 
@@ -76,18 +81,20 @@ class Step:
     offsets: Tensor | None = None
 
 
-def examples_of(labelled, pieces: WordPieces) -> Examples:
+def examples_of(labelled, pieces: WordPieces, vectors: WordVectors | None) -> Examples:
     """Look up all facts on their pages."""
-    reader = Verifier(pieces, None, 0.5)  # only its preparation of facts is used
-    found = Examples([], [], [], [], np.zeros(0), np.zeros(0), [], {})
+    reader = Verifier(pieces, None, 0.5, None, vectors)  # only its preparation of facts is used
+    found = Examples([], [], [], [], np.zeros(0), np.zeros(0), [], [], {})
     labels, features = [], []
     for one in labelled:
-        page = found.pages.setdefault(one.topic, reader.page(one.claims[0].passages))
-        prepared = reader.prepare([claim.text for claim in one.claims], one.topic, page)
+        read = reader.read(one.claims[0].passages)
+        found.pages[one.topic] = read.page
+        prepared = reader.prepare([claim.text for claim in one.claims], one.topic, read)
         found.claims.extend(one.claims)
         found.models.extend([one.model] * len(prepared))
         found.topics.extend([one.topic] * len(prepared))
         found.responses.extend([(one.model, one.topic)] * len(prepared))
+        found.phrases.extend(fact.phrases for fact in prepared)
         found.inputs.extend(fact.input for fact in prepared)
         features += [fact.features for fact in prepared]
         labels += one.supported
@@ -122,6 +129,15 @@ def _encoded(network: FactEncoder, window: tuple[int, ...]) -> Tensor:
 
 
 # --------------------------------------------------------------------------------------- steps
+
+
+def linear_logits(data: Examples, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the logits of all facts by a regression on word features, fitted on some of them."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3_000))
+    logits: NDArray[np.float64] = model.fit(
+        data.features[rows], data.labels[rows]
+    ).decision_function(data.features)
+    return logits
 
 
 def steps_of(
@@ -173,15 +189,15 @@ def pretraining_steps(
     steps, waiting, labels, windows = [], [], [], []
     reader = Verifier(pieces, None, 0.5)
     for one in pairs:
-        page = Page((one.text,), pieces)
-        if one.topic in exclude or not page.windows:
+        read = reader.read((one.text,))
+        if one.topic in exclude or not read.page.windows:
             continue
-        prepared = reader.prepare([text for text, _ in one.facts], one.topic, page)
+        prepared = reader.prepare([text for text, _ in one.facts], one.topic, read)
         for fact, (_, label) in zip(prepared, one.facts, strict=True):
             shifted = tuple(window + len(windows) for window in fact.input.windows)
             waiting.append(replace(fact.input, windows=shifted))
             labels.append(float(label))
-        windows += page.windows
+        windows += read.page.windows
         if len(waiting) >= facts:
             steps.append(Step(fact_batch(waiting, windows), torch.tensor(labels)))
             waiting, labels, windows = [], [], []

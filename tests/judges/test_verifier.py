@@ -37,8 +37,11 @@ def judge(request):
 @pytest.mark.parametrize("response", ["", "r"])
 def test_clear_cases(judge, response):
     judged = judge.judge(claims(TRUE + FALSE, response))
-    assert [judgment.supported for judgment in judged] == [True] * 4 + [False] * 4
-    assert all(0 <= judgment.score <= 1 for judgment in judged)
+    assert [judgment.supported for judgment in judged[:4]] == [True] * 4
+    assert sum(judgment.supported for judgment in judged[4:]) <= 1
+    scores = [judgment.score for judgment in judged]
+    assert min(scores[:4]) > 0.3 + max(scores[4:])
+    assert min(scores) >= 0 and max(scores) <= 1
 
 
 def test_other_facts_of_a_response_count_only_within_it(judge):

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from lacy.judges.cache import SizedCache
 from lacy.judges.combination import Combination
-from lacy.judges.features import FactWords, fact_features, fact_words, topic_words
+from lacy.judges.features import fact_features, fact_phrases, fact_words, topic_words
 from lacy.judges.inputs import FactInput, fact_input
 from lacy.judges.pages import Page
 from lacy.judges.pieces import WordPieces
 from lacy.judges.protocol import Claim, Judgment, not_judgeable
+from lacy.judges.similarity import PageVectors, WordVectors
 from lacy.judges.words import MAX_FACT_CHARACTERS
 
 if TYPE_CHECKING:
@@ -35,9 +36,17 @@ Floats = NDArray[np.float64]
 class PreparedFact:
     """A fact whose words were looked up on its page."""
 
-    words: FactWords
     features: Floats
+    phrases: frozenset[str]
     input: FactInput
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadPage:
+    """A page, and the vectors of its words if words are compared by them."""
+
+    page: Page
+    vectors: PageVectors | None
 
 
 class Verifier:
@@ -52,7 +61,8 @@ class Verifier:
         pieces: splits texts into words.
         combination: turns values of a fact into its score.
         threshold: the lowest score of a supported fact.
-        scorer: the network; None to use word features only.
+        scorer: the network; None to do without.
+        vectors: vectors of words; None to compare words letter by letter only.
         alone: True to judge each fact without the other facts of its response.
         name: the judge's name.
         identity: changes with everything that a judgment depends on, for stores of answers.
@@ -67,6 +77,7 @@ class Verifier:
         combination: Combination,
         threshold: float,
         scorer: FactScorer | None = None,
+        vectors: WordVectors | None = None,
         *,
         alone: bool = False,
         name: str = "verifier",
@@ -76,8 +87,8 @@ class Verifier:
         self.identity = (*identity, name)
         self.uses_response = not alone
         self._pieces, self._combination, self._threshold = pieces, combination, threshold
-        self._scorer, self._alone = scorer, alone
-        self._pages: SizedCache[Page] = SizedCache(KEPT_TOKENS, lambda page: page.tokens)
+        self._scorer, self._vectors, self._alone = scorer, vectors, alone
+        self._pages: SizedCache[_ReadPage] = SizedCache(KEPT_TOKENS, lambda one: one.page.tokens)
 
     def judge(self, claims: Sequence[Claim]) -> list[Judgment]:
         """Return one judgment per claim, in their order."""
@@ -96,42 +107,56 @@ class Verifier:
         self, topic: str, passages: tuple[str, ...], claims: Sequence[Claim]
     ) -> dict[Claim, Judgment]:
         """Judge claims about one topic with one page."""
-        page = self.page(passages)
-        if not page.windows:  # the passages consist of marks and spaces
+        read = self.read(passages)
+        if not read.page.windows:  # the passages consist of marks and spaces
             return {claim: Judgment(None, None, "the passages have no words") for claim in claims}
-        texts = sorted({claim.text for claim in claims})
-        values = dict(zip(texts, self.values(texts, topic, page), strict=True))
         # A canonical order, so that sums do not depend on the order of the claims.
         claims = sorted(claims, key=lambda claim: (claim.response, claim.text))
+        place = {text: n for n, text in enumerate(sorted({claim.text for claim in claims}))}
+        facts = self.prepare(list(place), topic, read)
+        values = self._values(facts, read.page)
+        rows = [place[claim.text] for claim in claims]
         responses = [None if self._alone or not c.response else c.response for c in claims]
-        scores = self._combination.scores(np.stack([values[c.text] for c in claims]), responses)
+        scores = self._combination.scores(
+            values[rows], [facts[row].phrases for row in rows], responses
+        )
         return {
             claim: Judgment(bool(score >= self._threshold), float(score))
             for claim, score in zip(claims, np.round(scores, DIGITS), strict=True)
         }
 
-    def page(self, passages: tuple[str, ...]) -> Page:
-        """Return the passages as windows; recent pages are kept."""
-        return self._pages.get(passages, lambda: Page(passages, self._pieces))
+    def read(self, passages: tuple[str, ...]) -> _ReadPage:
+        """Return the passages as windows with the vectors of their words; recent ones are kept."""
 
-    def values(self, texts: Sequence[str], topic: str, page: Page) -> Floats:
+        def read() -> _ReadPage:
+            page = Page(passages, self._pieces)
+            return _ReadPage(page, PageVectors(page, self._vectors) if self._vectors else None)
+
+        return self._pages.get(passages, read)
+
+    def _values(self, facts: Sequence[PreparedFact], page: Page) -> Floats:
         """Return the values that the combination takes: features, and the network's logit."""
-        prepared = self.prepare(texts, topic, page)
-        features = np.stack([fact.features for fact in prepared])
+        features = np.stack([fact.features for fact in facts])
         if self._scorer is None:
             return features
-        logits = self._scorer.logits([fact.input for fact in prepared], page.windows)
+        logits = self._scorer.logits([fact.input for fact in facts], page.windows)
         return np.concatenate([features, logits[:, None]], 1)
 
-    def prepare(self, texts: Sequence[str], topic: str, page: Page) -> list[PreparedFact]:
+    def prepare(self, texts: Sequence[str], topic: str, read: _ReadPage) -> list[PreparedFact]:
         """Look up the words of facts on their page."""
-        named = topic_words(topic, self._pieces)
+        page, named = read.page, topic_words(topic, self._pieces)
         cut = [text[:MAX_FACT_CHARACTERS] for text in texts]
         prepared = []
         for text, encoding in zip(cut, self._pieces.encode(cut), strict=True):
             words = fact_words(text, encoding, named, self._pieces)
             features = fact_features(words, page, self._pieces)
+            if read.vectors is not None:
+                features = np.concatenate([features, read.vectors.similarities(words.content)])
             prepared.append(
-                PreparedFact(words, features, fact_input(words, named, page, self._pieces))
+                PreparedFact(
+                    features,
+                    fact_phrases(words, self._pieces),
+                    fact_input(words, named, page, self._pieces),
+                )
             )
         return prepared
