@@ -64,6 +64,8 @@ GIVEN = {
         "models/base",
         "notes.index",
     ],
+    "how-to/efficiency.md": ["models/base", "held-out.jsonl.gz"],
+    "how-to/lm-eval.md": ["models/base"],
     "how-to/judge.md": ["labels.json"],
     "how-to/own-model.md": [
         "runs/mine",
@@ -79,6 +81,7 @@ GIVEN = {
     "how-to/reading-results.md": ["world", "runs/mine", "held-out.jsonl.gz"],
     "how-to/resume.md": ["packed"],
     "how-to/scorecard.md": ["runs/mine", "held-out.jsonl.gz"],
+    "how-to/saturation.md": ["runs/mine", "packed", "held-out.jsonl.gz"],
     "how-to/serve.md": ["world", "runs/mine"],
     "how-to/settings.md": ["packed"],
     "how-to/terminal.md": ["world", "runs/mine"],

@@ -183,7 +183,7 @@ def test_a_relation_is_named_by_all_of_its_words():
     chosen = choose("Who became the leader of Ada after Bob?", *facts)
     assert [value.text for value in chosen.values] == [" Cyd"]
     facts = [("year created", "1924"), ("sold in", "1926")]
-    chosen = choose("In what year was Ada sold?", *facts)
+    chosen = choose("In what year was Ada sold to Bob?", *facts)
     assert [value.text for value in chosen.values] == [" 1926"]
 
 

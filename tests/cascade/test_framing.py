@@ -82,7 +82,12 @@ def test_other_messages_ask_for_no_fact(message):
 
 @pytest.mark.parametrize(
     "message",
-    ["Line one.\nWhere was Ann Bell born?", "He said: Where was Ann Bell born?", "Q. E. D."],
+    [
+        "Line one.\nWhere was Ann Bell born?",
+        "He said: Where was Ann Bell born?",
+        "Q. E. D.",
+        "Who said in a statement: I am the king?",
+    ],
 )
 def test_a_message_without_a_frame_stays_as_it_is(message):
     assert unframed(message) == (" ".join(message.split()), "")

@@ -176,6 +176,9 @@ def test_states_of_a_cascade(data, loaded, tmp_path):
         again = evaluate_audit(loaded, databases, store=store, **ask)
         assert len(store) == number
     assert again.results() == found.results()
+    [units] = found.units()
+    assert units.names[1] == "people base: A. Bell · born in · Oslo" and len(units.names) == 4
+    assert "Oslo" in units.texts[0] and units.counts["full_right"].tolist() == [1, 1, 1, 1]
 
 
 def test_what_leaks_is_named(tmp_path, loaded):
@@ -227,3 +230,44 @@ def test_prompts_are_made_from_names_of_relations(relation, question):
     assert prompts["direct_questions"] == question
     assert prompts["fewshot_questions"].endswith(f"Question: {question}\nAnswer:")
     assert prompts["cloze"].endswith(" ____.")
+
+
+def test_facts_of_a_large_database_are_changed_together(monkeypatch, data, loaded):
+    monkeypatch.setattr("lacy.evaluate.audit_facts.LARGE", 3)
+    [found] = read_audit(data)
+    assert found.together
+    result = evaluate_audit(
+        loaded, [found], forms=["continuations"], abstain=None, max_new_tokens=16
+    )
+    scores = {r.metric: r.value for r in result.results() if "group" not in r.conditions}
+    assert scores["audit_full"] == 1.0
+    assert scores["audit_deleted"] == scores["audit_deleted_sourced"] == 0.0  # nothing is left
+    edited = [a for a in result.answers if a.state == "EDITED"]
+    assert len(edited) == 4 and sum(a.right for a in edited) >= 3
+
+
+def test_a_hundred_thousand_rows_are_changed_quickly(data):
+    rows = tuple((f"Person {n}", "born", str(n)) for n in range(100_000))
+    fact = AuditFact("Person 7", "born", "7", prompts={"continuations": "Person 7 was born in"})
+    audited = AuditedDatabase("big", rows, (fact,))
+    question = AuditQuestion(audited, fact, "continuations", "EDITED", "x", ("x",))
+    changed = changed_rows(question)
+    assert changed[7] == ("Person 7", "born", "x") and len(changed) == len(rows)
+
+
+def test_a_mapped_database_is_audited_under_all_names_of_its_subjects(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "people.sqlite")) as db, db:
+        db.execute("CREATE TABLE person (name TEXT, pen_name TEXT, born TEXT)")
+        people = [("Ann Bell", "A. Quill", "1901-05-02"), ("Bob Hill", None, "1920-01-01")]
+        db.executemany("INSERT INTO person VALUES (?, ?, ?)", people)
+    mapping = tmp_path / "people.yaml"
+    mapping.write_text(
+        "database: people.sqlite\nsubject: person.name\naliases: [person.pen_name]\n"
+        "relations:\n  birth date: {value: person.born, date: ['%-d %B %Y', '%B %-d, %Y']}\n"
+    )
+    [found] = read_audit(mapping)
+    fact = next(fact for fact in found.facts if fact.subject == "Ann Bell")
+    assert fact.subjects == ("A. Quill",)
+    assert fact.accepted == ("2 May 1901", "May 2, 1901")
+    question = AuditQuestion(found, fact, "continuations", "DEL-ON", "")
+    assert {row[0] for row in changed_rows(question)} == {"Bob Hill"}

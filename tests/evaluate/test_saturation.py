@@ -200,6 +200,15 @@ def test_a_model_that_calls_has_the_loss_with_calls(gate):
     assert found.gradient["call"]["delegated"].loss.value < math.log(2)
 
 
+def test_a_model_trained_without_delegation_has_no_calls():
+    """Its row exists, but was never trained."""
+    model = loaded(gate="softmax")
+    model.meta = {"training": {"settings": {"method": "none"}}}
+    assert measure(model, train_heads=False, call_rate=0.2).delegated_by == "marks"
+    model.meta = {"training": {"settings": {"method": "lacy"}}}
+    assert measure(model, train_heads=False, call_rate=0.2).delegated_by == "calls"
+
+
 def test_a_call_rate_sets_the_number_of_calls():
     found = measure(loaded(gate="softmax"), call_rate=0.25)
     assert found.tokens["delegated"] == pytest.approx(0.25 * found.tokens["all"], abs=1)

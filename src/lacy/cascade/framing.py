@@ -27,6 +27,13 @@ _LEAD = re.compile(
     re.I,
 )
 """Words before a colon that announce a question or a sentence to complete."""
+_ASKS = re.compile(
+    r"(?:(?:in|on|at|by|for|to|from|of|with|under|since|during)\s+)?"
+    r"(?:who|whom|whose|what|which|when|where|how|name|tell|give)\b"
+    r"|[^\n]*(?:(?<!\w)_{2,}(?!\w)|\[(?:blank|mask|\.\.\.)\])",
+    re.I,
+)
+"""What follows such words: a question, or a sentence with a blank."""
 _ABOUT_THE_ANSWER = re.compile(
     r"(?:please,?\s+)?(?:"
     r"(?:answer|reply|respond)\b(?!\s+(?:to|the|who|what|when|where|which)\b)"
@@ -59,7 +66,7 @@ def unframed(message: str) -> tuple[str, str]:
         context = _CONTEXT_LABEL.sub("", context)
         text = _OPEN_ANSWER.sub("", text)
     shorter = _without_instructions(text)
-    if lead := _LEAD.match(shorter):
+    if (lead := _LEAD.match(shorter)) and _ASKS.match(shorter, lead.end()):
         shorter = shorter[lead.end() :]
     shorter = _BLANKS.sub(BLANK, shorter, count=1)
     return " ".join((shorter or text).split()), " ".join(_without_instructions(context).split())

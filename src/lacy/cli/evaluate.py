@@ -14,7 +14,7 @@ from lacy.cli.evaluate_options import EvaluateConfig
 from lacy.cli.evaluate_saturation import measure_saturation_of, show_saturation
 from lacy.cli.evaluate_speed import measure_speed, show_speed
 from lacy.cli.evaluate_tasks import measure_tasks, show_tasks
-from lacy.cli.terminal import say
+from lacy.cli.terminal import note, say
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
@@ -46,9 +46,12 @@ def _with_model(
     """Return the measurement with the model opened."""
 
     def opened(config: EvaluateConfig) -> Measurement:
-        from lacy.model import load_model
+        from lacy.model import load_model, set_precision
 
-        return measure(config, load_model(config.model))
+        loaded = load_model(config.model)
+        if sentence := set_precision(loaded.model, config.dtype):
+            note(sentence)
+        return measure(config, loaded)
 
     return opened
 

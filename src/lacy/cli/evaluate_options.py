@@ -67,7 +67,8 @@ class MeasureOptions(SourceOptions):
     repeat: Rare[int] = 20
     """Number of timed answers."""
     dtype: Rare[Literal["fp32", "bf16", "auto"]] = "fp32"
-    """Precision of the weights, for --tasks and --speed; of hidden states, for --saturation."""
+    """Precision of the weights; for --saturation, of hidden states. bf16 is several times as fast
+    where the CPU or GPU supports it, but rounding changes some words; auto uses it there."""
     reference: Rare[str | None] = None
     """Model or file with which the size is compared; by default the same weights in 32 bits."""
     rate: Rare[float | None] = None

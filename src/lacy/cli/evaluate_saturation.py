@@ -34,13 +34,13 @@ def measure_saturation_of(config: EvaluateConfig) -> CheckpointsSaturation:
     with results.AnswerStore(stored) as store:
         for step, folder in _checkpoints(name) if config.checkpoints else [("", name)]:
             loaded = load_model(folder)
-            own = gate_of(loaded.model) == "sigmoid" or trained_not_to_call(loaded.meta)
+            by_itself = gate_of(loaded.model) == "sigmoid" or trained_not_to_call(loaded.meta)
             fast = bf16_is_fast(loaded.model.device)[0]
             found[step] = evaluate.measure_saturation(
                 loaded,
                 texts,
                 train_heads=config.train_heads,
-                call_rate=None if own or not loaded.calls else config.call_rate,
+                call_rate=None if by_itself else config.call_rate,
                 bf16=config.dtype == "bf16" or (config.dtype == "auto" and fast),
                 store=store,
                 states_folder=None if stored is None else stored.with_suffix("") / "states",

@@ -32,6 +32,7 @@ from lacy.evaluate.life_counts import (
     LifeVerdict,
     Truth,
     known_people,
+    life_counts,
     life_scores,
     life_verdicts,
 )
@@ -59,7 +60,7 @@ class ArticleAnswers:
     scores: Mapping[str, Score]
     """Scores by metric, such as ``entities_right``."""
     counts: Mapping[str, NDArray[np.float64]] = field(metadata=NO_DATA)
-    """Counts of each article by name (``ARTICLE_COUNTS``)."""
+    """Counts of each article by name (``ARTICLE_COUNTS``, ``LIFE_COUNTS``)."""
     answers: tuple[Answer, ...] = field(metadata=NO_DATA)
     titles: tuple[str, ...] = field(default=(), metadata=NO_DATA)
     """The title of each article, made unique."""
@@ -67,7 +68,7 @@ class ArticleAnswers:
     by_length: Mapping[int, Mapping[str, Score]] = field(default_factory=dict)
     """The scores of the first words of each text, by their number."""
     life: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
-    """What the texts say about people's lives: scores by relation, and "" for all together."""
+    """What the texts say about people's lives: the scores of each relation that occurs."""
     verdicts: tuple[tuple[LifeVerdict, ...], ...] = field(default=(), metadata=NO_DATA)
     """What each text says about a person's life, judged."""
 
@@ -101,7 +102,7 @@ class ArticlesResult:
                 more = conditions | {"group": f"first {words} words"}
                 results += results_of(scores, seed=self.seed, conditions=more)
             for relation, scores in answers.life.items():
-                more = conditions | ({"group": relation} if relation else {})
+                more = conditions | {"group": relation}
                 results += results_of(scores, seed=self.seed, conditions=more)
         return results + problem_results(self.problems, self.articles, self.seed, self.source)
 
@@ -211,9 +212,10 @@ def answer_articles(
         answers = stored_answers(engine, prompts, subjects, store)
     counts, shorter = counts_by_length(answers, [article.text for article in articles], extract)
     titles = unique_names([str(a.meta.get("title") or a.id) for a in articles])
+    verdicts = _life_verdicts(answers, articles, known)
+    counts |= life_counts(verdicts)
     scores = ratio_scores(counts, seed=seed)
     by_length = {words: ratio_scores(found, seed=seed) for words, found in shorter.items()}
-    verdicts = _life_verdicts(answers, articles, known)
     return ArticleAnswers(
         policy_text, scores, counts, tuple(answers), titles, by_length,
         life_scores(verdicts, seed), verdicts,

@@ -20,8 +20,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +36,15 @@ from lacy.evaluate.audit_asking import (
     grouped_questions,
 )
 from lacy.evaluate.audit_facts import FORMS, AuditedDatabase, states_value
-from lacy.results import NO_DATA, AnswerStore, Result, answer_key, ratio_scores, results_of
+from lacy.results import (
+    NO_DATA,
+    AnswerStore,
+    Result,
+    UnitCounts,
+    answer_key,
+    ratio_scores,
+    results_of,
+)
 
 if TYPE_CHECKING:
     from lacy.cascade import Policy
@@ -98,6 +104,20 @@ class AuditResult:
             )  # fmt: skip
         return found
 
+    def units(self) -> list[UnitCounts]:
+        """Return the counts of each fact, and its answers while it is in the database."""
+        names: dict[str, list[str]] = {}
+        for answer in self.answers:
+            fact = answer.fact
+            said = names.setdefault(
+                f"{answer.database}: {fact.subject} · {fact.relation} · {fact.value}", []
+            )
+            if answer.state == "FULL":
+                said.append(answer.text)
+        conditions = {"condition": ALL, "policy": self.policy}
+        texts = tuple("\n".join(said) for said in names.values())
+        return [UnitCounts(conditions, tuple(names), audit_counts(self.answers), texts)]
+
     @property
     def asked(self) -> int:
         """Number of prompts that were asked in at least one state."""
@@ -149,13 +169,11 @@ def evaluate_audit(
     common = [identity, str(on.policy), max_new_tokens, on.unit, on.read_until]
     rows = {database.name: answer_key(database.rows) for database in databases}
     answers: list[AuditAnswer] = []
-    with _or_in_memory(store) as kept, TemporaryDirectory() as folder:
-        copies = Copies(Path(folder))
+    with _or_in_memory(store) as kept, Copies() as copies:
 
         def ask(batch: list[AuditQuestion]) -> Iterator[Any]:
             engine = off if batch[0].state == "DEL-OFF" else on
-            with copies.opened(batch) as opened:
-                return iter(ask_together(engine, batch, source, opened))
+            return iter(ask_together(engine, batch, source, copies.of(batch)))
 
         total = len(questions)
         # Facts of one state and database are asked together: they share an open copy.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lacy.evaluate.audit_facts import AuditedDatabase, AuditFact, Row, states_value, write_rows
-from lacy.evaluate.questions import question_sequence
+from lacy.evaluate.questions import normal_form, question_sequence
 from lacy.types import Reply, Request
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 State = Literal["FULL", "DEL-ON", "DEL-OFF", "EDITED"]
 STATES: tuple[State, ...] = ("FULL", "DEL-ON", "DEL-OFF", "EDITED")
+
+KEPT_OPEN = 4
+"""Number of copies that stay open between batches of prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,16 @@ class AuditQuestion(NamedTuple):
     state: State
     new: str
     """The edited value, if the state is ``EDITED``."""
+    all_new: tuple[str | None, ...] = ()
+    """The edited values of all facts of the database, if they are changed together."""
+
+    @property
+    def copy(self) -> tuple[Any, ...]:
+        """A key of the copy of the database that answers: equal for questions that share it."""
+        if self.state == "FULL" or self.database.together:
+            return (self.database.name, self.state)
+        fact = self.fact
+        return (self.database.name, self.state, fact.subject, fact.relation, fact.value, self.new)
 
     @property
     def prompt(self) -> str:
@@ -91,9 +105,10 @@ class AuditQuestion(NamedTuple):
             return (self.state, self.form == "continuations", self.prompt)
         fact = self.fact
         deleted = [fact.subject, fact.relation, fact.value, fact.subjects, fact.relations]
-        changed = [] if self.state == "FULL" else [deleted, fact.values, self.new]
+        changed: list[Any] = [] if self.state == "FULL" else [deleted, fact.values, self.new]
         if self.database.together and changed:
             changed.append([[f.subject, f.relation, f.value] for f in self.database.facts])
+            changed.append(self.all_new)
         return (self.state, self.form == "continuations", self.prompt, changed)
 
     def answer(self, data: Mapping[str, Any]) -> AuditAnswer:
@@ -113,8 +128,10 @@ def audit_questions(
     skipped: Counter[str],
 ) -> Iterator[AuditQuestion]:
     """Yield the prompts of a database in all states, and count those that cannot be asked."""
-    for fact in database.facts:
-        new = database.other_value(fact, seed) if "EDITED" in states else None
+    edits: tuple[str | None, ...] = (None,) * len(database.facts)
+    if "EDITED" in states:
+        edits = tuple(database.other_value(fact, seed) for fact in database.facts)
+    for fact, new in zip(database.facts, edits, strict=True):
         for form in forms:
             if form not in fact.prompts:
                 skipped[f"no prompt of the form {form}"] += 1
@@ -125,7 +142,8 @@ def audit_questions(
                     if state == "EDITED" and new is None:
                         skipped["no other value to edit the fact to"] += 1
                     else:
-                        yield AuditQuestion(database, fact, form, state, new or "")
+                        all_new = edits if database.together else ()
+                        yield AuditQuestion(database, fact, form, state, new or "", all_new)
 
 
 def grouped_questions(
@@ -155,32 +173,49 @@ class ByStream:
 
 
 class Copies:
-    """Writes and opens copies of databases in a folder."""
+    """Copies of databases in a temporary folder, each with its changed rows. A context manager.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.number = 0
+    The copies that were used last stay open, because many prompts are asked of each.
+    """
 
-    @contextmanager
-    def opened(self, questions: Sequence[AuditQuestion]) -> Iterator[list[Database | None]]:
-        """Yield the database of each question; equal ones are opened once."""
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._open: OrderedDict[Any, tuple[Database, Path]] = OrderedDict()
+        self._number = 0
+
+    def __enter__(self) -> Copies:
+        self._folder = Path(self._stack.enter_context(TemporaryDirectory()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._open:
+            self._close_oldest()
+        self._stack.close()
+
+    def of(self, questions: Sequence[AuditQuestion]) -> list[Database | None]:
+        """Return the database of each question; they stay open until the next call."""
+        needed = {question.copy: question for question in questions if question.state != "DEL-OFF"}
+        for name in needed:
+            if name in self._open:
+                self._open.move_to_end(name)
+        for name, question in needed.items():
+            if name not in self._open:
+                self._open[name] = self._written(question)
+        while len(self._open) > max(len(needed), KEPT_OPEN):
+            self._close_oldest()
+        return [None if q.state == "DEL-OFF" else self._open[q.copy][0] for q in questions]
+
+    def _written(self, question: AuditQuestion) -> tuple[Database, Path]:
         from lacy.sources import Database
 
-        with ExitStack() as stack:
-            known: dict[tuple[Row, ...], Database] = {}
-            found: list[Database | None] = []
-            for question in questions:
-                if question.state == "DEL-OFF":
-                    found.append(None)
-                    continue
-                rows = changed_rows(question)
-                if rows not in known:
-                    self.number += 1
-                    path = write_rows(self.folder / f"{self.number}.sqlite", rows)
-                    stack.callback(path.unlink)
-                    known[rows] = stack.enter_context(Database(path, name="database"))
-                found.append(known[rows])
-            yield found
+        self._number += 1
+        path = write_rows(self._folder / f"{self._number}.sqlite", changed_rows(question))
+        return Database(path, name="database"), path
+
+    def _close_oldest(self) -> None:
+        _, (database, path) = self._open.popitem(last=False)
+        database.close()
+        path.unlink()
 
 
 def changed_rows(question: AuditQuestion) -> tuple[Row, ...]:
@@ -188,14 +223,22 @@ def changed_rows(question: AuditQuestion) -> tuple[Row, ...]:
     database = question.database
     if question.state == "FULL":
         return database.rows
-    facts = database.facts if database.together and question.state == "DEL-ON" else [question.fact]
-    found = []
+    changes: list[tuple[AuditFact, str | None]] = [(question.fact, question.new)]
+    if database.together:
+        changes = list(zip(database.facts, question.all_new, strict=True))
+    by_subject: dict[str, list[tuple[AuditFact, str | None]]] = {}
+    for fact, new in changes:
+        for name in {normal_form(name) for name in (fact.subject, *fact.subjects)}:
+            by_subject.setdefault(name, []).append((fact, new))
+    found: dict[Row, None] = {}
     for row in database.rows:
-        if not any(fact.states(row) for fact in facts):
-            found.append(row)
+        concerned = by_subject.get(normal_form(row[0]), ())
+        change = next((change for change in concerned if change[0].states(row)), None)
+        if change is None:
+            found[row] = None
         elif question.state == "EDITED":
-            found.append((row[0], row[1], question.new))
-    return tuple(dict.fromkeys(found))
+            found[row if change[1] is None else (row[0], row[1], change[1])] = None
+    return tuple(found)
 
 
 def ask_together(

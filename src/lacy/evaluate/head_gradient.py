@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lacy.evaluate.head_spectrum import CHUNK, numerical_rank, principal_axes
+from lacy.evaluate.head_spectrum import CHUNK, Axes, numerical_rank, principal_axes
 from lacy.model import Gate, TextHead
 
 MAX_LOGITS = 1 << 23
@@ -43,24 +43,33 @@ class GradientEnergy:
 
 
 @torch.no_grad()
-def column_basis(weight_VD: Tensor) -> Tensor:
-    """Return an orthonormal basis of a head's columns, ``[V, rank]`` in float32."""
-    values_D, axes_DD = principal_axes(weight_VD)
+def column_basis(weight_VD: Tensor, axes: Axes | None = None) -> Tensor:
+    """Return an orthonormal basis of a head's columns, ``[V, rank]`` in float32.
+
+    Args:
+        weight_VD: the head.
+        axes: its ``principal_axes``, if they are known.
+    """
+    values_D, axes_DD = principal_axes(weight_VD) if axes is None else axes
     rank = numerical_rank(values_D)
     scaled_DR = axes_DD[:, :rank] / values_D[:rank]
     chunk = max(1, CHUNK // weight_VD.shape[1])
     return torch.cat([(rows.double() @ scaled_DR).float() for rows in weight_VD.split(chunk)])
 
 
-def text_gradients(head: TextHead, hidden_ND: Tensor, target_N: Tensor) -> GradientEnergy:
+def text_gradients(
+    head: TextHead, hidden_ND: Tensor, target_N: Tensor, axes: Axes | None = None
+) -> GradientEnergy:
     """Measure the loss of the true token by the logits of text tokens.
 
     Args:
         head: a head without the row of ``<CALL>`` (``TextHead.text_rows``).
         hidden_ND: states before the head.
         target_N: true tokens.
+        axes: ``principal_axes`` of the head, if they are known.
     """
-    return _energies(head, hidden_ND, target_N, None, "softmax")
+    basis_VR = column_basis(head.weight_VD, axes)
+    return _energies(head, basis_VR, hidden_ND, target_N, None, "softmax")
 
 
 def call_gradients(
@@ -76,14 +85,19 @@ def call_gradients(
         gate: ``softmax``: one distribution over all tokens; ``sigmoid``: the text tokens have one
             of their own, and ``<CALL>`` is a separate binary decision.
     """
-    return _energies(head, hidden_ND, target_N, called_N, gate)
+    basis_VR = column_basis(head.weight_VD)
+    return _energies(head, basis_VR, hidden_ND, target_N, called_N, gate)
 
 
 @torch.no_grad()
 def _energies(
-    head: TextHead, hidden_ND: Tensor, target_N: Tensor, called_N: Tensor | None, gate: Gate
+    head: TextHead,
+    basis_VR: Tensor,
+    hidden_ND: Tensor,
+    target_N: Tensor,
+    called_N: Tensor | None,
+    gate: Gate,
 ) -> GradientEnergy:
-    basis_VR = column_basis(head.weight_VD)
     rows = max(1, MAX_LOGITS // len(head.weight_VD))
     device = head.weight_VD.device
     parts = []

@@ -16,9 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lacy.evaluate.head_spectrum import Axes
 from lacy.evaluate.head_states import HeadStates
 from lacy.evaluate.low_rank_head import (
-    EPOCHS,
+    DECAY,
+    DECAYS,
     LEARNING_RATE,
     Targets,
     cut_head,
@@ -85,8 +87,11 @@ def measure_ranks(
     groups: Mapping[str, Bools],
     ranks: Sequence[int],
     *,
+    axes: Axes,
     key: str,
     train: bool,
+    passes: int,
+    bf16: bool,
     store: AnswerStore,
     seed: int = 0,
     notify: Callable[[str], object] = lambda sentence: None,
@@ -98,8 +103,11 @@ def measure_ranks(
         states: the states before it.
         groups: masks of tokens by name; ``kept`` has those that are not delegated.
         ranks: rising, the last one full.
+        axes: ``principal_axes`` of the head.
         key: names states and groups.
         train: also train heads.
+        passes: maximum passes over the texts that train a head.
+        bf16: train in bfloat16.
         store: keeps the losses of heads.
         seed: seed of the split and of training.
         notify: called with a sentence about the progress.
@@ -116,22 +124,26 @@ def measure_ranks(
 
     def compute(kind: HeadKind, rank: int) -> dict[str, Any]:
         notify(f"{kind}, rank {rank}")
-        passes = 0
+        best = 0
         if kind == "cut":
-            low: Any = head if rank == ranks[-1] else cut_head(head, rank)
+            low: Any = head if rank == ranks[-1] else cut_head(head, rank, axes)
         else:
             used = groups["kept"] if kind == "trained on kept" else groups["all"]
             fit, stop = _targets(states, fit_N & used), _targets(states, stop_N & used)
-            low, passes = train_head(head, rank, fit, stop, seed=seed)
+            low, best = train_head(head, rank, fit, stop, seed=seed, epochs=passes, bf16=bf16)
         found = losses(low, _targets(states, test_N)).double().numpy()
         sums = {
             name: np.bincount(texts[mask], found[mask], states.texts).tolist()
             for name, mask in tested.items()
         }
-        return {"passes": passes, "losses": sums}
+        return {"passes": best, "losses": sums}
 
     def read(kind: HeadKind, rank: int) -> _Sums:
-        settings = {} if kind == "cut" else {"epochs": EPOCHS, "rate": LEARNING_RATE}
+        settings = (
+            {}
+            if kind == "cut"
+            else {"passes": passes, "bf16": bf16, "rate": [LEARNING_RATE, DECAYS, DECAY]}
+        )
         name = answer_key("rank", FORMAT, key, kind, rank, seed, settings)
         if name not in store:
             store.put({name: compute(kind, rank)})

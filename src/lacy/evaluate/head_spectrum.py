@@ -22,6 +22,8 @@ RANK_TOLERANCE = 1e-6
 """Singular values below this share of the largest one are rounding errors of float32."""
 
 Floats = NDArray[np.float64]
+Axes = tuple[Tensor, Tensor]
+"""Singular values and right singular vectors of a head (``principal_axes``)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def gram(weight_VD: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def principal_axes(weight_VD: Tensor) -> tuple[Tensor, Tensor]:
+def principal_axes(weight_VD: Tensor) -> Axes:
     """Return the singular values of a head, and its right singular vectors as columns (float64).
 
     Both come from the eigenvalues of ``weight.T @ weight``, which are exact to about 1e-16 of the
@@ -77,13 +79,14 @@ def numerical_rank(values_D: Tensor) -> int:
     return int((values_D > RANK_TOLERANCE * values_D[0]).sum()) if len(values_D) else 0
 
 
-def head_spectrum(weight_VD: Tensor) -> HeadSpectrum:
+def head_spectrum(weight_VD: Tensor, axes: Axes | None = None) -> HeadSpectrum:
     """Return the spectrum of a head, and what follows from it.
 
     Args:
         weight_VD: rows of the text tokens.
+        axes: ``principal_axes`` of the head, if they are known.
     """
-    values_D, _ = principal_axes(weight_VD)
+    values_D, _ = principal_axes(weight_VD) if axes is None else axes
     values: Floats = values_D.cpu().numpy()
     return spectrum_of(values, len(weight_VD))
 

@@ -137,18 +137,18 @@ def life_counts(
 def life_scores(
     verdicts: Sequence[Sequence[LifeVerdict]], seed: int = 0
 ) -> dict[str, dict[str, Score]]:
-    """Return the scores of all relations together (""), and of each relation that occurs.
+    """Return the scores of each relation that occurs.
 
     Args:
         verdicts: those of each text.
         seed: seed of the bootstrap over texts.
     """
-    found: dict[str, dict[str, Score]] = {}
-    for relation in (None, *RELATIONS):
-        counts = life_counts(verdicts, relation)
-        if relation is None or counts["life_stated"].any():
-            found[relation or ""] = ratio_scores(counts, seed=seed)
-    return found if found[""] and any(map(bool, verdicts)) else {}
+    occurring = {verdict.relation for found in verdicts for verdict in found}
+    return {
+        relation: ratio_scores(life_counts(verdicts, relation), seed=seed)
+        for relation in RELATIONS
+        if relation in occurring
+    }
 
 
 def known_people(

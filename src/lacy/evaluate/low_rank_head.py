@@ -8,14 +8,13 @@ start from the best approximation of the model's own head:
 - ``cut`` keeps the r largest singular values of ``W``, without any training;
 - ``trained`` starts from the rank-r head with the least squared error of the logits on the texts
   of the fit (the r largest singular values of ``W S^(1/2)``, where ``S`` is the mean of ``h h.T``),
-  and trains A and B by Adam until the loss on other texts no longer falls.
+  and trains A and B by Adam; when the loss on other texts stops falling, the rate falls.
 
 A trained head adapts to the texts. Its loss is therefore compared with a trained head of full rank.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,16 +22,21 @@ import torch
 from torch import Tensor
 
 from lacy.evaluate.head_gradient import MAX_LOGITS
-from lacy.evaluate.head_spectrum import gram, principal_axes
+from lacy.evaluate.head_spectrum import Axes, gram, principal_axes
 from lacy.model import TextHead
 
-LEARNING_RATE = 1e-2
+LEARNING_RATE = 3e-2
 """Of Adam, relative to the root mean square of each factor."""
+
+DECAYS = 3
+"""How often the rate is divided by ``DECAY`` when the loss on other texts stops falling."""
+
+DECAY = 4.0
 
 BATCH = 256
 """Tokens per step, fewer for a very large vocabulary."""
 
-EPOCHS = 12
+EPOCHS = 20
 """Maximum passes over the texts."""
 
 SHRINK = 1e-4
@@ -67,14 +71,15 @@ class Targets:
         return len(self.target_N)
 
 
-def cut_head(head: TextHead, rank: int) -> LowRankHead:
+def cut_head(head: TextHead, rank: int, axes: Axes | None = None) -> LowRankHead:
     """Return the best approximation of a head's matrix (Eckart and Young 1936).
 
     Args:
         head: a head without the row of ``<CALL>``.
         rank: at most the hidden size.
+        axes: ``principal_axes`` of the head, if they are known.
     """
-    _, axes_DD = principal_axes(head.weight_VD)
+    _, axes_DD = principal_axes(head.weight_VD) if axes is None else axes
     kept_DR = axes_DD[:, :rank].float()
     return LowRankHead(head, head.weight_VD @ kept_DR, kept_DR.T.contiguous())
 
@@ -98,7 +103,14 @@ def best_on_states(head: TextHead, hidden_ND: Tensor, rank: int) -> LowRankHead:
 
 
 def train_head(
-    head: TextHead, rank: int, fit: Targets, stop: Targets, *, seed: int = 0, epochs: int = EPOCHS
+    head: TextHead,
+    rank: int,
+    fit: Targets,
+    stop: Targets,
+    *,
+    seed: int = 0,
+    epochs: int = EPOCHS,
+    bf16: bool = False,
 ) -> tuple[LowRankHead, int]:
     """Train a head of low rank on cached states.
 
@@ -106,36 +118,46 @@ def train_head(
         head: the model's head without the row of ``<CALL>``.
         rank: at most the hidden size.
         fit: what to train on.
-        stop: training ends when the loss on this no longer falls; the best head is returned.
+        stop: when the loss on this stops falling, training goes on from the best head with a lower
+            rate, and ends after ``DECAYS`` times; the best head is returned.
         seed: seed of the order of tokens.
         epochs: maximum passes over ``fit``.
+        bf16: compute the logits of the training in bfloat16; losses are measured in float32.
 
     Returns:
-        The head, and the number of passes after which it was best (0: no training helped).
+        The head, and the pass after which it was best (0: no training helped).
     """
-    low = best_on_states(head, fit.hidden_ND, rank)
-    best, best_epoch, least = copy.copy(low), 0, float(losses(low, stop).mean())
-    factors = [low.left_VR.clone().requires_grad_(), low.right_RD.clone().requires_grad_()]
+    best = best_on_states(head, fit.hidden_ND, rank)
+    factors = [best.left_VR.clone().requires_grad_(), best.right_RD.clone().requires_grad_()]
+    low = LowRankHead(head, *factors)
+    rates = [LEARNING_RATE * float(f.detach().square().mean().sqrt()) for f in factors]
     optimizer = torch.optim.Adam(
-        [
-            {"params": [f], "lr": LEARNING_RATE * float(f.detach().square().mean().sqrt())}
-            for f in factors
-        ]
+        [{"params": [f], "lr": rate} for f, rate in zip(factors, rates, strict=True)]
     )
     generator = torch.Generator().manual_seed(seed)
+    best_epoch, decays, least = 0, 0, float(losses(best, stop).mean())
     for epoch in range(1, epochs + 1):
-        low = LowRankHead(head, *factors)
         for rows in torch.randperm(len(fit), generator=generator).split(_batch(head)):
             hidden, target = _on(head, fit.hidden_ND[rows], fit.target_N[rows])
-            loss = torch.nn.functional.cross_entropy(low.logits(hidden), target)
+            with torch.autocast(hidden.device.type, torch.bfloat16, enabled=bf16):
+                logits_NV = low.logits(hidden)
+            loss = torch.nn.functional.cross_entropy(logits_NV.float(), target)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         found = float(losses(low, stop).mean())
-        if not found < least:
+        if found < least:
+            least, best_epoch = found, epoch
+            best = LowRankHead(head, *(factor.detach().clone() for factor in factors))
+            continue
+        if decays == DECAYS:
             break
-        least, best_epoch = found, epoch
-        best = LowRankHead(head, *(factor.detach().clone() for factor in factors))
+        decays += 1
+        with torch.no_grad():  # on from the best head, more carefully
+            low.left_VR.copy_(best.left_VR)
+            low.right_RD.copy_(best.right_RD)
+        for group in optimizer.param_groups:
+            group["lr"] /= DECAY
     return best, best_epoch
 
 

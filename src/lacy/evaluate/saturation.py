@@ -30,8 +30,9 @@ from lacy.evaluate.head_gradient import (
     text_gradients,
 )
 from lacy.evaluate.head_ranks import measure_ranks
-from lacy.evaluate.head_spectrum import head_spectrum
+from lacy.evaluate.head_spectrum import Axes, head_spectrum, principal_axes
 from lacy.evaluate.head_states import HeadStates, read_head_states
+from lacy.evaluate.low_rank_head import EPOCHS
 from lacy.evaluate.saturation_results import GradientShare, SaturationResult
 from lacy.model import Gate, TextHead, gate_of, read_head, taught_to_call
 from lacy.results import AnswerStore, Score, ratio, score_sums
@@ -53,6 +54,7 @@ def measure_saturation(
     tokens: int = TOKENS,
     ranks: Sequence[int] | None = None,
     train_heads: bool = True,
+    passes: int = EPOCHS,
     delegation: Delegation = "auto",
     call_rate: float | None = None,
     bf16: bool = False,
@@ -75,10 +77,11 @@ def measure_saturation(
             size. The full rank is always measured.
         train_heads: also train heads of these ranks, which takes minutes for a large vocabulary;
             otherwise heads are only cut.
+        passes: maximum passes over the texts that train a head.
         delegation: which tokens count as delegated.
         call_rate: the model calls at the tokens with the highest margins, this share of all; None:
             where it calls by itself (threshold 0).
-        bf16: compute states in bfloat16.
+        bf16: compute states, and the logits of training, in bfloat16.
         store: keeps the losses of other heads, so that a stopped measurement continues.
         states_folder: keeps the hidden states.
         seed: seed of the bootstrap, of the split of the texts, and of training.
@@ -97,19 +100,20 @@ def measure_saturation(
     )  # fmt: skip
     gate = gate_of(loaded.model)
     delegated_N, by = delegated_tokens(
-        head, states, gate, delegation if delegation != "auto" else _auto(loaded), call_rate
+        head, states, gate, delegation_of(loaded) if delegation == "auto" else delegation, call_rate
     )
     groups = {"all": np.ones(len(states), bool), "fact": states.fact_N, "other": ~states.fact_N}
     if by:
         groups |= {"delegated": delegated_N, "kept": ~delegated_N}
     groups = {name: mask for name, mask in groups.items() if mask.any()}
     notify("spectrum and gradients")
-    spectrum = head_spectrum(head.weight_VD[:-1])
-    gradient = _gradients(head, states, groups, gate, taught=by == "calls", seed=seed)
+    axes = principal_axes(head.weight_VD[:-1])
+    spectrum = head_spectrum(head.weight_VD[:-1], axes)
+    gradient = _gradients(head, axes, states, groups, gate, taught=by == "calls", seed=seed)
     store = AnswerStore() if store is None else store
     measured = measure_ranks(
-        head.text_rows(), states, groups, ranks, key=_key(states, head, delegated_N),
-        train=train_heads, store=store, seed=seed, notify=notify,
+        head.text_rows(), states, groups, ranks, axes=axes, key=_key(states, head, delegated_N),
+        train=train_heads, passes=passes, bf16=bf16, store=store, seed=seed, notify=notify,
     )  # fmt: skip
     norms_V = head.weight_VD.norm(dim=1)
     return SaturationResult(
@@ -125,7 +129,13 @@ def measure_saturation(
         left_out=states.left_out,
         delegated_by=by,
         seed=seed,
-        settings={"tokens": tokens, "bf16": bf16, "call_rate": call_rate, "gate": gate},
+        settings={
+            "tokens": tokens,
+            "bf16": bf16,
+            "call_rate": call_rate,
+            "gate": gate,
+            "passes": passes,
+        },
     )
 
 
@@ -146,8 +156,11 @@ def checked_ranks(ranks: Sequence[int] | None, size: int) -> list[int]:
     return sorted({*chosen, size})
 
 
-def _auto(loaded: Any) -> Delegation:
-    return "calls" if taught_to_call(loaded.model) else "marks"
+def delegation_of(loaded: Any) -> Delegation:
+    """Return ``calls`` for a model that learned to call, ``marks`` for a plain or raw model."""
+    training = (loaded.meta or {}).get("training", {})
+    plain = training.get("settings", {}).get("method") == "none"
+    return "calls" if taught_to_call(loaded.model) and not plain else "marks"
 
 
 def delegated_tokens(
@@ -177,6 +190,7 @@ def call_margins(head: TextHead, hidden_ND: Tensor, gate: Gate) -> NDArray[np.fl
 
 def _gradients(
     head: TextHead,
+    axes: Axes,
     states: HeadStates,
     groups: Mapping[str, Bools],
     gate: Gate,
@@ -186,7 +200,7 @@ def _gradients(
 ) -> dict[LossKind, dict[str, GradientShare]]:
     """Return the shares of both losses; only a model that calls has the second."""
     found: dict[LossKind, GradientEnergy] = {
-        "text": text_gradients(head.text_rows(), states.hidden_ND, states.target_N)
+        "text": text_gradients(head.text_rows(), states.hidden_ND, states.target_N, axes)
     }
     if taught:
         called_N = torch.from_numpy(groups["delegated"])

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 KNOWN_SETTINGS = ("do_sample", "temperature", "top_p", "until", "max_gen_toks")
 """Settings of generation that a cascade supports."""
 
+DEFAULT_BATCH = 8
+"""Number of requests that are computed together for ``batch_size=auto``."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallCounts:
@@ -72,6 +75,8 @@ class EngineAnswers:
 
     def __init__(self, lm: Any, engine: Engine) -> None:
         self._lm, self._engine = lm, engine
+        given = str(lm.batch_size)
+        self._batch = int(given) if given.isdigit() else DEFAULT_BATCH
 
     def generate(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
         """Return a continuation of each context."""
@@ -97,7 +102,7 @@ class EngineAnswers:
             disable_tqdm: show no progress bar.
         """
         found: list[tuple[float, bool]] = []
-        size = int(self._lm.batch_size)
+        size = self._batch
         bar = tqdm(total=len(requests), disable=disable_tqdm, desc="Log-likelihoods with calls")
         with bar:
             for start in range(0, len(requests), size):
@@ -154,7 +159,7 @@ class EngineAnswers:
         by_settings: dict[str, list[int]] = {}
         for n, request in enumerate(requests):
             by_settings.setdefault(repr(request.args[1]), []).append(n)
-        size = int(self._lm.batch_size)
+        size = self._batch
         for group in by_settings.values():
             group.sort(key=lambda n: (-len(requests[n].args[0]), requests[n].args[0]))
             yield from (group[start : start + size] for start in range(0, len(group), size))
