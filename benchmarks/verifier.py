@@ -99,10 +99,12 @@ def main() -> None:
 def from_scores(stored, name: str):
     """Return a judge that says what a trained judge said without knowing the person's labels."""
     scores = {(f["model"], f["topic"], f["text"]): f[name] for f in stored["facts"]}
-    threshold = stored["thresholds"].get(name.removesuffix("-alone"))
     if name == "network":  # logits of a network that is not calibrated
         scores = {key: 1 / (1 + np.exp(-value)) for key, value in scores.items()}
         threshold = 0.5
+    else:
+        way = "alone" if name.endswith("-alone") else "with_response"
+        threshold = stored["judges"][name.removesuffix("-alone")][way]["threshold"]
 
     def judge(claims):
         found = [scores[claim.response, claim.topic, claim.text] for claim in claims]

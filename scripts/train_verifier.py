@@ -24,7 +24,7 @@ import argparse
 import importlib.util
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,6 @@ from verifier_fitting import (
     Examples,
     Plan,
     examples_of,
-    linear_logits,
     logits_of,
     pretrain,
     pretraining_steps,
@@ -60,7 +59,7 @@ from lacy.judges import (
     read_topic_passages,
     topic_hash,
 )
-from lacy.judges.combination import Combination
+from lacy.judges.combination import Blend, Combination
 from lacy.judges.features import FEATURES
 from lacy.judges.network import EncoderShape, FactEncoder
 from lacy.judges.pieces import WordPieces
@@ -93,19 +92,15 @@ def main() -> None:
     fold_N = np.array([fold_of[topic] for topic in data.topics])
     print(f"{len(data.labels):,} facts about {len(data.pages)} people in {args.folds} parts")
 
-    values = {"lexical": data.features[:, : len(FEATURES)]}
+    values = {"lexical": (data.features[:, : len(FEATURES)], None)}
     if base is not None:
         plan = Plan(args.lr, args.epochs, args.facts, args.rank, args.seed)
         encoded = EncodedPages(base, data)
-        logits_N = np.zeros(len(data.labels))
-        for fold in range(args.folds):
-            path = args.work / f"fold{fold}.safetensors"
-            facts = _trained(path, base, encoded, data, np.flatnonzero(fold_N != fold), plan)
-            rows = np.flatnonzero(fold_N == fold)
-            logits_N[rows] = logits_of(facts, encoded, data, rows)
-            _print_fold(fold, logits_N, data, rows)
-        np.save(args.work / "logits.npy", logits_N)
-        values["verifier"] = np.concatenate([data.features, logits_N[:, None]], 1)
+        kept = args.work / "logits.npy"
+        if not kept.exists():
+            np.save(kept, _network_logits(args, base, encoded, data, fold_N, plan))
+        logits_N = np.load(kept)
+        values["verifier"] = (data.features, logits_N)
         everyone = np.arange(len(data.labels))
         facts = _trained(args.work / "all.safetensors", base, encoded, data, everyone, plan)
         _save(args.out / WEIGHTS, packed_weights(facts, base, args.rank))
@@ -114,23 +109,28 @@ def main() -> None:
         "features": [*FEATURES, *SIMILARITIES],
         "shape": None if args.no_network else asdict(EncoderShape()),
         "trained_on": sorted({topic_hash(one.topic) for one in responses}),
-        "thresholds": {},
+        "judges": {},
     }
     arrays: dict[str, Floats] = {}
     agreements = {"overlap": _agreements(responses, OverlapJudge().judge)}
     out_of_fold = {"network": logits_N} if not args.no_network else {}
-    for name, values_NC in values.items():
+    for name, (values_NC, network_N) in values.items():
         combination = Combination.fit(
             values_NC, data.phrases, data.labels, data.responses, c=PENALTY
         )
-        scores = _out_of_fold(values_NC, data, fold_N)
-        threshold = unbiased_threshold(scores["with_response"], data)
         settings["phrases"] = combination.phrases
-        settings["thresholds"][name] = threshold
         arrays |= {f"{name}.{n}": array for n, array in combination.arrays().items()}
+        kept, scores = {}, {}
+        for way, logits in _out_of_fold(values_NC, data, fold_N).items():
+            blend = Blend.fit(logits, network_N, data.labels)
+            scores[way] = blend.probabilities(logits, network_N)
+            blend = replace(blend, threshold=unbiased_threshold(scores[way], data))
+            kept[way] = asdict(blend)
+        settings["judges"][name] = kept
         for way, label in (("with_response", name), ("alone", f"{name}-alone")):
             out_of_fold[label] = scores[way]
             judged = dict(zip(data.claims, scores[way], strict=True))
+            threshold = kept[way]["threshold"]
 
             def judge(claims, judged=judged, threshold=threshold):
                 found = [judged.get(claim) for claim in claims]
@@ -157,6 +157,7 @@ def _save(path: Path, tensors: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}")
     numpy = isinstance(next(iter(tensors.values())), np.ndarray)
     (save_arrays if numpy else save_file)(tensors, temporary)
+    temporary.chmod(0o644)
     temporary.replace(path)
 
 
@@ -234,13 +235,26 @@ def _base(args, folder: Path, pieces: WordPieces, exclude: set[str]) -> FactEnco
     return network.eval().requires_grad_(False)
 
 
+def _network_logits(
+    args, base: FactEncoder, encoded: EncodedPages, data: Examples, fold_N: NDArray, plan: Plan
+) -> Floats:
+    """Return the logit of each fact by a network that was trained on other people's labels."""
+    logits_N = np.zeros(len(data.labels))
+    for fold in range(args.folds):
+        path = args.work / f"fold{fold}.safetensors"
+        facts = _trained(path, base, encoded, data, np.flatnonzero(fold_N != fold), plan)
+        rows = np.flatnonzero(fold_N == fold)
+        logits_N[rows] = logits_of(facts, encoded, data, rows)
+        _print_fold(fold, logits_N, data, rows)
+    return logits_N
+
+
 def _trained(
     path: Path, base: FactEncoder, encoded: EncodedPages, data: Examples, rows: NDArray, plan: Plan
 ) -> FactEncoder:
     """Return a network trained on the labels of some facts."""
     if not path.exists():
-        # The network learns what the word features leave open.
-        steps = steps_of(data, rows.tolist(), plan, linear_logits(data, rows))
+        steps = steps_of(data, rows.tolist(), plan)
         save_file(tuned(base, encoded, steps, plan, path).state_dict(), path)
     network = FactEncoder(EncoderShape())
     network.load_state_dict(load_file(path))
@@ -256,8 +270,8 @@ def _print_fold(fold: int, logits_N: Floats, data: Examples, rows: NDArray) -> N
 
 
 def _out_of_fold(values_NC: Floats, data: Examples, fold_N: NDArray) -> dict[str, Floats]:
-    """Return scores by regressions that were fitted on other people."""
-    scores = {way: np.zeros(len(data.labels)) for way in ("alone", "with_response")}
+    """Return logits by regressions that were fitted on other people."""
+    logits = {way: np.zeros(len(data.labels)) for way in ("alone", "with_response")}
     for fold in np.unique(fold_N):
         here, there = np.flatnonzero(fold_N == fold), np.flatnonzero(fold_N != fold)
         combination = Combination.fit(
@@ -267,11 +281,10 @@ def _out_of_fold(values_NC: Floats, data: Examples, fold_N: NDArray) -> dict[str
             [data.responses[n] for n in there],
             c=PENALTY,
         )
-        said = [data.phrases[n] for n in here]
-        responses = [data.responses[n] for n in here]
-        scores["with_response"][here] = combination.scores(values_NC[here], said, responses)
-        scores["alone"][here] = combination.scores(values_NC[here], said, [None] * len(here))
-    return scores
+        said, responses = ([one[n] for n in here] for one in (data.phrases, data.responses))
+        found = combination.logits(values_NC[here], said, responses)
+        logits["alone"][here], logits["with_response"][here] = found
+    return logits
 
 
 def _write_scores(
@@ -283,7 +296,7 @@ def _write_scores(
         judged = {name: round(float(values[n]), 6) for name, values in scores.items()}
         about = {"topic": claim.topic, "model": data.models[n], "part": int(fold_N[n])}
         facts.append({**about, "text": claim.text, "supported": bool(data.labels[n]), **judged})
-    write_atomic(path, json.dumps({"thresholds": settings["thresholds"], "facts": facts}) + "\n")
+    write_atomic(path, json.dumps({"judges": settings["judges"], "facts": facts}) + "\n")
 
 
 def _agreements(labelled: list[LabelledClaims], judge) -> list[Agreement]:

@@ -13,9 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional
 from verifier_pairs import article_pairs, read_articles, triple_pairs
@@ -72,18 +69,16 @@ class Step:
         batch: the facts with their windows.
         labels: 1.0 for facts that are supported.
         topic: whose page it is, if it is one page.
-        offsets: logits that are added to the network's, so that it learns the rest.
     """
 
     batch: FactBatch
     labels: Tensor
     topic: str = ""
-    offsets: Tensor | None = None
 
 
 def examples_of(labelled, pieces: WordPieces, vectors: WordVectors | None) -> Examples:
     """Look up all facts on their pages."""
-    reader = Verifier(pieces, None, 0.5, None, vectors)  # only its preparation of facts is used
+    reader = Verifier(pieces, None, (), None, vectors)  # only its preparation of facts is used
     found = Examples([], [], [], [], np.zeros(0), np.zeros(0), [], [], {})
     labels, features = [], []
     for one in labelled:
@@ -105,17 +100,21 @@ class EncodedPages:
     """Keys and values of all windows that a labelled fact uses, in half precision."""
 
     def __init__(self, network: FactEncoder, data: Examples) -> None:
+        self._network, self._data = network.eval(), data
         self._pages: dict[str, tuple[list[int], Tensor]] = {}
-        network.eval()
-        for topic, page in data.pages.items():
+
+    def _page(self, topic: str) -> tuple[list[int], Tensor]:
+        if topic not in self._pages:
+            data, windows = self._data, self._data.pages[topic].windows
             rows = [n for n, name in enumerate(data.topics) if name == topic]
             used = used_windows([data.inputs[row] for row in rows])
-            encoded = [_encoded(network, page.windows[window]) for window in used]
+            encoded = [_encoded(self._network, windows[window]) for window in used]
             self._pages[topic] = used, torch.stack(encoded, 2)
+        return self._pages[topic]
 
     def cached(self, topic: str, windows: Sequence[int]) -> list[KeysValues]:
         """Return the keys and values of some windows of a page, per layer."""
-        used, encoded = self._pages[topic]
+        used, encoded = self._page(topic)
         chosen = encoded[:, :, [used.index(window) for window in windows]]
         return [(layer[0], layer[1]) for layer in chosen]
 
@@ -131,18 +130,7 @@ def _encoded(network: FactEncoder, window: tuple[int, ...]) -> Tensor:
 # --------------------------------------------------------------------------------------- steps
 
 
-def linear_logits(data: Examples, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the logits of all facts by a regression on word features, fitted on some of them."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3_000))
-    logits: NDArray[np.float64] = model.fit(
-        data.features[rows], data.labels[rows]
-    ).decision_function(data.features)
-    return logits
-
-
-def steps_of(
-    data: Examples, rows: Iterable[int], plan: Plan, offsets_N: NDArray[np.float64]
-) -> list[tuple[Step, list[int]]]:
+def steps_of(data: Examples, rows: Iterable[int], plan: Plan) -> list[tuple[Step, list[int]]]:
     """Return the steps of all epochs with the windows of each; a step has facts of one page."""
     rng = random.Random(plan.seed)
     by_page: dict[str, list[int]] = {}
@@ -156,10 +144,7 @@ def steps_of(
             parts = max(1, round(len(members) / plan.facts))
             epoch += [(topic, members[part::parts]) for part in range(parts)]
         rng.shuffle(epoch)
-        for topic, part in epoch:
-            step, windows = _step(data, topic, part)
-            offsets = torch.tensor(offsets_N[part], dtype=torch.float32)
-            steps.append((replace(step, offsets=offsets), windows))
+        steps += [_step(data, topic, part) for topic, part in epoch]
     return steps
 
 
@@ -187,7 +172,7 @@ def pretraining_steps(
         pairs += article_pairs(read_articles(articles, limit, exclude), rng)
     rng.shuffle(pairs)
     steps, waiting, labels, windows = [], [], [], []
-    reader = Verifier(pieces, None, 0.5)
+    reader = Verifier(pieces, None, ())
     for one in pairs:
         read = reader.read((one.text,))
         if one.topic in exclude or not read.page.windows:
@@ -278,11 +263,8 @@ def _fit(
             group["lr"] = rate * share
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = forward(steps[number])
-        logits = logits.float()
-        if steps[number].offsets is not None:
-            logits = logits + steps[number].offsets
         targets = steps[number].labels * (1 - 2 * SMOOTHING) + SMOOTHING
-        loss = functional.binary_cross_entropy_with_logits(logits, targets)
+        loss = functional.binary_cross_entropy_with_logits(logits.float(), targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for _, p in trained], 1.0)

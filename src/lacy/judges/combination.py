@@ -1,8 +1,9 @@
-"""The last step of the verifier: regressions over what is known of a fact.
+"""The last step of the verifier: regressions over what is known of a fact, and the network.
 
-The first judges a fact alone, from its features, its phrases and the network's logit. The second
-also knows how well the other facts of the same response are supported: a model that does not know a
-person invents many facts about them, and one that copies a page invents few.
+The first regression judges a fact alone, from its features and phrases. The second also knows how
+well the other facts of the same response are supported: a model that does not know a person invents
+many facts about them, and one that copies a page invents few. The network's logit is added to
+either, and the sum becomes a probability (``Blend``).
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ penalty)."""
 LINEAR = 0.2
 """Factor of the values in the linear part: the kernel explains most, and the linear part what lies
 far from all landmarks."""
+
+NETWORK = 0.5
+"""Weight of the network's logit beside that of a regression; about the best in each part of the
+labelled people."""
 
 ROWS = 256
 """Facts whose distances to all landmarks are held at a time."""
@@ -112,6 +117,38 @@ class Regression:
 
 
 @dataclass(frozen=True, slots=True)
+class Blend:
+    """Adds the logits of a regression and the network: ``slope * (a + network * b) + bias``.
+
+    It is fitted on logits of facts that neither was trained on. A regression that weighed the
+    network's logit like another feature would underrate it, because the regression fits its own
+    facts too well.
+    """
+
+    slope: float
+    network: float
+    bias: float
+    threshold: float
+    """Lowest probability of the verdict "supported"."""
+
+    @classmethod
+    def fit(cls, logits_N: Floats, network_N: Floats | None, labels_N: NDArray[np.bool_]) -> Blend:
+        """Fit slope and bias (Platt scaling); the threshold is 0.5."""
+        from sklearn.linear_model import LogisticRegression
+
+        weight = 0.0 if network_N is None else NETWORK
+        summed_N = logits_N + (0.0 if network_N is None else weight * network_N)
+        model = LogisticRegression(C=1e6).fit(summed_N[:, None], labels_N)
+        return cls(float(model.coef_[0, 0]), weight, float(model.intercept_[0]), 0.5)
+
+    def probabilities(self, logits_N: Floats, network_N: Floats | None) -> Floats:
+        """Return the probability that each fact is supported."""
+        summed_N = logits_N if network_N is None else logits_N + self.network * network_N
+        result: Floats = 1.0 / (1.0 + np.exp(-(self.slope * summed_N + self.bias)))
+        return result
+
+
+@dataclass(frozen=True, slots=True)
 class Combination:
     """The two regressions (see the module's docstring) and the phrases they know."""
 
@@ -132,8 +169,7 @@ class Combination:
         """Fit both on facts whose responses are known.
 
         Args:
-            values_NC: features and the network's logit. The logits must come from networks that
-                were not trained on these facts.
+            values_NC: the features of each fact.
             said_N: the phrases of each fact.
             labels_N: whether people found it supported.
             responses: which response each fact came from.
@@ -162,26 +198,20 @@ class Combination:
         parts = {"alone": self.alone, "with_response": self.with_response}
         return {f"{part}.{n}": a for part, one in parts.items() for n, a in one.arrays().items()}
 
-    def scores(
+    def logits(
         self, values_NC: Floats, said_N: Sequence[Collection[str]], responses: Sequence[Any]
-    ) -> Floats:
-        """Return the probability that each fact is supported.
+    ) -> tuple[Floats, Floats]:
+        """Return each fact's logit alone, and that with the other facts of its response.
 
         Args:
-            values_NC: features and the network's logit.
+            values_NC: the features of each fact.
             said_N: the phrases of each fact.
-            responses: which response each fact came from; None for a fact to be judged alone. A
-                fact whose response has no other fact is judged alone, too.
+            responses: which response each fact came from.
         """
         phrases_NP = _phrase_matrix(said_N, self.phrases)
-        logits = self.alone.logits(values_NC, phrases_NP)
-        others = np.array([r is not None and responses.count(r) > 1 for r in responses])
-        if others.any():
-            context_N2 = response_context(logits, responses)
-            both = np.concatenate([values_NC, context_N2], 1)
-            logits = np.where(others, self.with_response.logits(both, phrases_NP), logits)
-        result: Floats = 1.0 / (1.0 + np.exp(-logits))
-        return result
+        alone_N = self.alone.logits(values_NC, phrases_NP)
+        both = np.concatenate([values_NC, response_context(alone_N, responses)], 1)
+        return alone_N, self.with_response.logits(both, phrases_NP)
 
 
 def frequent_phrases(said_N: Sequence[Collection[str]]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from lacy.errors import LacyError
 from lacy.judges.agreement import Agreement
-from lacy.judges.combination import Combination
+from lacy.judges.combination import Blend, Combination
 from lacy.judges.features import FEATURES
 from lacy.judges.pieces import WordPieces
 from lacy.judges.scoring import CACHE_MB, FactScorer
@@ -78,7 +78,8 @@ def load_verifier(
             if n.startswith(f"{name}.")
         }
         combination = Combination.from_arrays(arrays, settings["phrases"])
-        threshold = float(settings["thresholds"][name])
+        chosen = settings["judges"][name]
+        blends = (Blend(**chosen["alone"]), Blend(**chosen["with_response"]))
     except Exception as error:
         if isinstance(error, LacyError):
             raise
@@ -86,8 +87,9 @@ def load_verifier(
     name += "-alone" if alone else ""
     identity = ("verifier", hashlib.sha256(text + regressions + weights).hexdigest()[:16])
     return Verifier(
-        pieces, combination, threshold, scorer, vectors, alone=alone, name=name, identity=identity
-    )
+        pieces, combination, blends, scorer, vectors,
+        alone=alone, name=name, identity=identity,
+    )  # fmt: skip
 
 
 def _networks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacy.judges.cache import SizedCache
-from lacy.judges.combination import Combination
+from lacy.judges.combination import Blend, Combination
 from lacy.judges.features import fact_features, fact_phrases, fact_words, topic_words
 from lacy.judges.inputs import FactInput, fact_input
 from lacy.judges.pages import Page
@@ -52,15 +53,15 @@ class _ReadPage:
 class Verifier:
     """Judges facts by the passages of their topic.
 
-    A fact's score is the probability that people find it supported; a score of ``threshold`` or
-    more is the verdict "supported". Other facts of the same response are taken into account (see
+    A fact's score is the probability that people find it supported; from a threshold on, the
+    verdict is "supported". Other facts of the same response are taken into account (see
     ``lacy.judges.combination``) unless ``alone`` is True or the claims name no response. The order
     of the claims does not matter, and equal claims get equal judgments.
 
     Args:
         pieces: splits texts into words.
-        combination: turns values of a fact into its score.
-        threshold: the lowest score of a supported fact.
+        combination: the regressions.
+        blends: turn logits into scores and verdicts, of a fact alone and with its response.
         scorer: the network; None to do without.
         vectors: vectors of words; None to compare words letter by letter only.
         alone: True to judge each fact without the other facts of its response.
@@ -75,7 +76,7 @@ class Verifier:
         self,
         pieces: WordPieces,
         combination: Combination,
-        threshold: float,
+        blends: tuple[Blend, Blend],
         scorer: FactScorer | None = None,
         vectors: WordVectors | None = None,
         *,
@@ -86,7 +87,7 @@ class Verifier:
         self.name = name
         self.identity = (*identity, name)
         self.uses_response = not alone
-        self._pieces, self._combination, self._threshold = pieces, combination, threshold
+        self._pieces, self._combination, self._blends = pieces, combination, blends
         self._scorer, self._vectors, self._alone = scorer, vectors, alone
         self._pages: SizedCache[_ReadPage] = SizedCache(KEPT_TOKENS, lambda one: one.page.tokens)
 
@@ -114,15 +115,24 @@ class Verifier:
         claims = sorted(claims, key=lambda claim: (claim.response, claim.text))
         place = {text: n for n, text in enumerate(sorted({claim.text for claim in claims}))}
         facts = self.prepare(list(place), topic, read)
-        values = self._values(facts, read.page)
+        network = self._network(facts, read.page)
         rows = [place[claim.text] for claim in claims]
-        responses = [None if self._alone or not c.response else c.response for c in claims]
-        scores = self._combination.scores(
-            values[rows], [facts[row].phrases for row in rows], responses
+        features = np.stack([facts[row].features for row in rows])
+        said = [facts[row].phrases for row in rows]
+        responses = [claim.response for claim in claims]
+        logits = self._combination.logits(features, said, responses)
+        logits_of_rows = None if network is None else network[rows]
+        alone, together = (
+            blend.probabilities(one, logits_of_rows)
+            for blend, one in zip(self._blends, logits, strict=True)
         )
+        counts = Counter(responses)
+        others = [not self._alone and r != "" and counts[r] > 1 for r in responses]
+        scores = np.where(others, together, alone)
+        limits = np.where(others, self._blends[1].threshold, self._blends[0].threshold)
         return {
-            claim: Judgment(bool(score >= self._threshold), float(score))
-            for claim, score in zip(claims, np.round(scores, DIGITS), strict=True)
+            claim: Judgment(bool(score >= limit), float(score))
+            for claim, score, limit in zip(claims, np.round(scores, DIGITS), limits, strict=True)
         }
 
     def read(self, passages: tuple[str, ...]) -> _ReadPage:
@@ -134,13 +144,11 @@ class Verifier:
 
         return self._pages.get(passages, read)
 
-    def _values(self, facts: Sequence[PreparedFact], page: Page) -> Floats:
-        """Return the values that the combination takes: features, and the network's logit."""
-        features = np.stack([fact.features for fact in facts])
+    def _network(self, facts: Sequence[PreparedFact], page: Page) -> Floats | None:
+        """Return the network's logits, or None without a network."""
         if self._scorer is None:
-            return features
-        logits = self._scorer.logits([fact.input for fact in facts], page.windows)
-        return np.concatenate([features, logits[:, None]], 1)
+            return None
+        return self._scorer.logits([fact.input for fact in facts], page.windows)
 
     def prepare(self, texts: Sequence[str], topic: str, read: _ReadPage) -> list[PreparedFact]:
         """Look up the words of facts on their page."""

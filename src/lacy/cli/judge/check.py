@@ -31,7 +31,7 @@ class CheckJudgeConfig:
     """
 
     judge: str = DEFAULT_JUDGE
-    """The judge: lexical, lexical-alone, overlap, a model's folder or name, or
+    """The judge: verifier, lexical (both also with -alone), overlap, a model's folder or name, or
     http://host:port/v1#model."""
     labels: Repeated = field(kw_only=True)
     """Files of FActScore's labels, one per model: JSON lines with topic, output and annotations.
