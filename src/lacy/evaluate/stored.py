@@ -35,7 +35,7 @@ def stored_answers(
     if store is None or not prompts:
         return engine.generate(prompts, subjects)
     alone = engine.temperature == 0 and engine.policy.start() is engine.policy
-    settings = [*_settings(engine), None if alone else answer_key(*prompts)]
+    settings = [*engine_settings(engine), None if alone else answer_key(*prompts)]
 
     def ask(items: list[tuple[str, str | None]]) -> list[Any]:
         texts, about = zip(*items, strict=True)
@@ -66,7 +66,7 @@ def stored_texts(
     """
     found = (AnswerStore() if store is None else store).answers(
         items,
-        lambda item: answer_key(*_settings(engine), item),
+        lambda item: answer_key(*engine_settings(engine), item),
         lambda batch: [asdict(ask(item)) for item in batch],
     )
     return [answer_from_data(data) for data in found]
@@ -84,7 +84,7 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _settings(engine: Engine) -> list[Any]:
+def engine_settings(engine: Engine) -> list[Any]:
     """Return the settings of an engine that its answers depend on, as plain data."""
     names = ("unit", "max_new_tokens", "temperature", "top_p", "seed", "read_until")
     return [str(engine.policy), *(getattr(engine, name) for name in names)]
