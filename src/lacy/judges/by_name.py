@@ -20,10 +20,13 @@ JUDGES: dict[str, Callable[[], Judge]] = {
 }
 """Judges that need nothing but their name."""
 
+CONCURRENCY = 16
+"""Requests at a time to a server."""
+
 DEFAULT_JUDGE = "verifier"
 
 
-def open_judge(name: str = DEFAULT_JUDGE) -> Judge:
+def open_judge(name: str = DEFAULT_JUDGE, *, concurrency: int = CONCURRENCY) -> Judge:
     """Open a judge.
 
     Args:
@@ -32,6 +35,7 @@ def open_judge(name: str = DEFAULT_JUDGE) -> Judge:
             ``overlap`` compares words. ``http://HOST/v1#MODEL`` asks a model behind a server; a
             model's folder, ``.gguf`` file, short name or Hub name (OWNER/NAME) asks it in this
             process.
+        concurrency: requests at a time to a server.
 
     Raises:
         LacyError: E216, no judge has this name; and the errors of loading a model.
@@ -44,7 +48,7 @@ def open_judge(name: str = DEFAULT_JUDGE) -> Judge:
         url, _, model = name.partition("#")
         if not model:
             raise LacyError("E216", name=name, hint="", names="http://HOST/v1#MODEL")
-        return EndpointJudge(url, model)
+        return EndpointJudge(url, model, concurrency=concurrency)
     from lacy.model import SHORT_NAMES
 
     if "/" in name or name.lower() in SHORT_NAMES or Path(name).exists():
