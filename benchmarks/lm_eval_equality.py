@@ -81,8 +81,9 @@ def compare(place: str, tasks: list[str], args, rng: random.Random) -> dict:
             chat=args.chat,
         ),
         "hf": lambda: by_hf(hf(place, False, args.batch), tasks, args.limit, args.chat),
-        "masked": lambda: by_hf(hf(place, True, args.batch), tasks, args.limit, args.chat),
     }  # fmt: skip
+    if "<CALL>" in (Path(place) / "tokenizer.json").read_text(encoding="utf-8"):
+        sides["masked"] = lambda: by_hf(hf(place, True, args.batch), tasks, args.limit, args.chat)
     order = list(sides)
     rng.shuffle(order)
     found, seconds = {}, {}
@@ -98,7 +99,7 @@ def compare(place: str, tasks: list[str], args, rng: random.Random) -> dict:
         "documents": sum(len(rows) for rows in found["lacy"].samples.values()),
         "printed": numbers(found["lacy"].lm_eval["results"]),
     }  # fmt: skip
-    for name in ("hf", "masked"):
+    for name in [name for name in sides if name != "lacy"]:
         theirs = answers(found[name]["samples"])
         pairs = list(zip(flat(ours), flat(theirs), strict=True))
         row[name] = {

@@ -92,7 +92,7 @@ def ranks(data: Mapping[str, Any]) -> str:
     body = []
     for width in sorted({row["width"] for row in data["summary"]}):
         for method in ("plain", "only-call"):
-            for head in ("cut", "trained"):
+            for head in ("cut", "fitted", "trained"):
                 found = [
                     rows.get((width, step, method, f"rise, {head}, {share}, other"))
                     for share in shares

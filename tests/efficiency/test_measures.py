@@ -58,7 +58,7 @@ def test_speed_without_and_with_calls(loaded, tmp_path):
     assert {t.prompt_tokens for t in timings.single} == {24}
     assert all(t.calls for t in timings.single)
     assert all(0 < t.first <= t.total for t in timings.single)
-    assert len(timings.batches) == 2 and all(n >= 18 for n, _ in timings.batches)
+    assert len(timings.batches) == 2 and all(n >= 18 for n, _, _ in timings.batches)
     found = by_metric(measure.measured().results())
     for name in ("time_to_first_token", "latency", "prefill_rate", "decode_rate"):
         assert [r.conditions["policy"] for r in found[name]] == ["never"] * 2 + ["always"] * 2
@@ -70,6 +70,7 @@ def test_speed_without_and_with_calls(loaded, tmp_path):
             assert half.conditions["batch"] == "1"
     assert [r.conditions["batch"] for r in found["throughput"]] == ["3", "3"]
     assert found["throughput"][0].conditions["call_rate"] == "0.000"
+    assert all(r.value > 0 for r in found["cpu_per_token"])
     alone, calling = found["price_per_1000_tokens"]
     assert alone.value == pytest.approx(0.0001 * 1000 / found["throughput"][0].value)
     assert calling.value > 0.001 * 1000 / 6  # the source's price is included

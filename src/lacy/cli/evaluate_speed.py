@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lacy._text import format_bytes
@@ -29,7 +30,10 @@ def measure_speed(config: EvaluateConfig) -> EfficiencyMeasured:
         batch_size=config.batch_size,
     )  # fmt: skip
     rate = None if config.rate is None else RateCard(config.rate)
-    measure = Efficiency(loaded, load, reference=config.reference, rate=rate, dtype=config.dtype)
+    measure = Efficiency(
+        loaded, load, files=name if Path(name).is_file() else None, reference=config.reference,
+        rate=rate, dtype=config.dtype,
+    )  # fmt: skip
     say("Sizes and operations", file=sys.stderr)
     measure.sizes()
     measure.privacy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -74,6 +75,8 @@ class Efficiency:
     Args:
         loaded: the model, as from ``lacy.model.load_model``.
         load: the work that is timed.
+        files: the model's folder or file, if not the folder that it was loaded from: a GGUF file,
+            for example.
         reference: name of the model, or file, with which the size is compared; by default the same
             weights in 32 bits.
         rate: prices of the machine.
@@ -86,6 +89,7 @@ class Efficiency:
         loaded: Any,
         load: Load | None = None,
         *,
+        files: str | Path | None = None,
         reference: str | Path | None = None,
         rate: RateCard | None = None,
         dtype: str = "fp32",
@@ -93,7 +97,7 @@ class Efficiency:
     ) -> None:
         self.loaded, self.load = loaded, load or Load()
         self.reference, self.rate, self.dtype = reference, rate, dtype
-        self.model = loaded.model
+        self.model, self.files = loaded.model, files or loaded.path
         self.meter = EnergyMeter(self.model.device.type, powercap)
         self._found: list[Result] = []
         self._missing: dict[str, str] = {}
@@ -109,7 +113,7 @@ class Efficiency:
         self._add("parameters", counts.distinct, "parameters")
         self._add("parameters_untied", counts.untied, "parameters")
         self._add("parameters_non_embedding", counts.non_embedding, "parameters")
-        files = file_sizes(self.loaded.path)
+        files = file_sizes(self.files)
         self._add("weight_bytes", files.weights, "bytes")
         self._add("file_bytes", files.all, "bytes")
         self._add("bits_per_weight", bits_per_weight(files.weights, counts.distinct), "bits")
@@ -176,7 +180,7 @@ class Efficiency:
         answers = timings.answers
         tokens = max(1, sum(answer.tokens for answer in answers))
         called = sum(answer.called_tokens for answer in answers) / tokens
-        how = {**_how(engine), "call_rate": f"{called:.3f}", **self._lengths()}
+        how = {**_how(engine), "call_rate": f"{called:.3f}", **self._lengths(), **_load()}
         single = {**how, "batch": "1"}
         series = {
             "time_to_first_token": ([t.first for t in timings.single], "seconds"),
@@ -188,10 +192,11 @@ class Efficiency:
             for label, q in QUANTILES.items():
                 self._score(name, quantile(values, q, unit), {**single, "quantile": label})
         together = {**how, "batch": str(timings.batch_size)}
-        sums = [float(n) for n, _ in timings.batches]
-        seconds = [s for _, s in timings.batches]
-        throughput = ratio(sums, seconds, unit="tokens per second")
+        sums = [float(n) for n, _, _ in timings.batches]
+        throughput = ratio(sums, [s for _, s, _ in timings.batches], unit="tokens per second")
         self._score("throughput", throughput, together)
+        cpu = ratio([c for _, _, c in timings.batches], sums, unit="CPU seconds per token")
+        self._score("cpu_per_token", cpu, together)
         self._energy(engine, prompts, together)
         cost = sum(span.cost for answer in answers for span in answer.spans) / tokens
         unit = "US dollars per 1,000 tokens"
@@ -287,6 +292,13 @@ def _how(engine: Engine) -> dict[str, str]:
     if engine.never_calls or engine.source is None:
         return {"policy": "never"}
     return {"policy": str(engine.policy), "source": engine.source.name}
+
+
+def _load() -> dict[str, str]:
+    """Return how many processes of the whole machine compete for its cores, where it says so."""
+    if not hasattr(os, "getloadavg"):
+        return {}
+    return {"load": f"{os.getloadavg()[0]:.1f} of {os.cpu_count()} cores"}
 
 
 def _machine(model: Any) -> dict[str, str]:

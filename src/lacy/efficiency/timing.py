@@ -58,8 +58,8 @@ class Timings:
     """Requests one after another, and requests together."""
 
     single: tuple[Timing, ...]
-    batches: tuple[tuple[int, float], ...]
-    """Generated tokens and seconds of each batch."""
+    batches: tuple[tuple[int, float, float], ...]
+    """Generated tokens, seconds, and CPU seconds of this process of each batch."""
     batch_size: int
     answers: tuple[Answer, ...]
     """The answers of the last batch."""
@@ -94,11 +94,11 @@ def time_requests(
     together = [prompts[n % len(prompts)] for n in range(batch_size)]
     found, answers = [], []
     for n in range(batches + 1):
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), time.process_time()
         answers = fixed.generate(together, max_new_tokens=new_tokens)
-        seconds = time.perf_counter() - begin
+        seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
         if n:
-            found.append((sum(answer.tokens for answer in answers), seconds))
+            found.append((sum(answer.tokens for answer in answers), seconds, cpu))
     return Timings(tuple(single), tuple(found), batch_size, tuple(answers))
 
 

@@ -1,8 +1,8 @@
 """The losses of heads of lower rank, with intervals over texts that no head was trained on.
 
-A part of the texts trains the heads, another decides when to stop, and the rest measures all of
-them. With delegation, a second head of each rank is trained on the tokens that are not delegated
-only: if the rank is too low for all tokens, it does better on these (``relief``).
+A part of the texts fits or trains the heads, another decides when to stop, and the rest measures
+all of them. With delegation, a second head of each rank is trained on the tokens that are not
+delegated only: if the rank is too low for all tokens, it does better on these (``relief``).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lacy.evaluate.low_rank_head import (
     DECAYS,
     LEARNING_RATE,
     Targets,
+    best_on_states,
     cut_head,
     losses,
     train_head,
@@ -38,8 +39,9 @@ FORMAT = 1
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
-HeadKind = Literal["cut", "trained", "trained on kept"]
-"""Cut from the model's own, trained on all tokens, or trained without the delegated ones."""
+HeadKind = Literal["cut", "fitted", "trained", "trained on kept"]
+"""Cut from the model's own; the best approximation of its logits on the texts of the fit; trained
+on all tokens; or trained without the delegated ones."""
 
 UNIT = "nats per token"
 
@@ -70,7 +72,7 @@ class RankLosses:
     texts: int = 0
     """Number of texts that measure."""
     fit_tokens: int = 0
-    """Number of tokens that train the heads."""
+    """Number of tokens that heads are fitted to or trained on."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def measure_ranks(
         seed: seed of the split and of training.
         notify: called with a sentence about the progress.
     """
-    kinds: list[HeadKind] = ["cut"]
+    kinds: list[HeadKind] = ["cut", "fitted"]
     if train:
         kinds += ["trained", "trained on kept"] if "kept" in groups else ["trained"]
     fit_N, stop_N, test_N = split_texts(states.text_N, states.texts, seed)
@@ -127,6 +129,8 @@ def measure_ranks(
         best = 0
         if kind == "cut":
             low: Any = head if rank == ranks[-1] else cut_head(head, rank, axes)
+        elif kind == "fitted":
+            low = best_on_states(head, _targets(states, fit_N).hidden_ND, rank)
         else:
             used = groups["kept"] if kind == "trained on kept" else groups["all"]
             fit, stop = _targets(states, fit_N & used), _targets(states, stop_N & used)
@@ -141,7 +145,7 @@ def measure_ranks(
     def read(kind: HeadKind, rank: int) -> _Sums:
         settings = (
             {}
-            if kind == "cut"
+            if kind in ("cut", "fitted")
             else {"passes": passes, "bf16": bf16, "rate": [LEARNING_RATE, DECAYS, DECAY]}
         )
         name = answer_key("rank", FORMAT, key, kind, rank, seed, settings)
@@ -165,9 +169,7 @@ def measure_ranks(
             all_U = found["trained", rank].losses["kept"]
             own_U = found["trained on kept", rank].losses["kept"]
             relief[rank] = _gap(all_U, own_U, counts["kept"], seed)
-    return RankLosses(
-        tuple(measured), relief, len(np.unique(texts)), int(fit_N.sum()) if train else 0
-    )
+    return RankLosses(tuple(measured), relief, len(np.unique(texts)), int(fit_N.sum()))
 
 
 def split_texts(text_N: NDArray[np.int64], texts: int, seed: int) -> tuple[Bools, Bools, Bools]:

@@ -6,9 +6,11 @@ rises. They train on some 150 million tokens; here A and B are trained on a few 
 start from the best approximation of the model's own head:
 
 - ``cut`` keeps the r largest singular values of ``W``, without any training;
-- ``trained`` starts from the rank-r head with the least squared error of the logits on the texts
-  of the fit (the r largest singular values of ``W S^(1/2)``, where ``S`` is the mean of ``h h.T``),
-  and trains A and B by Adam; when the loss on other texts stops falling, the rate falls.
+- ``fitted`` has the least squared error of the logits on the texts of the fit: the r largest
+  singular values of ``W S^(1/2)``, where ``S`` is the mean of ``h h.T``. States lie in few of the
+  directions that ``W`` reads, so it is much better than ``cut``, and as cheap;
+- ``trained`` starts from it, and trains A and B by Adam; when the loss on other texts stops
+  falling, the rate falls.
 
 A trained head adapts to the texts. Its loss is therefore compared with a trained head of full rank.
 """

@@ -66,7 +66,7 @@ def measure_saturation(
     """Measure how much a model's head limits it.
 
     Memory is bounded: the head twice in float32, the states of all texts, and 32 MiB of logits;
-    with ``train_heads`` also four times the head at full rank.
+    with ``train_heads`` also five times the head at full rank.
 
     Args:
         loaded: ``.model`` and ``.tokenizer``, as from ``lacy.model.load_model``; any causal model
@@ -76,7 +76,7 @@ def measure_saturation(
         ranks: ranks of the heads that replace the model's own; by default, fractions of the hidden
             size. The full rank is always measured.
         train_heads: also train heads of these ranks, which takes minutes for a large vocabulary;
-            otherwise heads are only cut.
+            otherwise heads are only cut and fitted.
         passes: maximum passes over the texts that train a head.
         delegation: which tokens count as delegated.
         call_rate: the model calls at the tokens with the highest margins, this share of all; None:

@@ -57,7 +57,8 @@ class LacyLM(HFLM):
         dtype: dtype of the weights, as with ``hf``; in a cascade, ``auto`` means float32.
         device: such as ``cpu`` or ``cuda``; by default a GPU if there is one.
         options: all other arguments of ``hf``, such as ``batch_size``, ``max_length``,
-            ``add_bos_token``, ``prefix_token_id`` and ``chat_template_args``.
+            ``add_bos_token``, ``prefix_token_id`` and ``chat_template_args``. Code in a model's
+            folder never runs.
 
     Raises:
         LacyError: E242, a model behind a server; E12, an unknown ``likelihood``; E243,
@@ -93,6 +94,7 @@ class LacyLM(HFLM):
         else:
             model, place = open_text_model(name, dtype)
         model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        options["trust_remote_code"] = False  # whatever lm-eval's command line says
         with text_tokenizer(place, begin) as tokenizer:
             super().__init__(pretrained=model, tokenizer=tokenizer, **options)
         self.pretrained, self.tokenizer.name_or_path = str(place), str(place)

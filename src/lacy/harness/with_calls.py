@@ -9,6 +9,7 @@ generation asks the source before the first word, because it then writes a whole
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 
 KNOWN_SETTINGS = ("do_sample", "temperature", "top_p", "until", "max_gen_toks")
 """Settings of generation that a cascade supports."""
+
+_LABELS = re.compile(r"\A\s*(?:question|q):\s*|\s*\b(?:answer|a):\s*\Z", re.IGNORECASE)
+"""What tasks write around a question in a prompt; in a chat, the question stands without it."""
+
+DEFAULT_BATCH = 8
+"""Number of requests that are computed together for ``batch_size=auto``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,8 @@ class EngineAnswers:
 
     def __init__(self, lm: Any, engine: Engine) -> None:
         self._lm, self._engine = lm, engine
+        given = str(lm.batch_size)
+        self._batch = int(given) if given.isdigit() else DEFAULT_BATCH
 
     def generate(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
         """Return a continuation of each context."""
@@ -97,7 +106,7 @@ class EngineAnswers:
             disable_tqdm: show no progress bar.
         """
         found: list[tuple[float, bool]] = []
-        size = int(self._lm.batch_size)
+        size = self._batch
         bar = tqdm(total=len(requests), disable=disable_tqdm, desc="Log-likelihoods with calls")
         with bar:
             for start in range(0, len(requests), size):
@@ -154,7 +163,7 @@ class EngineAnswers:
         by_settings: dict[str, list[int]] = {}
         for n, request in enumerate(requests):
             by_settings.setdefault(repr(request.args[1]), []).append(n)
-        size = int(self._lm.batch_size)
+        size = self._batch
         for group in by_settings.values():
             group.sort(key=lambda n: (-len(requests[n].args[0]), requests[n].args[0]))
             yield from (group[start : start + size] for start in range(0, len(group), size))
@@ -174,8 +183,9 @@ class EngineAnswers:
         messages = self._lm.chat_of(context)
         if not messages:
             return context, None
-        question = question_in(messages)
-        return "\n\n".join(message["content"] for message in messages), question
+        *before, last = messages
+        asked = {**last, "content": _LABELS.sub("", last["content"])}
+        return "\n\n".join(m["content"] for m in messages), question_in([*before, asked])
 
 
 def _until(stops: Sequence[str]) -> Callable[[Span], bool]:

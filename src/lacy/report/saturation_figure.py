@@ -66,9 +66,9 @@ def saturation_figure(
 
 
 def _rises(measured: Mapping[str, Any], tokens: str) -> tuple[list[int], list[float]]:
-    """Return ranks and rises of the trained heads, or of the cut ones if none was trained."""
+    """Return ranks and rises of the trained heads, or of the fitted ones if none was trained."""
     heads = [one for one in measured["ranks"]["heads"] if tokens in one["rise"]]
-    kind = "trained" if any(one["head"] == "trained" for one in heads) else "cut"
+    kind = "trained" if any(one["head"] == "trained" for one in heads) else "fitted"
     points = [(h["rank"], h["rise"][tokens]["value"]) for h in heads if h["head"] == kind]
     return [rank for rank, _ in points], [rise for _, rise in points]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lacy.cli.terminal import say, table
-from lacy.config import Repeated
 from lacy.judges import DEFAULT_JUDGE, FIT_AUROC
 
 if TYPE_CHECKING:
@@ -31,9 +30,9 @@ class CheckJudgeConfig:
     """
 
     judge: str = DEFAULT_JUDGE
-    """The judge: lexical, lexical-alone, overlap, a model's folder or name, or
+    """The judge: verifier, lexical (both also with -alone), overlap, a model's folder or name, or
     http://host:port/v1#model."""
-    labels: Repeated = field(kw_only=True)
+    labels: list[Path] = field(kw_only=True)
     """Files of FActScore's labels, one per model: JSON lines with topic, output and annotations.
     A file is named after its model (ChatGPT.jsonl, labels_ChatGPT.jsonl.gz)."""
     passages: Path = field(kw_only=True)
