@@ -115,6 +115,7 @@ class AnswerStore:
         self._answers.update(
             (key, json.loads(line)["answer"]) for key, line in zip(answers, lines, strict=True)
         )
+        self._on_put(len(self))
 
     def answers(
         self,
