@@ -17,6 +17,7 @@ from .chat import ChatRefused, control_tokens, render_chat
 from .engine import Engine
 from .gate_entropy import GateEntropy, log_entropy
 from .guesses import GuessTracker, guessed_ranges
+from .hints import question_hint
 from .hosted_model import Hosted, connect
 from .loop import DecodeLoop
 from .policy import (
@@ -31,7 +32,7 @@ from .policy import (
     Threshold,
 )
 from .policy_text import parse_policy
-from .questions import Question, question_hint, question_in
+from .questions import Question, question_in
 from .rank import MAX_TOKEN_CHARACTERS
 from .scores import ScoredSpan, Scorer, TokenScore
 from .sequence import TextSequence
