@@ -22,6 +22,7 @@ from lacy.evaluate import (
 )
 from lacy.evaluate.language import token_sizes, windows
 from lacy.model import load_model
+from lacy.results import AnswerStore
 from lacy.sources import ScriptedSource
 from lacy.types import Candidate, Document, Mark, Reply
 
@@ -160,6 +161,20 @@ def test_a_raw_model_pays_nothing_for_places(raw):
     assert [text.places for text in measured.texts] == [0.0, 0.0]
     assert measured.augmented == measured.loss_with_calls
     assert len(sizes) == 2 and max(sizes) <= 20  # bytes are tokens of this model
+
+
+def test_stored_losses_are_not_computed_again(raw, tmp_path, monkeypatch):
+    def engine():
+        return Engine(raw, ScriptedSource(lambda request: Reply((Candidate(" Ulm"),))), "always")
+
+    wanted, sizes = measure_with_calls(engine(), TEXTS, tokens=20)
+    with AnswerStore(tmp_path / "answers.jsonl") as store:
+        found, _ = measure_with_calls(engine(), TEXTS, tokens=20, store=store)
+        assert found.texts == wanted.texts
+    with AnswerStore(tmp_path / "answers.jsonl") as store:
+        monkeypatch.setattr(raw.model, "forward", None)
+        found, again = measure_with_calls(engine(), TEXTS, tokens=20, store=store)
+        assert (found.texts, again) == (wanted.texts, sizes)
 
 
 def test_lacy_evaluate_texts(raw, tmp_path, capsys):

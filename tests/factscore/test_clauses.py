@@ -76,7 +76,23 @@ CASES = {
     ),
     "one name with an ampersand": (
         "He is known for his role in the Fast & Furious franchise.",
-        ["He is known for his role in the Fast & Furious franchise."],
+        ["He is known for his role.", "He is known for his role in the Fast & Furious franchise."],
+    ),
+    "examples stand for themselves": (
+        "She has been featured in publications such as Vogue and Elle.",
+        [
+            "She has been featured in publications.",
+            "She has been featured in Vogue.",
+            "She has been featured in Elle.",
+        ],
+    ),
+    "whose": (
+        "Kerser, whose real name is Scott Froml, is an Australian rapper.",
+        ["Kerser is an Australian rapper.", "Kerser's real name is Scott Froml."],
+    ),
+    "where": (
+        "He moved to London, where he worked as a waiter.",
+        ["He moved to London.", "He worked as a waiter in London."],
     ),
     "phrases that connect sentences": (
         "In addition to her acting career, she has also worked as a model.",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.harness import write_tasks
-from helpers.raw import raw_llama, save_raw
+from helpers.raw import raw_llama, raw_tokenizer, save_raw
 
 pytest.importorskip("lm_eval", reason="needs lm-eval (pip install 'lacy[harness]')")
 
@@ -185,6 +185,18 @@ def test_tasks_with_calls_name_their_settings(raw, facts, tmp_path):
     assert found["all", "calls_per_answer"].n == 2
     assert found["choose", "acc"].n == 2
     json.dumps(measured.lm_eval)
+
+
+@pytest.mark.parametrize("form", ["{}", "Question: {}\nAnswer:", "Q: {}\n\nA:"])
+def test_a_question_in_a_chat_asks_the_source_first(facts, tmp_path, form):
+    tokenizer = raw_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    folder = str(save_raw(tmp_path, raw_llama(context=512), tokenizer))
+    lm = model(folder, facts, "entropy=1000")  # calls nowhere else
+    question = form.format("Where was Mara Vell born?")
+    generations(lm, [lm.apply_chat_template([{"role": "user", "content": question}])])
+    generations(lm, [question])
+    assert [counts.calls > 0 for counts in lm.counts] == [True, False]
 
 
 @pytest.mark.parametrize(

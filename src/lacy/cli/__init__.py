@@ -53,6 +53,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Measure": {
         "evaluate": "measure which facts are right, or everything (--all)",
+        "judge score": "measure how many facts of texts their pages support (FActScore)",
         "judge check": "hold a judge of facts against people's labels",
         "compare": "compare two models by their scorecards, with tests",
         "study": "compare selection methods, seeds and sizes by one plan",

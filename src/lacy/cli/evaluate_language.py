@@ -11,16 +11,17 @@ from lacy.cli.terminal import note, say, table
 
 if TYPE_CHECKING:
     from lacy.cli.evaluate_options import EvaluateConfig
-    from lacy.evaluate import LanguageMeasured
+    from lacy.evaluate import ChoicesResult, LanguageMeasured
     from lacy.model import Loaded
-    from lacy.results import Result
+    from lacy.results import AnswerStore, Result
     from lacy.types import Document
 
 
 def measure_texts(config: EvaluateConfig, loaded: Loaded) -> LanguageMeasured:
     """Measure the losses of a model on texts, alone and, with a source, with calls."""
     from lacy import evaluate
-    from lacy.cascade import model_name, open_engine, split_policy
+    from lacy.cascade import model_name, split_policy
+    from lacy.results import AnswerStore
 
     documents = _marked(_read(config), config.pipeline)
     conditions = {"model": model_name(split_policy(config.model)[0])}
@@ -30,6 +31,21 @@ def measure_texts(config: EvaluateConfig, loaded: Loaded) -> LanguageMeasured:
     )  # fmt: skip
     if not config.source:
         return measured
+    stored = config.answers or (
+        None if config.out is None else config.out.with_suffix(".answers.jsonl")
+    )
+    with AnswerStore(stored) as store:
+        calls, sizes = _with_calls(config, loaded, documents, store)
+    return replace(measured, calls=calls, call_bytes=sizes)
+
+
+def _with_calls(
+    config: EvaluateConfig, loaded: Loaded, documents: list[Document], store: AnswerStore
+) -> tuple[dict[str, ChoicesResult], dict[str, tuple[int, ...]]]:
+    """Return the losses with calls under each policy, and the bytes of the texts."""
+    from lacy import evaluate
+    from lacy.cascade import open_engine
+
     calls, sizes = {}, {}
     chosen: list[str | None] = [policy for policy in config.policies if policy != "never"]
     for policy in chosen or [None]:
@@ -46,9 +62,9 @@ def measure_texts(config: EvaluateConfig, loaded: Loaded) -> LanguageMeasured:
         say(f"With calls: {engine.policy}", file=sys.stderr)
         name = str(engine.policy)
         calls[name], sizes[name] = evaluate.measure_with_calls(
-            engine, documents, tokens=config.call_tokens, seed=config.seed
+            engine, documents, tokens=config.call_tokens, seed=config.seed, store=store
         )
-    return replace(measured, calls=calls, call_bytes=sizes)
+    return calls, sizes
 
 
 def show_texts(measured: LanguageMeasured) -> None:

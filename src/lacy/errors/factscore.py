@@ -41,4 +41,9 @@ ENTRIES = {
         "use --facts clauses, --facts given, or --facts http://HOST/v1#MODEL",
         USAGE,
     ),
+    "E230": Entry(
+        "no agreement with people in {path}: {why}",
+        "write one with: lacy judge check --judge NAME --labels FILE --passages FILE --out PATH",
+        DATA,
+    ),
 }

@@ -107,17 +107,29 @@ def choices_along(
     Raises:
         ValueError: the engine's model does not read, so its choices have no probabilities.
     """
+    subjects = subjects if subjects is not None else [None] * len(documents)
+    starts = start if start is not None else [0] * len(documents)
+    texts = [
+        choices_in(engine, document, subject, begin)
+        for document, subject, begin in zip(documents, subjects, starts, strict=True)
+    ]
+    return summarize_choices(texts, seed=seed)
+
+
+def choices_in(
+    engine: Engine, document: Document, subject: str | None = None, start: int = 0
+) -> TextWithCalls:
+    """Read one text as ``choices_along`` does.
+
+    Raises:
+        ValueError: the engine's model does not read, so its choices have no probabilities.
+    """
     from lacy.cascade import read_along
 
     if engine.reader is None:
         raise ValueError("choices have probabilities only if the model reads (Engine(read=))")
-    subjects = subjects if subjects is not None else [None] * len(documents)
-    starts = start if start is not None else [0] * len(documents)
-    texts = []
-    for document, subject, begin in zip(documents, subjects, starts, strict=True):
-        text, steps = read_along(engine, document.text, subject=subject, words=1)
-        texts.append(with_calls(text, [step for step in steps if step.start >= begin]))
-    return summarize_choices(texts, seed=seed)
+    text, steps = read_along(engine, document.text, subject=subject, words=1)
+    return with_calls(text, [step for step in steps if step.start >= start])
 
 
 def with_calls(text: str, steps: Sequence[DecodeStep]) -> TextWithCalls:

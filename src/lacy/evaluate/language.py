@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,16 @@ import torch
 from numpy.typing import NDArray
 
 from lacy._require import require_at_least
-from lacy.evaluate.choices import ChoicesResult, choices_along
-from lacy.model import context_of, without_call
-from lacy.results import NO_DATA, Result, Score, ratio, score_sums
+from lacy.evaluate.choices import (
+    ChoiceMade,
+    ChoicesResult,
+    TextWithCalls,
+    choices_in,
+    summarize_choices,
+)
+from lacy.evaluate.stored import engine_settings
+from lacy.model import context_of, model_fingerprint, without_call
+from lacy.results import NO_DATA, AnswerStore, Result, Score, answer_key, ratio, score_sums
 from lacy.types import CALL_TOKEN, Document, MarkFlag
 
 LN2 = math.log(2.0)
@@ -185,7 +192,12 @@ def with_call_scores(
 
 
 def measure_with_calls(
-    engine: Any, documents: Sequence[Document], *, tokens: int = 256, seed: int = 0
+    engine: Any,
+    documents: Sequence[Document],
+    *,
+    tokens: int = 256,
+    seed: int = 0,
+    store: AnswerStore | None = None,
 ) -> tuple[ChoicesResult, tuple[int, ...]]:
     """Measure losses with calls on the beginnings of texts.
 
@@ -194,6 +206,8 @@ def measure_with_calls(
         documents: the texts.
         tokens: number of tokens of each text that are read.
         seed: seed of the bootstrap.
+        store: keeps the losses of each text, so that a stopped measurement goes on. The facts of
+            the source must not have changed since.
 
     Returns:
         The losses, and the bytes of each beginning.
@@ -202,11 +216,24 @@ def measure_with_calls(
         ValueError: the engine's model does not read.
     """
     from lacy.cascade import truncate_document
+    from lacy.sources import wrapped_sources
 
     length = min(tokens, engine.context)
     cut = [truncate_document(d, engine.tokenizer, length) for d in documents if d.text.strip()]
     sizes = tuple(len(document.text.encode("utf-8")) for document in cut)
-    return choices_along(engine, cut, seed=seed), sizes
+    sources = [source.name for source in wrapped_sources(engine.source)]
+    settings = ["with calls", model_fingerprint(engine.model), sources, *engine_settings(engine)]
+    found = (AnswerStore() if store is None else store).answers(
+        cut,
+        lambda document: answer_key(*settings, document.text),
+        lambda batch: [asdict(choices_in(engine, document)) for document in batch],
+    )
+    return summarize_choices([_from_data(data) for data in found], seed=seed), sizes
+
+
+def _from_data(data: dict[str, Any]) -> TextWithCalls:
+    choices = tuple(ChoiceMade(tuple(c["logps"]), c["right"]) for c in data["choices"])
+    return TextWithCalls(**{**data, "choices": choices})
 
 
 @torch.inference_mode()

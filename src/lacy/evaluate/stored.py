@@ -35,7 +35,7 @@ def stored_answers(
     if store is None or not prompts:
         return engine.generate(prompts, subjects)
     alone = engine.temperature == 0 and engine.policy.start() is engine.policy
-    settings = [*_settings(engine), None if alone else answer_key(*prompts)]
+    settings = [*engine_settings(engine), None if alone else answer_key(*prompts)]
 
     def ask(items: list[tuple[str, str | None]]) -> list[Any]:
         texts, about = zip(*items, strict=True)
@@ -53,21 +53,25 @@ def stored_answers(
 def stored_texts(
     engine: Engine,
     items: Sequence[str],
-    ask: Callable[[str], Answer],
+    ask: Callable[[Sequence[str]], Sequence[Answer]],
     store: AnswerStore | None,
+    *,
+    batch: int = 1,
 ) -> list[Answer]:
-    """Return the answer of each item, each asked alone; stored ones are not asked again.
+    """Return the answer of each item; stored ones are not asked again.
 
     Args:
         engine: the engine that ``ask`` uses.
         items: questions.
-        ask: returns the answer of one.
+        ask: returns the answers of some.
         store: as in ``stored_answers``.
+        batch: number of items that are asked together.
     """
     found = (AnswerStore() if store is None else store).answers(
         items,
-        lambda item: answer_key(*_settings(engine), item),
-        lambda batch: [asdict(ask(item)) for item in batch],
+        lambda item: answer_key(*engine_settings(engine), item),
+        lambda some: [asdict(answer) for answer in ask(some)],
+        batch=batch,
     )
     return [answer_from_data(data) for data in found]
 
@@ -84,7 +88,7 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _settings(engine: Engine) -> list[Any]:
+def engine_settings(engine: Engine) -> list[Any]:
     """Return the settings of an engine that its answers depend on, as plain data."""
     names = ("unit", "max_new_tokens", "temperature", "top_p", "seed", "read_until")
     return [str(engine.policy), *(getattr(engine, name) for name in names)]

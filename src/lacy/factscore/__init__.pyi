@@ -1,4 +1,5 @@
 from .abstention import AbstentionRule, abstains
+from .agreeing import KnownAgreement, known_agreement, read_agreement
 from .asked_facts import AskedFacts
 from .by_name import open_facts
 from .clauses import ClauseSplitter
@@ -7,7 +8,6 @@ from .files import original_output, output_data, write_output
 from .measured import (
     FactDecision,
     FactScoreResult,
-    KnownAgreement,
     ScoredResponse,
     length_penalty,
 )
@@ -53,12 +53,14 @@ __all__ = [
     "checked_facts",
     "f1_at_k",
     "fact_sentences",
+    "known_agreement",
     "length_penalty",
     "open_facts",
     "open_pages",
     "original_output",
     "output_data",
     "page_recall",
+    "read_agreement",
     "read_responses",
     "recall_at_k",
     "score_labels",

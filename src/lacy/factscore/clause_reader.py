@@ -16,12 +16,14 @@ from lacy.factscore.parses import (
     is_own_clause,
     is_past,
     is_plural,
+    is_relative,
     moved_nouns,
     object_of_next_verb,
 )
 from lacy.factscore.phrases import (
     PhraseReader,
     belongs_to_birth,
+    is_example_list,
     is_joined_verb,
     is_late_place,
     relative_role,
@@ -78,12 +80,18 @@ class _Modifier:
     time: bool
     after: bool = True
     """True if it follows the verb."""
+    first: str = ""
+    """Its first word if it is a preposition."""
+    examples: bool = False
+    """True if the variants are examples of an object before it: "awards, including A and B"."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Predicate:
     """A verb with its objects: the text, one text per coordinated object, and its modifiers."""
 
+    start: str
+    """The text without objects."""
     whole: str
     variants: tuple[str, ...]
     complete: bool
@@ -145,7 +153,7 @@ class ClauseReader:
         own = grammatical_subject(verb)
         subject = given
         used: set[int] = set()
-        relative = own is None or own.tag_ in ("WDT", "WP")
+        relative = own is None or is_relative(own)
         if own is not None and not relative and (given is None or form == "finite"):
             positions = self._phrases.whole(own)
             used |= positions
@@ -165,8 +173,9 @@ class ClauseReader:
 
     def _state(self, subject: _Subject, predicate: _Predicate, end: str, separate: bool) -> None:
         """Add one fact per object, and one per modifier of the verb."""
-        modifiers = list(predicate.modifiers)
-        base = predicate.whole
+        examples = [m for m in predicate.modifiers if m.examples]
+        modifiers = [m for m in predicate.modifiers if not m.examples]
+        base, start = predicate.whole, predicate.start
         if predicate.complete:
             for variant in predicate.variants:
                 self._add(subject.text, variant, end)
@@ -177,9 +186,13 @@ class ClauseReader:
                 modifiers.remove(first)
                 for variant in first.variants:
                     self._add(subject.text, base, variant, end)
+                start = f"{base} {first.first}"
                 base = f"{base} {first.whole}"
             elif not modifiers or end:
                 self._add(subject.text, base, end)
+        for example in examples:
+            for variant in example.variants:
+                self._add(subject.text, start, variant, end)
         for modifier in modifiers:
             for variant in modifier.variants:
                 self._add(subject.text, base, variant, end)
@@ -228,7 +241,7 @@ class ClauseReader:
         )
         wholes = [self._phrases.whole(token) for token in objects]
         used.update(*wholes)
-        whole = " ".join([start, *map(self._text, wholes)])
+        whole = " ".join([start, *(self._text(self._phrases.brief(token)) for token in objects)])
         texts = [start]
         if len([token for token in objects if token.dep_ == "dobj"]) > 1:  # a list
             variants = [v for token in objects for v in self._phrases.variants(token)]
@@ -236,13 +249,14 @@ class ClauseReader:
         elif objects:
             rest = " ".join(map(self._text, wholes[1:]))
             variants = self._phrases.variants(objects[0])
+            variants = self._phrases.with_shorter(variants, self._doc)
             texts = [f"{start} {self._text(variant)} {rest}".strip() for variant in variants]
         if inner is not None:
             texts = [f"{text} {v}" for text in texts for v in inner.variants]
             whole = f"{whole} {inner.whole}"
             modifiers += inner.modifiers
         complete = bool(objects or thing) or (inner is not None and inner.complete)
-        return _Predicate(whole, tuple(texts), complete, tuple(modifiers))
+        return _Predicate(start, whole, tuple(texts), complete, tuple(modifiers))
 
     def _text_of_all(self, tokens: list[Token], used: set[int]) -> str:
         positions = set[int]().union(*(self._phrases.whole(token) for token in tokens))
@@ -294,10 +308,19 @@ class ClauseReader:
         if child.dep_ == "advcl":
             yield _Modifier(whole, (whole,), True, after)
             return
-        variants = tuple(self._text(variant) for variant in self._phrases.variants(child))
+        if is_example_list(child):
+            inner = [each for each in child.children if each.dep_ in ("pobj", "pcomp")]
+            listed = [self._text(v) for each in inner for v in self._phrases.variants(each)]
+            yield _Modifier(whole, tuple(listed), False, after, examples=True)
+            return
+        found = self._phrases.variants(child)
+        if child.dep_ == "prep":
+            found = self._phrases.with_shorter(found, self._doc)
+            whole = self._text(self._phrases.brief(child))
+        variants = tuple(self._text(variant) for variant in found)
         time = bool(_TIME.search(whole)) or child.dep_ in ("npadvmod", "advmod", "tmod")
         time = time or child.lower_ in ("after", "before", "while", "during", "since", "until")
-        yield _Modifier(whole, variants, time, after)
+        yield _Modifier(whole, variants, time, after, child.text)
         for other in child.children:
             if other.dep_ == "conj" and other.pos_ == child.pos_ == "ADP":
                 yield from self._modifiers(other, used)
@@ -332,7 +355,10 @@ class ClauseReader:
             return
         self._described.add(clause.i)
         described = subject
-        same = noun.dep_ == "attr" and noun.pos_ != "PROPN" and clause.dep_ != "appos"
+        first = noun
+        while first.dep_ == "conj" and first.head.pos_ in ("NOUN", "PROPN"):
+            first = first.head
+        same = first.dep_ == "attr" and noun.pos_ != "PROPN" and clause.dep_ != "appos"
         if not same:
             text = re.sub(r"^(?:an?|another) ", "the ", self._text(self._phrases.whole(noun)))
             described = _Subject(text, is_plural(noun))
@@ -362,7 +388,7 @@ class ClauseReader:
             text = f"{described.text}'s {words_of(rest, self._doc)}"
             self._clause(clause, _Subject(text, is_plural(owned)), "finite")
         elif role == "place":
-            end = f"{'in' if noun.ent_type_ == 'GPE' else 'at'} {described.text}"
+            end = f"{'in' if noun.ent_type_ in ('GPE', 'LOC') else 'at'} {described.text}"
             self._clause(clause, None, "finite", end=end)
         elif role == "object":
             self._clause(clause, None, "finite", thing=described.text)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lacy.disk import write_atomic
 from lacy.factscore.measured import FactScoreResult
-from lacy.results import as_data
+from lacy.results import Measurement, as_data
 
 
 def original_output(measured: FactScoreResult) -> dict[str, Any]:
@@ -43,12 +44,18 @@ def original_output(measured: FactScoreResult) -> dict[str, Any]:
     return output
 
 
-def output_data(measured: FactScoreResult) -> dict[str, Any]:
-    """Return the original's output with all that lacy knows beside it, under ``lacy``."""
+def output_data(measured: FactScoreResult, more: Sequence[Measurement] = ()) -> dict[str, Any]:
+    """Return the original's output with all that lacy knows beside it, under ``lacy``.
+
+    Args:
+        measured: the outcome.
+        more: other measurements of the same responses, such as recall.
+    """
+    results = [*measured.results(), *(result for one in more for result in one.results())]
     return {
         **original_output(measured),
         "lacy": {
-            "results": as_data(measured.results()),
+            "results": as_data(results),
             "conditions": measured.conditions(),
             "unjudged": measured.unjudged(),
             "without_facts": measured.without_facts(),
@@ -68,11 +75,18 @@ def output_data(measured: FactScoreResult) -> dict[str, Any]:
     }
 
 
-def write_output(path: str | Path, measured: FactScoreResult) -> None:
+def write_output(
+    path: str | Path, measured: FactScoreResult, more: Sequence[Measurement] = ()
+) -> None:
     """Write the outcome as JSON; the same decisions give the same bytes.
+
+    Args:
+        path: the file.
+        measured: the outcome.
+        more: other measurements of the same responses.
 
     Raises:
         LacyError: E19, the file cannot be written.
     """
-    text = json.dumps(output_data(measured), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(output_data(measured, more), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomic(path, text + "\n")

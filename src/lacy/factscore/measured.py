@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy.factscore.agreeing import UNKNOWN_AGREEMENT, KnownAgreement
 from lacy.results import METRICS, Result, Score, UnitCounts, ratio, results_of
 
 Floats = NDArray[np.float64]
@@ -78,22 +79,6 @@ def length_penalty(facts: int, gamma: float) -> float:
     if not gamma or facts >= gamma:
         return 1.0
     return math.exp(1.0 - gamma / facts) if facts else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class KnownAgreement:
-    """What is known of a judge's agreement with people.
-
-    Attributes:
-        text: the figures in one line.
-        unfit: True if it agrees too little for its number to be called FActScore.
-    """
-
-    text: str
-    unfit: bool
-
-
-UNKNOWN_AGREEMENT = "unknown: never compared with people (lacy judge check)"
 
 
 @dataclass(frozen=True)

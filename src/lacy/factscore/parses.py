@@ -26,6 +26,11 @@ def grammatical_subject(verb: Token) -> Token | None:
     return next((c for token in near for c in token.children if c.dep_ in SUBJECTS), None)
 
 
+def is_relative(noun: Token) -> bool:
+    """True for "who", "which", and "whose mother"."""
+    return noun.tag_ in ("WDT", "WP") or any(child.tag_ == "WP$" for child in noun.children)
+
+
 def is_own_clause(clause: Token) -> bool:
     """True for an adverbial clause that is a fact by itself: "..., winning two medals"."""
     marks = [child.lower_ for child in clause.children if child.dep_ in ("mark", "advmod")]

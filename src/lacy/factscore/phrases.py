@@ -48,6 +48,15 @@ def describes(token: Token) -> bool:
     return relative_role(token) != ""
 
 
+def is_example_list(prep: Token) -> bool:
+    """True for "such as A and B", "including A and B"."""
+    if prep.dep_ != "prep":
+        return False
+    return prep.lower_ == "including" or (
+        prep.lower_ == "as" and prep.i > 0 and prep.nbor(-1).lower_ == "such"
+    )
+
+
 def belongs_to_birth(prep: Token) -> bool:
     """True for "in Madrid" of "an actress born on July 18, in Madrid", which describes "born"."""
     return prep.dep_ == "prep" and any(
@@ -184,6 +193,9 @@ class PhraseReader:
 
     def variants(self, token: Token) -> list[frozenset[int]]:
         """Return the phrase under a word once per combination of coordinated members."""
+        lists = [child for child in token.children if is_example_list(child)]
+        if lists and token.pos_ in NOUNS:
+            return self._with_examples(token, lists)
         members = self.members(token) if token.pos_ in NOUNS | {"ADJ"} else [token]
         if len(members) == 1 or not _divisible(members):
             return self._single(token, frozenset())
@@ -193,6 +205,41 @@ class PhraseReader:
                 variant | self._shared(members, place) for variant in self._single(member, members)
             ]
         return found if len(found) <= MAX_VARIANTS else [self.whole(token)]
+
+    def _with_examples(self, token: Token, lists: Sequence[Token]) -> list[frozenset[int]]:
+        """Return "films" and each example of "films such as A and B" instead of it."""
+        listed = {word.i for child in lists for word in child.subtree}
+        found = [self.whole(token) - listed]
+        for child in lists:
+            for example in child.children:
+                if example.dep_ in ("pobj", "pcomp"):
+                    found += self.variants(example)
+        return found
+
+    def with_shorter(self, variants: Iterable[frozenset[int]], doc: Doc) -> list[frozenset[int]]:
+        """Return variants and, before each, what is left without phrases like "in drama".
+
+        "a degree in drama" states that there is a degree. "of" belongs to its noun.
+        """
+        found: list[frozenset[int]] = []
+        for variant in variants:
+            extra: set[int] = set()
+            for position in variant:
+                token = doc[position]
+                kept = token.lower_ in ("of", "as", "than", "between")
+                noun = token.head.pos_ in NOUNS and token.head.lemma_ not in _KEPT_WITH
+                if token.dep_ == "prep" and noun and not kept:
+                    extra |= {word.i for word in token.subtree}
+            shorter = frozenset(variant - extra)
+            found += [one for one in (shorter, variant) if one not in found]
+        return found if len(found) <= MAX_VARIANTS else list(variants)
+
+    def brief(self, token: Token) -> frozenset[int]:
+        """Return the whole phrase without examples and phrases like "in drama"."""
+        listed = {
+            word.i for child in token.children if is_example_list(child) for word in child.subtree
+        }
+        return self.with_shorter([self.whole(token) - listed], token.doc)[0]
 
     def _single(self, token: Token, members: Iterable[Token]) -> list[frozenset[int]]:
         """Return the variants of one member of a coordination, without the others."""
@@ -242,18 +289,19 @@ class PhraseReader:
         """Yield the nouns of a phrase that a clause or apposition describes, with its head word."""
         for position in sorted(positions):
             for child in doc[position].children:
-                if describes(child):
-                    yield _described_noun(doc[position], child), child
+                noun = _described_noun(doc[position], child) if describes(child) else None
+                if noun is not None:
+                    yield noun, child
 
 
-def _described_noun(head: Token, description: Token) -> Token:
-    """Return the noun that an apposition belongs to; the one before it if a verb is between."""
+def _described_noun(head: Token, description: Token) -> Token | None:
+    """Return the noun that an apposition belongs to: the one before it if a verb is between."""
     if description.dep_ == "appos":
         start = min(word.i for word in description.subtree)
         between = head.doc[head.i : start]
         before = head.doc[max(0, start - 2)]
-        if any(token.pos_ in ("VERB", "AUX") for token in between) and before.pos_ in NOUNS:
-            return before
+        if any(token.pos_ in ("VERB", "AUX") for token in between):
+            return before if before.pos_ in NOUNS else None
     return head
 
 

@@ -10,11 +10,12 @@ from typing import Literal
 from lacy.annotate import language_of
 from lacy.errors import LacyError
 from lacy.factscore.abstention import AbstentionRule, abstains
+from lacy.factscore.agreeing import KnownAgreement, known_agreement
 from lacy.factscore.asking import Progress, judge_claims, make_facts, no_progress
 from lacy.factscore.facts import DateCheck, FactMaker, Repeats, checked_facts, fact_sentences
-from lacy.factscore.measured import FactDecision, FactScoreResult, KnownAgreement, ScoredResponse
+from lacy.factscore.measured import FactDecision, FactScoreResult, ScoredResponse
 from lacy.factscore.pages import MappedPages, PageStore, TitledPages, TitleMatch
-from lacy.factscore.passages import PASSAGES, PassageRanking
+from lacy.factscore.passages import PassageRanking
 from lacy.factscore.responses import TopicResponse
 from lacy.judges import Claim, Judge, Judgment
 from lacy.results import AnswerStore
@@ -37,8 +38,10 @@ class FactScoreSettings:
     gamma: float = GAMMA
     """Number of facts below which the length penalty ``exp(1 - gamma / facts)`` applies; 0 turns
     it off."""
-    passages: int = PASSAGES
-    """Number of passages of the topic's page that the judge gets for a fact."""
+    passages: int | None = None
+    """Number of passages of the topic's page that the judge gets for a fact, the best ones first.
+    None gives each judge what it was made for: language models get 5, as in the original, and
+    lacy's own judges the whole page; 0 gives all the whole page."""
     abstention: AbstentionRule = "lacy"
     """How texts that decline to answer are recognised (the original's default is ``none``)."""
     titles: TitleMatch = "exact"
@@ -89,7 +92,8 @@ def score_responses(
         facts: splits sentences into facts; None takes the facts that came with the responses.
         settings: see ``FactScoreSettings``.
         store: answers so far; what it contains is not asked again.
-        agreement: the judge's agreement with people; an unfit judge scores no FActScore.
+        agreement: the judge's agreement with people, if it was measured here; None takes that of
+            judges that come with lacy. An unfit judge scores no FActScore.
         progress: called with a name, the number of finished steps, and the number of all steps.
 
     Raises:
@@ -103,7 +107,9 @@ def score_responses(
         _with_pages(prepared, TitledPages(opened, settings.titles), counts)
         if settings.languages == "check" and not getattr(judge, "any_language", False):
             _without_other_languages(prepared)
-        claims = [_claims(one, number, settings) for number, one in enumerate(prepared)]
+        wanted: int = getattr(judge, "passages", 0)
+        passages = wanted if settings.passages is None else settings.passages
+        claims = [_claims(one, number, passages) for number, one in enumerate(prepared)]
         judgments = judge_claims(judge, claims, answers, progress)
     scored = [_scored(one, found) for one, found in zip(prepared, judgments, strict=True)]
     repeated = Counter(response.topic for response in responses)
@@ -116,9 +122,9 @@ def score_responses(
         judge=judge.name,
         facts="given" if facts is None else facts.name,
         pages=opened.name,
-        settings=settings_conditions(settings),
+        settings={"passages": str(passages or "all"), **settings_conditions(settings)},
         counts={name: number for name, number in sorted(counts.items()) if number},
-        agreement=agreement,
+        agreement=agreement or known_agreement(judge.name),
         seed=settings.seed,
     )
 
@@ -151,6 +157,7 @@ def score_labels(
         pages="-",
         settings=settings_conditions(settings),
         counts={name: number for name, number in sorted(counts.items()) if number},
+        agreement=KnownAgreement("none needed: these are labels", unfit=False),
         seed=settings.seed,
     )
 
@@ -159,7 +166,6 @@ def settings_conditions(settings: FactScoreSettings) -> dict[str, str]:
     """Return the settings that a score depends on, for the conditions of results."""
     return {
         "gamma": f"{settings.gamma:g}",
-        "passages": str(settings.passages),
         "abstention": settings.abstention,
         "titles": settings.titles,
         "date check": settings.date_check,
@@ -230,13 +236,16 @@ def _without_other_languages(prepared: Sequence[_Prepared]) -> None:
             one.why = f"the text is in another language ({language})"
 
 
-def _claims(one: _Prepared, number: int, settings: FactScoreSettings) -> list[Claim]:
-    """Return the claims of a response, each with the best passages of the page."""
+def _claims(one: _Prepared, number: int, passages: int) -> list[Claim]:
+    """Return the claims of a response, each with the best passages of the page, or all (0)."""
     if one.state != "scored":
         return []
-    topic, ranking = one.response.topic, PassageRanking(one.passages)
+    topic = one.response.topic
+    if not passages:
+        return [Claim(fact, topic, one.passages, str(number)) for fact in one.facts]
+    ranking = PassageRanking(one.passages)
     return [
-        Claim(fact, topic, ranking.best(f"{topic} {fact}", settings.passages), str(number))
+        Claim(fact, topic, ranking.best(f"{topic} {fact}", passages), str(number))
         for fact in one.facts
     ]
 

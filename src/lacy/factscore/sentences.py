@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import re
 
+_LOOK_AHEAD = 80
+"""Characters behind a period that are looked at, so that long paragraphs take linear time."""
+
 _END = re.compile(r"""[.!?…]+(?:["'”’)\]]|\[\d+\])*(?=\s|$)""")
 _CITATION = re.compile(r"\s*\[\d{1,3}\](?!\w)")
 _BULLET = re.compile(r"^\s*(?:[-*•–]|\d{1,2}[.)]|#{1,6})\s+")
@@ -58,7 +61,7 @@ def _split_paragraph(line: str) -> list[str]:
 
 def _ends_sentence(text: str, dot: int, end: int) -> bool:
     """True if the punctuation at ``[dot, end)`` ends a sentence."""
-    rest = text[end:].lstrip()
+    rest = text[end : end + _LOOK_AHEAD].lstrip()
     if not rest:
         return True
     if not _OPENS.match(rest):

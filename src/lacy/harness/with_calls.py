@@ -9,6 +9,7 @@ generation asks the source before the first word, because it then writes a whole
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 KNOWN_SETTINGS = ("do_sample", "temperature", "top_p", "until", "max_gen_toks")
 """Settings of generation that a cascade supports."""
+
+_LABELS = re.compile(r"\A\s*(?:question|q):\s*|\s*\b(?:answer|a):\s*\Z", re.IGNORECASE)
+"""What tasks write around a question in a prompt; in a chat, the question stands without it."""
 
 DEFAULT_BATCH = 8
 """Number of requests that are computed together for ``batch_size=auto``."""
@@ -179,8 +183,9 @@ class EngineAnswers:
         messages = self._lm.chat_of(context)
         if not messages:
             return context, None
-        question = question_in(messages)
-        return "\n\n".join(message["content"] for message in messages), question
+        *before, last = messages
+        asked = {**last, "content": _LABELS.sub("", last["content"])}
+        return "\n\n".join(m["content"] for m in messages), question_in([*before, asked])
 
 
 def _until(stops: Sequence[str]) -> Callable[[Span], bool]:

@@ -7,6 +7,8 @@ from .agreement import (
     topic_hash,
 )
 from .by_name import DEFAULT_JUDGE, open_judge
+from .causal import CausalJudge
+from .endpoint import EndpointJudge
 from .labels import (
     LabelledClaims,
     LabelledFact,
@@ -17,7 +19,8 @@ from .labels import (
 )
 from .overlap import OverlapJudge
 from .protocol import NO_FACT, NO_PASSAGES, Claim, Judge, Judgment
-from .shipped import StoredAgreement, load_verifier, stored_agreement, training_topics
+from .shipped import VERIFIER, StoredAgreement, load_verifier, stored_agreement, training_topics
+from .verdicts import VerdictRule, read_verdict
 from .verifier import Verifier
 
 __all__ = [
@@ -25,8 +28,11 @@ __all__ = [
     "FIT_AUROC",
     "NO_FACT",
     "NO_PASSAGES",
+    "VERIFIER",
     "Agreement",
+    "CausalJudge",
     "Claim",
+    "EndpointJudge",
     "Judge",
     "JudgeCheck",
     "Judgment",
@@ -35,6 +41,7 @@ __all__ = [
     "LabelledResponse",
     "OverlapJudge",
     "StoredAgreement",
+    "VerdictRule",
     "Verifier",
     "agreement_of",
     "check_judge",
@@ -43,6 +50,7 @@ __all__ = [
     "open_judge",
     "read_labelled_responses",
     "read_topic_passages",
+    "read_verdict",
     "stored_agreement",
     "topic_hash",
     "training_topics",

@@ -32,6 +32,7 @@ class CausalJudge:
     """
 
     uses_response = False
+    passages = 5
 
     def __init__(self, model: Loaded, *, batch: int = BATCH) -> None:
         from lacy.corpus import begin_end

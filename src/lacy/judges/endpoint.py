@@ -70,6 +70,10 @@ class EndpointJudge:
 
     uses_response = False
     """Claims are judged one by one: other facts of the same response do not matter."""
+    passages = 5
+    """Passages that a claim should have, the best ones first (as in FActScore)."""
+    any_language = True
+    """Texts in other languages than English can be judged."""
 
     def __init__(
         self,
