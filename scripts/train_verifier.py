@@ -24,12 +24,14 @@ import argparse
 import importlib.util
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from tokenizers import Tokenizer
@@ -57,17 +59,18 @@ from lacy.judges import (
     read_topic_passages,
     topic_hash,
 )
-from lacy.judges.combination import Combination
+from lacy.judges.combination import Blend, Combination
 from lacy.judges.features import FEATURES
 from lacy.judges.network import EncoderShape, FactEncoder
 from lacy.judges.pieces import WordPieces
-from lacy.judges.shipped import AGREEMENT, SETTINGS, TOKENIZER, WEIGHTS
+from lacy.judges.shipped import AGREEMENT, REGRESSIONS, SETTINGS, TOKENIZER, WEIGHTS
+from lacy.judges.similarity import SIMILARITIES, WordVectors
 from lacy.judges.weights import dequantised, load_minilm, packed_weights, quantised
 from lacy.results import as_data
 
 Floats = NDArray[np.float64]
 
-PENALTY = 0.1
+PENALTY = 1.0
 """``C`` of the regressions."""
 
 
@@ -80,44 +83,54 @@ def main() -> None:
     passages = read_topic_passages(args.passages)
     responses = labelled_claims(read_labelled_responses(args.labels), passages)
     labelled = [one for one in responses if one.topic in passages]
-    data = examples_of(labelled, pieces)
+    base, vectors = None, None
+    if not args.no_network:
+        base = _base(args, encoder_folder, pieces, {one.topic for one in labelled})
+        vectors = WordVectors(base.words.weight.numpy())
+    data = examples_of(labelled, pieces, vectors)
     fold_of = _folds(sorted(data.pages), args.folds, args.seed)
     fold_N = np.array([fold_of[topic] for topic in data.topics])
     print(f"{len(data.labels):,} facts about {len(data.pages)} people in {args.folds} parts")
 
-    values = {"lexical": data.features}
-    if not args.no_network:
+    values = {"lexical": (data.features[:, : len(FEATURES)], None)}
+    if base is not None:
         plan = Plan(args.lr, args.epochs, args.facts, args.rank, args.seed)
-        base = _base(args, encoder_folder, pieces, set(data.pages))
         encoded = EncodedPages(base, data)
-        logits_N = np.zeros(len(data.labels))
-        for fold in range(args.folds):
-            path = args.work / f"fold{fold}.safetensors"
-            facts = _trained(path, base, encoded, data, np.flatnonzero(fold_N != fold), plan)
-            rows = np.flatnonzero(fold_N == fold)
-            logits_N[rows] = logits_of(facts, encoded, data, rows)
-            _print_fold(fold, logits_N, data, rows)
-        np.save(args.work / "logits.npy", logits_N)
-        values["verifier"] = np.concatenate([data.features, logits_N[:, None]], 1)
+        kept = args.work / "logits.npy"
+        if not kept.exists():
+            np.save(kept, _network_logits(args, base, encoded, data, fold_N, plan))
+        logits_N = np.load(kept)
+        values["verifier"] = (data.features, logits_N)
         everyone = np.arange(len(data.labels))
         facts = _trained(args.work / "all.safetensors", base, encoded, data, everyone, plan)
-        temporary = args.out / f".{WEIGHTS}"
-        save_file(packed_weights(facts, base, args.rank), temporary)
-        temporary.replace(args.out / WEIGHTS)
+        _save(args.out / WEIGHTS, packed_weights(facts, base, args.rank))
 
     settings = {
-        "features": FEATURES,
+        "features": [*FEATURES, *SIMILARITIES],
         "shape": None if args.no_network else asdict(EncoderShape()),
         "trained_on": sorted({topic_hash(one.topic) for one in responses}),
+        "judges": {},
     }
+    arrays: dict[str, Floats] = {}
     agreements = {"overlap": _agreements(responses, OverlapJudge().judge)}
-    for name, values_NC in values.items():
-        combination = Combination.fit(values_NC, data.labels, data.responses, c=PENALTY)
-        scores = _out_of_fold(values_NC, data, fold_N)
-        threshold = unbiased_threshold(scores["with_response"], data)
-        settings[name] = {"threshold": threshold, "combination": combination.as_data()}
+    out_of_fold = {"network": logits_N} if not args.no_network else {}
+    for name, (values_NC, network_N) in values.items():
+        combination = Combination.fit(
+            values_NC, data.phrases, data.labels, data.responses, c=PENALTY
+        )
+        settings["phrases"] = combination.phrases
+        arrays |= {f"{name}.{n}": array for n, array in combination.arrays().items()}
+        kept, scores = {}, {}
+        for way, logits in _out_of_fold(values_NC, data, fold_N).items():
+            blend = Blend.fit(logits, network_N, data.labels)
+            scores[way] = blend.probabilities(logits, network_N)
+            blend = replace(blend, threshold=unbiased_threshold(scores[way], data))
+            kept[way] = asdict(blend)
+        settings["judges"][name] = kept
         for way, label in (("with_response", name), ("alone", f"{name}-alone")):
+            out_of_fold[label] = scores[way]
             judged = dict(zip(data.claims, scores[way], strict=True))
+            threshold = kept[way]["threshold"]
 
             def judge(claims, judged=judged, threshold=threshold):
                 found = [judged.get(claim) for claim in claims]
@@ -127,6 +140,8 @@ def main() -> None:
                 ]
 
             agreements[label] = _agreements(responses, judge)
+    _write_scores(args.work / "out_of_fold.json", data, fold_N, out_of_fold, settings)
+    _save(args.out / REGRESSIONS, {n: a.astype(np.float32) for n, a in arrays.items()})
     write_atomic(args.out / SETTINGS, json.dumps(settings, indent=1) + "\n")
     stored = {"data": _description(args, fold_of), "judges": as_data(agreements)}
     write_atomic(args.out / AGREEMENT, json.dumps(stored, indent=1) + "\n")
@@ -135,6 +150,15 @@ def main() -> None:
         for one in found:
             print(f"{name:16} {one.model:13} AUROC {one.auroc}  Pearson {one.pearson}  "
                   f"gap {one.gap}  accuracy {one.accuracy}")  # fmt: skip
+
+
+def _save(path: Path, tensors: dict[str, Any]) -> None:
+    """Write a safetensors file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}")
+    numpy = isinstance(next(iter(tensors.values())), np.ndarray)
+    (save_arrays if numpy else save_file)(tensors, temporary)
+    temporary.chmod(0o644)
+    temporary.replace(path)
 
 
 def unbiased_threshold(scores_N: Floats, data: Examples) -> float:
@@ -211,6 +235,20 @@ def _base(args, folder: Path, pieces: WordPieces, exclude: set[str]) -> FactEnco
     return network.eval().requires_grad_(False)
 
 
+def _network_logits(
+    args, base: FactEncoder, encoded: EncodedPages, data: Examples, fold_N: NDArray, plan: Plan
+) -> Floats:
+    """Return the logit of each fact by a network that was trained on other people's labels."""
+    logits_N = np.zeros(len(data.labels))
+    for fold in range(args.folds):
+        path = args.work / f"fold{fold}.safetensors"
+        facts = _trained(path, base, encoded, data, np.flatnonzero(fold_N != fold), plan)
+        rows = np.flatnonzero(fold_N == fold)
+        logits_N[rows] = logits_of(facts, encoded, data, rows)
+        _print_fold(fold, logits_N, data, rows)
+    return logits_N
+
+
 def _trained(
     path: Path, base: FactEncoder, encoded: EncodedPages, data: Examples, rows: NDArray, plan: Plan
 ) -> FactEncoder:
@@ -232,17 +270,33 @@ def _print_fold(fold: int, logits_N: Floats, data: Examples, rows: NDArray) -> N
 
 
 def _out_of_fold(values_NC: Floats, data: Examples, fold_N: NDArray) -> dict[str, Floats]:
-    """Return scores by regressions that were fitted on other people."""
-    scores = {way: np.zeros(len(data.labels)) for way in ("alone", "with_response")}
+    """Return logits by regressions that were fitted on other people."""
+    logits = {way: np.zeros(len(data.labels)) for way in ("alone", "with_response")}
     for fold in np.unique(fold_N):
         here, there = np.flatnonzero(fold_N == fold), np.flatnonzero(fold_N != fold)
         combination = Combination.fit(
-            values_NC[there], data.labels[there], [data.responses[n] for n in there], c=PENALTY
+            values_NC[there],
+            [data.phrases[n] for n in there],
+            data.labels[there],
+            [data.responses[n] for n in there],
+            c=PENALTY,
         )
-        responses = [data.responses[n] for n in here]
-        scores["with_response"][here] = combination.scores(values_NC[here], responses)
-        scores["alone"][here] = combination.scores(values_NC[here], [None] * len(here))
-    return scores
+        said, responses = ([one[n] for n in here] for one in (data.phrases, data.responses))
+        found = combination.logits(values_NC[here], said, responses)
+        logits["alone"][here], logits["with_response"][here] = found
+    return logits
+
+
+def _write_scores(
+    path: Path, data: Examples, fold_N: NDArray, scores: dict[str, Floats], settings
+) -> None:
+    """Write what each judge said of each fact, for ``benchmarks/verifier.py``."""
+    facts = []
+    for n, claim in enumerate(data.claims):
+        judged = {name: round(float(values[n]), 6) for name, values in scores.items()}
+        about = {"topic": claim.topic, "model": data.models[n], "part": int(fold_N[n])}
+        facts.append({**about, "text": claim.text, "supported": bool(data.labels[n]), **judged})
+    write_atomic(path, json.dumps({"judges": settings["judges"], "facts": facts}) + "\n")
 
 
 def _agreements(labelled: list[LabelledClaims], judge) -> list[Agreement]:

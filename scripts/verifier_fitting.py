@@ -22,6 +22,7 @@ from lacy.judges.network import FactBatch, FactEncoder, KeysValues
 from lacy.judges.pages import WINDOW, Page
 from lacy.judges.pieces import WordPieces
 from lacy.judges.protocol import Claim
+from lacy.judges.similarity import WordVectors
 from lacy.judges.verifier import Verifier
 
 SMOOTHING = 0.03
@@ -55,31 +56,40 @@ class Examples:
     responses: list[tuple[str, str]]
     labels: NDArray[np.bool_]
     features: NDArray[np.float64]
+    phrases: list[frozenset[str]]
     inputs: list[FactInput]
     pages: dict[str, Page]
 
 
 @dataclass(frozen=True)
 class Step:
-    """Facts of one step; ``labels`` are 1.0 for facts that are supported."""
+    """Facts of one step.
+
+    Attributes:
+        batch: the facts with their windows.
+        labels: 1.0 for facts that are supported.
+        topic: whose page it is, if it is one page.
+    """
 
     batch: FactBatch
     labels: Tensor
     topic: str = ""
 
 
-def examples_of(labelled, pieces: WordPieces) -> Examples:
+def examples_of(labelled, pieces: WordPieces, vectors: WordVectors | None) -> Examples:
     """Look up all facts on their pages."""
-    reader = Verifier(pieces, None, 0.5)  # only its preparation of facts is used
-    found = Examples([], [], [], [], np.zeros(0), np.zeros(0), [], {})
+    reader = Verifier(pieces, None, (), None, vectors)  # only its preparation of facts is used
+    found = Examples([], [], [], [], np.zeros(0), np.zeros(0), [], [], {})
     labels, features = [], []
     for one in labelled:
-        page = found.pages.setdefault(one.topic, reader.page(one.claims[0].passages))
-        prepared = reader.prepare([claim.text for claim in one.claims], one.topic, page)
+        read = reader.read(one.claims[0].passages)
+        found.pages[one.topic] = read.page
+        prepared = reader.prepare([claim.text for claim in one.claims], one.topic, read)
         found.claims.extend(one.claims)
         found.models.extend([one.model] * len(prepared))
         found.topics.extend([one.topic] * len(prepared))
         found.responses.extend([(one.model, one.topic)] * len(prepared))
+        found.phrases.extend(fact.phrases for fact in prepared)
         found.inputs.extend(fact.input for fact in prepared)
         features += [fact.features for fact in prepared]
         labels += one.supported
@@ -90,17 +100,21 @@ class EncodedPages:
     """Keys and values of all windows that a labelled fact uses, in half precision."""
 
     def __init__(self, network: FactEncoder, data: Examples) -> None:
+        self._network, self._data = network.eval(), data
         self._pages: dict[str, tuple[list[int], Tensor]] = {}
-        network.eval()
-        for topic, page in data.pages.items():
+
+    def _page(self, topic: str) -> tuple[list[int], Tensor]:
+        if topic not in self._pages:
+            data, windows = self._data, self._data.pages[topic].windows
             rows = [n for n, name in enumerate(data.topics) if name == topic]
             used = used_windows([data.inputs[row] for row in rows])
-            encoded = [_encoded(network, page.windows[window]) for window in used]
+            encoded = [_encoded(self._network, windows[window]) for window in used]
             self._pages[topic] = used, torch.stack(encoded, 2)
+        return self._pages[topic]
 
     def cached(self, topic: str, windows: Sequence[int]) -> list[KeysValues]:
         """Return the keys and values of some windows of a page, per layer."""
-        used, encoded = self._pages[topic]
+        used, encoded = self._page(topic)
         chosen = encoded[:, :, [used.index(window) for window in windows]]
         return [(layer[0], layer[1]) for layer in chosen]
 
@@ -158,17 +172,17 @@ def pretraining_steps(
         pairs += article_pairs(read_articles(articles, limit, exclude), rng)
     rng.shuffle(pairs)
     steps, waiting, labels, windows = [], [], [], []
-    reader = Verifier(pieces, None, 0.5)
+    reader = Verifier(pieces, None, ())
     for one in pairs:
-        page = Page((one.text,), pieces)
-        if one.topic in exclude or not page.windows:
+        read = reader.read((one.text,))
+        if one.topic in exclude or not read.page.windows:
             continue
-        prepared = reader.prepare([text for text, _ in one.facts], one.topic, page)
+        prepared = reader.prepare([text for text, _ in one.facts], one.topic, read)
         for fact, (_, label) in zip(prepared, one.facts, strict=True):
             shifted = tuple(window + len(windows) for window in fact.input.windows)
             waiting.append(replace(fact.input, windows=shifted))
             labels.append(float(label))
-        windows += page.windows
+        windows += read.page.windows
         if len(waiting) >= facts:
             steps.append(Step(fact_batch(waiting, windows), torch.tensor(labels)))
             waiting, labels, windows = [], [], []

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
+from helpers.labelled import write_labelled
 from helpers.pages import ROOT, lacy
 from helpers.raw import raw_llama, save_raw
 from lacy.model import preset_names
@@ -84,6 +85,7 @@ GIVEN = {
     "how-to/serve.md": ["world", "runs/mine"],
     "how-to/settings.md": ["packed"],
     "how-to/terminal.md": ["world", "runs/mine"],
+    "how-to/verify.md": ["labels_Parrot.jsonl.gz", "passages.jsonl"],
     "how-to/tune.md": ["articles.jsonl.gz", "models/base", "notes.index"],
 }
 """What a page takes for granted."""
@@ -175,6 +177,7 @@ def material(tmp_path_factory):
         Path("notes").mkdir()
         Path("notes/a.md").write_text("# The telescope\n\nIt was built in Kiel in 1930.\n")
         type_in("lacy source build notes --out notes.index")
+        write_labelled(Path())
         save_raw("models/base", raw_llama(context=512))
     return folder
 

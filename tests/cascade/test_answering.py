@@ -25,6 +25,13 @@ def chat(*texts):
         ("What genre is It's a Wonderful Life?", "It's a Wonderful Life", "The genre of It's a"),
         ("What is Opole the capital of?", "Opole", "Opole is the capital of"),
         ("Who is the author of the Iliad?", "Iliad", "The author of the Iliad is"),
+        ("What is the ISO code for China?", "China", "The ISO code for China is"),
+        ("What money is used in France?", "France", "The money used in France is"),
+        (
+            "Who was the head of Ada who retired in 1850?",
+            "Ada",
+            "The head of Ada who retired in 1850 was",
+        ),
         ("Where did she die?", "Ada", "She died"),
         ("What sport does Ada play?", "Ada", "Ada plays"),
         ("What kind of work does Ada do?", "Ada", "Ada is"),

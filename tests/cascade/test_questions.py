@@ -2,7 +2,7 @@
 
 import pytest
 
-from lacy.cascade.questions import question_hint, sentence_start
+from lacy.cascade.hints import question_hint, sentence_start
 
 
 @pytest.mark.parametrize(

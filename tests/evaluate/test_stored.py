@@ -105,9 +105,9 @@ def test_questions_asked_twice_are_asked_once(loaded):
     engine = Engine(loaded, None, "never", max_new_tokens=16)
     asked = []
 
-    def ask(text):
-        asked.append(text)
-        return engine.generate([text])[0]
+    def ask(texts):
+        asked.extend(texts)
+        return engine.generate(texts)
 
     found = stored_texts(engine, [TEXTS[0], TEXTS[1], TEXTS[0]], ask, None)
     assert asked == TEXTS[:2]

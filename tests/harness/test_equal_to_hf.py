@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from helpers import models
 from helpers.harness import write_tasks
 from helpers.raw import raw_llama, raw_tokenizer, save_raw
 
@@ -14,9 +15,12 @@ from lm_eval import evaluator
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from transformers import AutoTokenizer
 
+from lacy.corpus import save_tokenizer
 from lacy.harness import LacyLM, run_tasks
 from lacy.harness.run import quiet_harness
+from lacy.harness.text_model import text_tokenizer
 from lacy.model import load_model, save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # lm-eval's own packages warn
@@ -112,6 +116,21 @@ def test_call_is_neither_text_nor_output(raw, taught, tasks):
     assert answers(measured.samples) == answers(wanted.samples)
     by_others = by_hf(taught, tasks)
     assert answers(by_others["samples"]) != answers(wanted.samples)
+
+
+@pytest.mark.parametrize("name", list(models.ALL))
+def test_tokenizers_lose_call_and_nothing_else(name, tmp_path):
+    save_tokenizer(models.ALL[name], tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    full = AutoTokenizer.from_pretrained(tmp_path)
+    with text_tokenizer(tmp_path) as folder:
+        bare = AutoTokenizer.from_pretrained(folder)
+    assert len(bare) == len(full) - 1 and "<CALL>" not in bare.get_vocab()
+    for text in models.TEXTS[:3]:
+        assert bare(text).input_ids == full(text).input_ids
+    call = len(full) - 1
+    assert call in full("a <CALL> b").input_ids and call not in bare("a <CALL> b").input_ids
+    assert max(bare("a <CALL> b").input_ids) < len(bare)
 
 
 def test_the_order_of_requests_and_the_batch_change_nothing(raw):

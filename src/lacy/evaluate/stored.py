@@ -53,21 +53,25 @@ def stored_answers(
 def stored_texts(
     engine: Engine,
     items: Sequence[str],
-    ask: Callable[[str], Answer],
+    ask: Callable[[Sequence[str]], Sequence[Answer]],
     store: AnswerStore | None,
+    *,
+    batch: int = 1,
 ) -> list[Answer]:
-    """Return the answer of each item, each asked alone; stored ones are not asked again.
+    """Return the answer of each item; stored ones are not asked again.
 
     Args:
         engine: the engine that ``ask`` uses.
         items: questions.
-        ask: returns the answer of one.
+        ask: returns the answers of some.
         store: as in ``stored_answers``.
+        batch: number of items that are asked together.
     """
     found = (AnswerStore() if store is None else store).answers(
         items,
         lambda item: answer_key(*engine_settings(engine), item),
-        lambda batch: [asdict(ask(item)) for item in batch],
+        lambda some: [asdict(answer) for answer in ask(some)],
+        batch=batch,
     )
     return [answer_from_data(data) for data in found]
 

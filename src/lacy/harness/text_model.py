@@ -114,6 +114,8 @@ def _without_call(state: Any) -> Any:
 
 
 def _is_call(value: Any) -> bool:
-    """True for the token's name, and for an entry that describes it."""
+    """True for the token's name, and for an entry that describes it or gives its score."""
     content = value.get("content") if isinstance(value, dict) else value
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[1], float):
+        content = value[0]
     return isinstance(content, str) and content == CALL_TOKEN

@@ -19,7 +19,7 @@ from .labels import (
 )
 from .overlap import OverlapJudge
 from .protocol import NO_FACT, NO_PASSAGES, Claim, Judge, Judgment
-from .shipped import StoredAgreement, load_verifier, stored_agreement, training_topics
+from .shipped import VERIFIER, StoredAgreement, load_verifier, stored_agreement, training_topics
 from .verdicts import VerdictRule, read_verdict
 from .verifier import Verifier
 
@@ -28,6 +28,7 @@ __all__ = [
     "FIT_AUROC",
     "NO_FACT",
     "NO_PASSAGES",
+    "VERIFIER",
     "Agreement",
     "CausalJudge",
     "Claim",

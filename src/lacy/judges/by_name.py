@@ -12,6 +12,8 @@ from lacy.judges.protocol import Judge
 from lacy.judges.shipped import load_verifier
 
 JUDGES: dict[str, Callable[[], Judge]] = {
+    "verifier": load_verifier,
+    "verifier-alone": lambda: load_verifier(alone=True),
     "lexical": lambda: load_verifier(lexical=True),
     "lexical-alone": lambda: load_verifier(lexical=True, alone=True),
     "overlap": OverlapJudge,
@@ -21,17 +23,18 @@ JUDGES: dict[str, Callable[[], Judge]] = {
 CONCURRENCY = 16
 """Requests at a time to a server."""
 
-DEFAULT_JUDGE = "lexical"
+DEFAULT_JUDGE = "verifier"
 
 
 def open_judge(name: str = DEFAULT_JUDGE, *, concurrency: int = CONCURRENCY) -> Judge:
     """Open a judge.
 
     Args:
-        name: ``lexical`` is trained on word features; ``lexical-alone`` judges each fact without
-            the other facts of its response. ``overlap`` compares words. ``http://HOST/v1#MODEL``
-            asks a model behind a server; a model's folder, ``.gguf`` file, short name or Hub name
-            (OWNER/NAME) asks it in this process.
+        name: ``verifier`` is the network with word features, ``lexical`` the word features alone;
+            with ``-alone`` they judge each fact without the other facts of its response.
+            ``overlap`` compares words. ``http://HOST/v1#MODEL`` asks a model behind a server; a
+            model's folder, ``.gguf`` file, short name or Hub name (OWNER/NAME) asks it in this
+            process.
         concurrency: requests at a time to a server.
 
     Raises:

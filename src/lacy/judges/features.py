@@ -30,10 +30,13 @@ FEATURES = (
     "months missing", "days missing in the best sentence", "names", "names on the page",
     "names in the best window", "negations", "words", "content words", "length of the page",
     "says born", "says known", "second window", "rare words", "three windows", "says is or was",
-    "one content word",
+    "one content word", "other year", "other number", "other month", "best place",
+    "numbers in the best place",
 )  # fmt: skip
 """Names of the values of ``fact_features``. Where a part of the page is named, the value is the
-share of the fact's content words that it contains, by weight unless it says otherwise."""
+share of the fact's content words that it contains, by weight unless it says otherwise. The best
+place is the sentence that contains most of the fact without its numbers and months; if it states
+other ones than the fact, they probably contradict it."""
 
 _YEAR = re.compile(r"1[0-9]{3}|20[0-9]{2}")
 _MONTHS = frozenset(month.lower() for month in MONTHS)
@@ -115,6 +118,12 @@ def fact_features(fact: FactWords, page: Page, pieces: WordPieces) -> NDArray[np
     def inside(wanted: list[Word], index: WordIndex, text: int) -> int:
         return sum(index.has(word, text) for word in wanted)
 
+    place, near = _best_place(weights, numbers + months, page, pieces)
+    stated = {pieces.text_of(word) for word in page.sentence_words[place]}
+
+    def other(mine: list[Word], theirs: set[str]) -> bool:
+        return bool(mine and theirs) and not any(letters[word] in theirs for word in mine)
+
     stemmed = {index: index.overlap(stems).max() for index in _stem_indexes(page)}
     return np.array([
         share(in_windows[0], total),
@@ -149,7 +158,35 @@ def fact_features(fact: FactWords, page: Page, pieces: WordPieces) -> NDArray[np
         share(in_windows[:3].sum(), total),
         "is" in words or "was" in words,
         len(weights) == 1,
+        other(years, {text for text in stated if _YEAR.fullmatch(text)}),
+        other(numbers, {text for text in stated if text[0].isdigit()}),
+        other(months, stated & _MONTHS),
+        near,
+        share(sum(letters[word] in stated for word in numbers), len(numbers)),
     ], dtype=np.float64)  # fmt: skip
+
+
+def _best_place(
+    weights: dict[Word, float], numbers: list[Word], page: Page, pieces: WordPieces
+) -> tuple[int, float]:
+    """Return the sentence that contains most of a fact without its numbers, and its share.
+
+    A word of which only the stem occurs counts half.
+    """
+    rest = {word: value for word, value in weights.items() if word not in numbers}
+    scores = page.in_sentences.overlap({word: value / 2 for word, value in rest.items()})
+    for word, value in rest.items():
+        page.stems_in_sentences.add(scores, pieces.stem(word), value / 2)
+    if not rest:
+        return int(np.argmax(page.in_sentences.overlap(weights))), 0.0
+    place = int(np.argmax(scores))
+    return place, float(scores[place]) / sum(rest.values())
+
+
+def fact_phrases(fact: FactWords, pieces: WordPieces) -> frozenset[str]:
+    """Return the words of a fact and their pairs; "numerous films" is rarely contradicted."""
+    words = [pieces.text_of(item.word) for item in fact.placed]
+    return frozenset(words) | {f"{first} {second}" for first, second in pairwise(words)}
 
 
 def _stem_indexes(page: Page) -> tuple[WordIndex, WordIndex]:

@@ -97,16 +97,17 @@ class Page:
             placed = placed_words(encoding)
             new = {item.word for item in placed}
             self.sentence_words.append([item.word for item in placed])
-            rest = encoding.ids
-            while rest:
+            tokens, taken = encoding.ids, 0
+            length = len(tokens)
+            if length > WINDOW - 2 - len(ids) and len(ids) > SHORT:
+                self._close(ids, words)
+                ids, words = [], set()
+            while taken < length:
                 room = WINDOW - 2 - len(ids)
-                if len(rest) > room and len(ids) > SHORT:
-                    self._close(ids, words)
-                    ids, words = [], set()
-                    continue
-                ids, rest = ids + rest[:room], rest[room:]
+                ids += tokens[taken : taken + room]
                 words |= new
-                if rest:
+                taken += room
+                if taken < length:
                     self._close(ids, words)
                     ids, words = [], set()
         if ids:

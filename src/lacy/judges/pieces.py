@@ -21,6 +21,8 @@ CONTENT = 4.6
 
 _FIRST_WORD = 1996
 """Id of "the". From here on, BERT's vocabulary is ordered by frequency."""
+FREQUENT_WORDS = range(_FIRST_WORD, 12_000)
+"""Ids of frequent whole words."""
 _DIGITS = range(1014, 1024)
 _SUFFIXES = ("ing", "ers", "ed", "es", "er", "or", "s", "ion", "ly")
 

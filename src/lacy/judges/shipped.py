@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors.numpy import load
 from tokenizers import Tokenizer
 
 from lacy.errors import LacyError
 from lacy.judges.agreement import Agreement
-from lacy.judges.combination import Combination
+from lacy.judges.combination import Blend, Combination
 from lacy.judges.features import FEATURES
 from lacy.judges.pieces import WordPieces
 from lacy.judges.scoring import CACHE_MB, FactScorer
+from lacy.judges.similarity import SIMILARITIES, WordVectors
 from lacy.judges.verifier import Verifier
 
 VERIFIER = Path(__file__).parent / "en_verifier"
 """The verifier that ships with lacy."""
 
 SETTINGS, WEIGHTS = "verifier.json", "model.safetensors"
+REGRESSIONS = "regressions.safetensors"
 TOKENIZER, AGREEMENT = "tokenizer.json", "agreement.json"
 
 
@@ -64,31 +67,40 @@ def load_verifier(
         text = (path / SETTINGS).read_bytes()
         settings = json.loads(text)
         weights = b"" if lexical else (path / WEIGHTS).read_bytes()
-        if tuple(settings["features"]) != FEATURES:
+        if settings["features"] != [*FEATURES, *SIMILARITIES]:
             raise ValueError("it was made by another version of lacy")
-        chosen = settings[name]
         pieces = WordPieces(Tokenizer.from_file(str(path / TOKENIZER)))
-        scorer = None if lexical else _scorer(weights, settings["shape"], cache_mb)
-        combination = Combination.from_data(chosen["combination"])
-        threshold = float(chosen["threshold"])
+        scorer, vectors = (None, None) if lexical else _networks(weights, settings, cache_mb)
+        regressions = (path / REGRESSIONS).read_bytes()
+        arrays = {
+            n.removeprefix(f"{name}."): array.astype(float)
+            for n, array in load(regressions).items()
+            if n.startswith(f"{name}.")
+        }
+        combination = Combination.from_arrays(arrays, settings["phrases"])
+        chosen = settings["judges"][name]
+        blends = (Blend(**chosen["alone"]), Blend(**chosen["with_response"]))
     except Exception as error:
         if isinstance(error, LacyError):
             raise
         raise LacyError("E218", path=path, why=f"{type(error).__name__}: {error}") from error
     name += "-alone" if alone else ""
-    identity = ("verifier", hashlib.sha256(text + weights).hexdigest()[:16])
+    identity = ("verifier", hashlib.sha256(text + regressions + weights).hexdigest()[:16])
     return Verifier(
-        pieces, combination, threshold, scorer, alone=alone, name=name, identity=identity
-    )
+        pieces, combination, blends, scorer, vectors,
+        alone=alone, name=name, identity=identity,
+    )  # fmt: skip
 
 
-def _scorer(weights: bytes, shape: dict[str, Any], cache_mb: float) -> FactScorer:
-    """Load the networks."""
+def _networks(
+    weights: bytes, settings: dict[str, Any], cache_mb: float
+) -> tuple[FactScorer, WordVectors]:
+    """Load the networks and the vectors of words."""
     from lacy.judges.network import EncoderShape
     from lacy.judges.weights import load_encoders
 
-    facts, windows = load_encoders(weights, EncoderShape(**shape))
-    return FactScorer(facts, windows, cache_mb)
+    facts, windows = load_encoders(weights, EncoderShape(**settings["shape"]))
+    return FactScorer(facts, windows, cache_mb), WordVectors(windows.words.weight.numpy())
 
 
 def training_topics(folder: str | Path = VERIFIER) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacy.judges.cache import SizedCache
-from lacy.judges.combination import Combination
-from lacy.judges.features import FactWords, fact_features, fact_words, topic_words
+from lacy.judges.combination import Blend, Combination
+from lacy.judges.features import fact_features, fact_phrases, fact_words, topic_words
 from lacy.judges.inputs import FactInput, fact_input
 from lacy.judges.pages import Page
 from lacy.judges.pieces import WordPieces
 from lacy.judges.protocol import Claim, Judgment, not_judgeable
+from lacy.judges.similarity import PageVectors, WordVectors
 from lacy.judges.words import MAX_FACT_CHARACTERS
 
 if TYPE_CHECKING:
@@ -35,24 +37,33 @@ Floats = NDArray[np.float64]
 class PreparedFact:
     """A fact whose words were looked up on its page."""
 
-    words: FactWords
     features: Floats
+    phrases: frozenset[str]
     input: FactInput
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadPage:
+    """A page, and the vectors of its words if words are compared by them."""
+
+    page: Page
+    vectors: PageVectors | None
 
 
 class Verifier:
     """Judges facts by the passages of their topic.
 
-    A fact's score is the probability that people find it supported; a score of ``threshold`` or
-    more is the verdict "supported". Other facts of the same response are taken into account (see
+    A fact's score is the probability that people find it supported; from a threshold on, the
+    verdict is "supported". Other facts of the same response are taken into account (see
     ``lacy.judges.combination``) unless ``alone`` is True or the claims name no response. The order
     of the claims does not matter, and equal claims get equal judgments.
 
     Args:
         pieces: splits texts into words.
-        combination: turns values of a fact into its score.
-        threshold: the lowest score of a supported fact.
-        scorer: the network; None to use word features only.
+        combination: the regressions.
+        blends: turn logits into scores and verdicts, of a fact alone and with its response.
+        scorer: the network; None to do without.
+        vectors: vectors of words; None to compare words letter by letter only.
         alone: True to judge each fact without the other facts of its response.
         name: the judge's name.
         identity: changes with everything that a judgment depends on, for stores of answers.
@@ -65,8 +76,9 @@ class Verifier:
         self,
         pieces: WordPieces,
         combination: Combination,
-        threshold: float,
+        blends: tuple[Blend, Blend],
         scorer: FactScorer | None = None,
+        vectors: WordVectors | None = None,
         *,
         alone: bool = False,
         name: str = "verifier",
@@ -75,9 +87,9 @@ class Verifier:
         self.name = name
         self.identity = (*identity, name)
         self.uses_response = not alone
-        self._pieces, self._combination, self._threshold = pieces, combination, threshold
-        self._scorer, self._alone = scorer, alone
-        self._pages: SizedCache[Page] = SizedCache(KEPT_TOKENS, lambda page: page.tokens)
+        self._pieces, self._combination, self._blends = pieces, combination, blends
+        self._scorer, self._vectors, self._alone = scorer, vectors, alone
+        self._pages: SizedCache[_ReadPage] = SizedCache(KEPT_TOKENS, lambda one: one.page.tokens)
 
     def judge(self, claims: Sequence[Claim]) -> list[Judgment]:
         """Return one judgment per claim, in their order."""
@@ -96,42 +108,63 @@ class Verifier:
         self, topic: str, passages: tuple[str, ...], claims: Sequence[Claim]
     ) -> dict[Claim, Judgment]:
         """Judge claims about one topic with one page."""
-        page = self.page(passages)
-        if not page.windows:  # the passages consist of marks and spaces
+        read = self.read(passages)
+        if not read.page.windows:  # the passages consist of marks and spaces
             return {claim: Judgment(None, None, "the passages have no words") for claim in claims}
-        texts = sorted({claim.text for claim in claims})
-        values = dict(zip(texts, self.values(texts, topic, page), strict=True))
         # A canonical order, so that sums do not depend on the order of the claims.
         claims = sorted(claims, key=lambda claim: (claim.response, claim.text))
-        responses = [None if self._alone or not c.response else c.response for c in claims]
-        scores = self._combination.scores(np.stack([values[c.text] for c in claims]), responses)
+        place = {text: n for n, text in enumerate(sorted({claim.text for claim in claims}))}
+        facts = self.prepare(list(place), topic, read)
+        network = self._network(facts, read.page)
+        rows = [place[claim.text] for claim in claims]
+        features = np.stack([facts[row].features for row in rows])
+        said = [facts[row].phrases for row in rows]
+        responses = [claim.response for claim in claims]
+        logits = self._combination.logits(features, said, responses)
+        logits_of_rows = None if network is None else network[rows]
+        alone, together = (
+            blend.probabilities(one, logits_of_rows)
+            for blend, one in zip(self._blends, logits, strict=True)
+        )
+        counts = Counter(responses)
+        others = [not self._alone and r != "" and counts[r] > 1 for r in responses]
+        scores = np.where(others, together, alone)
+        limits = np.where(others, self._blends[1].threshold, self._blends[0].threshold)
         return {
-            claim: Judgment(bool(score >= self._threshold), float(score))
-            for claim, score in zip(claims, np.round(scores, DIGITS), strict=True)
+            claim: Judgment(bool(score >= limit), float(score))
+            for claim, score, limit in zip(claims, np.round(scores, DIGITS), limits, strict=True)
         }
 
-    def page(self, passages: tuple[str, ...]) -> Page:
-        """Return the passages as windows; recent pages are kept."""
-        return self._pages.get(passages, lambda: Page(passages, self._pieces))
+    def read(self, passages: tuple[str, ...]) -> _ReadPage:
+        """Return the passages as windows with the vectors of their words; recent ones are kept."""
 
-    def values(self, texts: Sequence[str], topic: str, page: Page) -> Floats:
-        """Return the values that the combination takes: features, and the network's logit."""
-        prepared = self.prepare(texts, topic, page)
-        features = np.stack([fact.features for fact in prepared])
+        def read() -> _ReadPage:
+            page = Page(passages, self._pieces)
+            return _ReadPage(page, PageVectors(page, self._vectors) if self._vectors else None)
+
+        return self._pages.get(passages, read)
+
+    def _network(self, facts: Sequence[PreparedFact], page: Page) -> Floats | None:
+        """Return the network's logits, or None without a network."""
         if self._scorer is None:
-            return features
-        logits = self._scorer.logits([fact.input for fact in prepared], page.windows)
-        return np.concatenate([features, logits[:, None]], 1)
+            return None
+        return self._scorer.logits([fact.input for fact in facts], page.windows)
 
-    def prepare(self, texts: Sequence[str], topic: str, page: Page) -> list[PreparedFact]:
+    def prepare(self, texts: Sequence[str], topic: str, read: _ReadPage) -> list[PreparedFact]:
         """Look up the words of facts on their page."""
-        named = topic_words(topic, self._pieces)
+        page, named = read.page, topic_words(topic, self._pieces)
         cut = [text[:MAX_FACT_CHARACTERS] for text in texts]
         prepared = []
         for text, encoding in zip(cut, self._pieces.encode(cut), strict=True):
             words = fact_words(text, encoding, named, self._pieces)
             features = fact_features(words, page, self._pieces)
+            if read.vectors is not None:
+                features = np.concatenate([features, read.vectors.similarities(words.content)])
             prepared.append(
-                PreparedFact(words, features, fact_input(words, named, page, self._pieces))
+                PreparedFact(
+                    features,
+                    fact_phrases(words, self._pieces),
+                    fact_input(words, named, page, self._pieces),
+                )
             )
         return prepared

@@ -37,7 +37,7 @@ def quantised(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             found[name] = tensor.float().contiguous()
             continue
         scale = tensor.float().abs().amax(1).clamp(min=1e-8) / 127.0
-        found[name] = torch.round(tensor.float() / scale[:, None]).to(torch.int8)
+        found[name] = torch.round(tensor.float() / scale[:, None]).to(torch.int8).contiguous()
         found[name + SCALE] = scale
     return found
 
@@ -54,7 +54,9 @@ def dequantised(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def low_rank(
     state: Mapping[str, Tensor], base: Mapping[str, Tensor], rank: int
 ) -> dict[str, Tensor]:
-    """Return the differences of two networks' matrices as half-precision factors.
+    """Return the differences of two networks' matrices as two narrow matrices each.
+
+    ``left.T @ right`` is the difference.
 
     Args:
         state: weights of a network that was tuned from ``base`` by matrices of at most this rank.
@@ -68,8 +70,8 @@ def low_rank(
             continue
         left, values, right = torch.linalg.svd(difference, full_matrices=False)
         root = values[:rank].sqrt()
-        found[name + LEFT] = (left[:, :rank] * root).half().contiguous()
-        found[name + RIGHT] = (root[:, None] * right[:rank]).half().contiguous()
+        found[name + LEFT] = (left[:, :rank] * root).T.contiguous()
+        found[name + RIGHT] = root[:, None] * right[:rank]
     return found
 
 
@@ -77,7 +79,7 @@ def packed_weights(facts: FactEncoder, windows: FactEncoder, rank: int) -> dict[
     """Return the weights of both networks for one file (see ``load_encoders``)."""
     state, base = facts.state_dict(), windows.state_dict()
     own = {name: tensor for name, tensor in state.items() if name.startswith(OWN)}
-    return {**quantised(base), **quantised(own), **low_rank(state, base, rank)}
+    return quantised({**base, **own, **low_rank(state, base, rank)})
 
 
 def load_encoders(data: bytes, shape: EncoderShape) -> tuple[FactEncoder, FactEncoder]:
@@ -85,13 +87,13 @@ def load_encoders(data: bytes, shape: EncoderShape) -> tuple[FactEncoder, FactEn
 
     The matrices of the first are those of the second plus products of two narrow matrices.
     """
-    stored = load(data)
-    factors = {n: t.float() for n, t in stored.items() if n.endswith((LEFT, RIGHT))}
-    state = dequantised({name: t for name, t in stored.items() if name not in factors})
+    every = dequantised(load(data))
+    factors = {name: t for name, t in every.items() if name.endswith((LEFT, RIGHT))}
+    state = {name: t for name, t in every.items() if name not in factors}
     windows, facts = FactEncoder(shape), FactEncoder(shape)
     windows.load_state_dict(state)
     for name in [n.removesuffix(LEFT) for n in factors if n.endswith(LEFT)]:
-        state[name] = state[name] + factors[name + LEFT] @ factors[name + RIGHT]
+        state[name] = state[name] + factors[name + LEFT].T @ factors[name + RIGHT]
     facts.load_state_dict(state)
     for network in (windows, facts):
         network.eval().requires_grad_(False)

@@ -6,6 +6,7 @@ from .markdown import STUDY_TABLES
 from .real_demo import EXAMPLES, LABELS, show_real_demo, write_real_demo
 from .saturation_figure import SaturationSeries, saturation_figure
 from .scorecard_page import (
+    format_cell,
     model_card_results,
     scorecard_markdown,
     with_results,
@@ -30,6 +31,7 @@ __all__ = [
     "comparison_rows",
     "demo_figures",
     "figure_panels",
+    "format_cell",
     "format_figure",
     "format_score",
     "model_card_results",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lacy._text import format_bytes
 from lacy.report.html import (
     HtmlPage,
     NextStep,
@@ -19,12 +20,10 @@ from lacy.report.html import (
 )
 from lacy.report.svg import SeriesStyle, figure_panels, inline
 from lacy.results import CONFIDENCE, Result, Score, metric_of
-from lacy.scorecard import Scorecard, SectionResult, results_by_condition
+from lacy.scorecard import ResultRow, Scorecard, SectionResult, columns_of, result_rows
 
 CARD_START, CARD_END = "<!-- lacy scorecard -->", "<!-- end of the scorecard -->"
 """Markers around the results section of a model card."""
-
-Rows = list[tuple[str, dict[str, Result]]]
 
 
 def write_scorecard_page(path: str | Path, card: Scorecard) -> None:
@@ -98,12 +97,12 @@ def _tables(section: SectionResult) -> Iterator[PageTable]:
         yield PageTable(section.title, [], [], _absence(section), folded=True)
         return
     for (fixed, rows), number in zip(_blocks(section), range(1000), strict=False):
-        columns = list(dict.fromkeys(name for _, cells in rows for name in cells))
+        columns = columns_of(rows)
         note = " ".join(part for part in (section.question if number == 0 else "", fixed) if part)
         yield PageTable(
             section.title,
             [column or "value" for column in columns],
-            [_row(metric, [cells.get(name) for name in columns]) for metric, cells in rows],
+            [_row(row, columns) for row in rows],
             note,
         )
     grouped = [r for r in section.results if "group" in r.conditions]
@@ -129,7 +128,7 @@ def _absence(section: SectionResult) -> str:
     return f"Left out: {section.skipped}." if section.skipped else f"Failed: {section.failed}"
 
 
-def _blocks(section: SectionResult) -> Iterator[tuple[str, Rows]]:
+def _blocks(section: SectionResult) -> Iterator[tuple[str, list[ResultRow]]]:
     """Yield the metrics of a section, apart for each judge: their scores never share a column."""
     by_judge: dict[str, list[Result]] = {}
     for result in section.results:
@@ -137,32 +136,41 @@ def _blocks(section: SectionResult) -> Iterator[tuple[str, Rows]]:
     for judge, results in by_judge.items():
         agreement = next((a for r in results if (a := r.conditions.get("agreement"))), "")
         words = f"Judge: {judge}. {agreement}".strip() if judge else ""
-        yield words, list(results_by_condition(results).items())
+        yield words, result_rows(results)
 
 
-def _row(metric: str, cells: Sequence[Result | None]) -> TableRow:
-    described = metric_of(metric)
-    return TableRow(described.label, [_cell(cell) for cell in cells], described.meaning)
+def _row(row: ResultRow, columns: Sequence[str]) -> TableRow:
+    cells = [_cell(row.cells.get(name)) for name in columns]
+    return TableRow(row.label, cells, metric_of(row.metric).meaning)
 
 
 def _cell(result: Result | None) -> Score | str | None:
     if result is None:
         return None
-    if not math.isfinite(result.value):
-        return result.conditions.get("why", "undefined")
+    if not math.isfinite(result.value) or result.unit == "bytes":
+        return format_cell(result)
     return Score(result.value, result.low, result.high, result.n, result.unit)
+
+
+def format_cell(result: Result | None) -> str:
+    """Format a result for a table: a value with its interval, or why there is none."""
+    if result is None:
+        return "–"
+    if not math.isfinite(result.value):
+        return result.conditions.get("not available", "undefined")
+    return format_bytes(result.value) if result.unit == "bytes" else format_score(result)
 
 
 def _figure(section: SectionResult) -> PageFigure | None:
     """Draw the shares and AUROCs of a section with their intervals, a colour per condition."""
     rows = [
-        (metric, {c: r for c, r in cells.items() if r.unit in ("share", "AUROC")})
-        for metric, cells in results_by_condition(section.results).items()
+        row
+        for row in result_rows(section.results)
+        if any(r.unit in ("share", "AUROC") and math.isfinite(r.value) for r in row.cells.values())
     ]
-    rows = [(m, c) for m, c in rows if any(math.isfinite(r.value) for r in c.values())]
     if not rows:
         return None
-    names = list(dict.fromkeys(name for _, cells in rows for name in cells))
+    names = columns_of(rows)
     buffer = io.StringIO()
     title = f"{section.title}: values and 95% intervals"
     with figure_panels(buffer, 1, title, height=0.9 + 0.3 * len(rows)) as (axes,):
@@ -170,10 +178,8 @@ def _figure(section: SectionResult) -> PageFigure | None:
         for place, name in enumerate(names):
             style = SeriesStyle(place)
             offset = (place - (len(names) - 1) / 2) * step
-            points = [
-                (n + offset, cells[name]) for n, (_, cells) in enumerate(rows) if name in cells
-            ]
-            points = [(y, r) for y, r in points if math.isfinite(r.value)]
+            found = [(n + offset, row.cells.get(name)) for n, row in enumerate(rows)]
+            points = [(y, r) for y, r in found if r is not None and math.isfinite(r.value)]
             for y, result in points:
                 if math.isfinite(result.low):
                     axes.plot([100 * result.low, 100 * result.high], [y, y], color=style.colour)
@@ -181,7 +187,7 @@ def _figure(section: SectionResult) -> PageFigure | None:
                 [100 * r.value for _, r in points], [y for y, _ in points], color=style.colour,
                 marker=style.marker, linestyle="none", label=name or "value",
             )  # fmt: skip
-        axes.set_yticks(range(len(rows)), [metric_of(metric).label for metric, _ in rows])
+        axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.set(xlim=(-2, 102), ylim=(len(rows) - 0.5, -0.5), xlabel="%, or 100 x AUROC")
     return PageFigure(section.title, inline(buffer.getvalue(), f"section-{section.name}"))
 
@@ -201,27 +207,23 @@ def scorecard_markdown(card: Scorecard, *, level: int = 2) -> str:
             continue
         parts.append(f"{heading}\n{section.question}\n")
         for words, rows in _blocks(section):
-            columns = list(dict.fromkeys(name for _, cells in rows for name in cells))
+            columns = columns_of(rows)
             lines = [["metric", *(column or "value" for column in columns), "n"]]
-            for metric, cells in rows:
-                described = metric_of(metric)
-                unit = (
-                    "" if described.shown_unit in ("share", "AUROC", "") else described.shown_unit
+            for row in rows:
+                unit = metric_of(row.metric).shown_unit
+                plain = unit in ("share", "AUROC", "", "bytes")
+                counts = sorted({result.n for result in row.cells.values()})
+                lines.append(
+                    [
+                        row.label if plain else f"{row.label} ({unit})",
+                        *(format_cell(row.cells.get(column)) for column in columns),
+                        ", ".join(f"{n:,}" for n in counts),
+                    ]
                 )
-                label = f"{described.label} ({unit})" if unit else described.label
-                counts = sorted({result.n for result in cells.values()})
-                shown = [_plain(cells.get(column)) for column in columns]
-                lines.append([label, *shown, ", ".join(f"{n:,}" for n in counts)])
             if words:
                 parts.append(words + "\n")
             parts.append(markdown_table(lines))
     return "\n".join(parts)
-
-
-def _plain(result: Result | None) -> str:
-    if result is not None and not math.isfinite(result.value):
-        return result.conditions.get("why", "undefined")
-    return format_score(result)
 
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from lacy._parse import parse_json
 from lacy.errors import LacyError
-from lacy.results import Result, UnitCounts, as_data
+from lacy.results import Result, UnitCounts, as_data, metric_of
 from lacy.run import write_atomic
 
 SCORECARD_FILE, SECTIONS_FOLDER, ANSWERS_FOLDER = "scorecard.json", "sections", "answers"
@@ -176,14 +176,53 @@ def _json(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
 
-def results_by_condition(results: Sequence[Result]) -> dict[str, dict[str, Result]]:
-    """Return the results of all units together, by metric and then by condition, in order.
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """The results of one metric under all conditions: one row of a table."""
+
+    metric: str
+    variant: str
+    """What tells several results of the metric apart, such as a task or ``p95``; usually empty."""
+    cells: Mapping[str, Result]
+    """The results by condition (``alone``, ``cascade``; "" for the model itself)."""
+
+    @property
+    def label(self) -> str:
+        """The metric's label and the variant."""
+        label = metric_of(self.metric).label
+        return f"{label}, {self.variant}" if self.variant else label
+
+
+COMMON = ("condition", "policy", "source")
+"""Conditions that may differ between the cells of a row."""
+
+
+def result_rows(results: Sequence[Result]) -> list[ResultRow]:
+    """Return the results as rows of a table with a column per condition, in order.
 
     Results of groups (a relation, a prompt form) are left out.
     """
-    found: dict[str, dict[str, Result]] = {}
+    by_cell: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         if "group" not in result.conditions:
-            name = result.conditions.get("condition", "")
-            found.setdefault(result.metric, {})[name] = result
-    return found
+            cell = (result.metric, result.conditions.get("condition", ""))
+            by_cell.setdefault(cell, []).append(result)
+    telling: dict[str, list[str]] = {}
+    for (metric, _), found in by_cell.items():
+        keys = telling.setdefault(metric, [])
+        for key in dict.fromkeys(key for result in found for key in result.conditions):
+            values = {result.conditions.get(key, "") for result in found}
+            if len(values) > 1 and key not in (*COMMON, *keys):
+                keys.append(key)
+    rows: dict[tuple[str, str], dict[str, Result]] = {}
+    for (metric, condition), found in by_cell.items():
+        for result in found:
+            told = [result.conditions.get(key, "") for key in telling[metric]]
+            variant = ", ".join(filter(None, told))
+            rows.setdefault((metric, variant), {})[condition] = result
+    return [ResultRow(metric, variant, cells) for (metric, variant), cells in rows.items()]
+
+
+def columns_of(rows: Sequence[ResultRow]) -> list[str]:
+    """Return the conditions of rows, in order."""
+    return list(dict.fromkeys(name for row in rows for name in row.cells))

@@ -171,9 +171,13 @@ def _matched(
             yield (name if conditions is None else ""), one, other
 
 
+OWN = frozenset({"condition", "policy", "model", "call_rate", "right"})
+"""Conditions that describe one side and may differ: the model, and how it called."""
+
+
 def _fixed(conditions: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return the conditions that both sides must share; how a model called may differ."""
-    return tuple(sorted((k, v) for k, v in conditions.items() if k not in ("condition", "policy")))
+    """Return the conditions that both sides must share."""
+    return tuple(sorted((k, v) for k, v in conditions.items() if k not in OWN))
 
 
 def _section(

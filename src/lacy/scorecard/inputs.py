@@ -17,10 +17,20 @@ SUBJECTS = 60
 class ScorecardInputs:
     """Files and limits of a scorecard. A section whose file is None is left out and says so."""
 
+    model: str = ""
+    """The model's name, for what opens it again (memory of a fresh process, lm-eval)."""
     articles: Path | None = None
     """Held-out articles with titles."""
     questions: Path | None = None
     """Questions with accepted answers, with facts or paragraphs that answer them."""
+    audit: Path | None = None
+    """Facts to delete and to edit, as for ``evaluate.read_audit``."""
+    tasks: tuple[str, ...] = ()
+    """Tasks of lm-eval."""
+    judge: str = "verifier"
+    """The judge of facts, as for ``judges.open_judge``."""
+    facts: str = "clauses"
+    """How texts are split into facts, as for ``factscore.open_facts``."""
     only: str | None = None
     """Read only articles for which this field is true."""
     pipeline: str = "auto"
@@ -28,7 +38,11 @@ class ScorecardInputs:
     subjects: int = SUBJECTS
     """Number of subjects of the facts that ship with lacy."""
     items: int = 100
-    """Maximum number of articles, questions and topics."""
+    """Maximum number of articles, questions and documents of a task."""
+    topics: int = 40
+    """Maximum number of topics that the model writes about for a judge."""
+    audited: int = 3
+    """Maximum number of audited facts per database."""
     max_new_tokens: int = 64
     """Length of the texts that continue articles."""
     policy: str = ""

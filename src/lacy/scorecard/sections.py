@@ -14,8 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lacy.results import AnswerStore, Measurement
+from lacy.scorecard.combined import Combined
+from lacy.scorecard.costs import measure_costs
 from lacy.scorecard.inputs import ScorecardInputs, content_key
+from lacy.scorecard.judged import measure_judged
 from lacy.scorecard.measuring import Section
+from lacy.scorecard.true_texts import measure_head, measure_losses
 
 if TYPE_CHECKING:
     from lacy.almanac import Subject
@@ -48,6 +52,12 @@ def scorecard_sections(loaded: Any, inputs: ScorecardInputs) -> list[Section]:
         _openings(loaded, inputs),
         _articles(loaded, inputs),
         _questions(loaded, inputs),
+        _judged(loaded, inputs),
+        _audit(loaded, inputs),
+        _language(loaded, inputs),
+        _tasks(inputs),
+        _saturation(loaded, inputs),
+        _costs(loaded, inputs),
     ]
 
 
@@ -81,19 +91,11 @@ def _section(
     return Section(name, title, question, settings, measure)
 
 
-def _policies(loaded: Any, inputs: ScorecardInputs, source: Source | None) -> dict[str, str]:
-    """Return the policy of each condition: never, and what suits the model in cascade."""
-    from lacy.cascade import default_policy
-    from lacy.model import gate_of
+def _policies(loaded: Any, inputs: ScorecardInputs) -> dict[str, str]:
+    """Return the policy of each condition: never, and what suits the model with a lookup."""
+    from lacy.cascade import lookup_policy
 
-    if source is None:
-        return {ALONE: "never"}
-    policy = inputs.policy
-    if not policy:
-        gate = gate_of(loaded.model)
-        chosen, _ = default_policy(source, loaded.meta, gate=gate, taught=loaded.calls)
-        policy = str(chosen)
-    return {ALONE: "never", CASCADE: policy}
+    return {ALONE: "never", CASCADE: inputs.policy or str(lookup_policy(loaded))}
 
 
 def _openings(loaded: Any, inputs: ScorecardInputs) -> Section:
@@ -113,7 +115,7 @@ def _measure_openings(loaded: Any, inputs: ScorecardInputs, answers: AnswerStore
         path = almanac.write_facts(Path(folder) / "facts.sqlite", [*others, *asked])
         with Database(path, name="facts") as source:
             return evaluate.evaluate_openings(
-                loaded, almanac.openings(asked), source, _policies(loaded, inputs, source),
+                loaded, almanac.openings(asked), source, _policies(loaded, inputs),
                 seed=inputs.seed, store=answers, calibration=_calibration(loaded, inputs, others),
             )  # fmt: skip
 
@@ -155,7 +157,7 @@ def _measure_articles(loaded: Any, inputs: ScorecardInputs, answers: AnswerStore
     prompts = evaluate.article_prompts(articles, extract)
     conditions = {}
     with evaluate.open_article_source("values", articles, extract, prompts) as (source, subjects):
-        for name, policy in _policies(loaded, inputs, source).items():
+        for name, policy in _policies(loaded, inputs).items():
             conditions[name] = evaluate.answer_articles(
                 loaded, articles, extract, policy, source, prompts, subjects,
                 max_new_tokens=inputs.max_new_tokens, seed=inputs.seed, store=answers,
@@ -179,7 +181,9 @@ def _measure_questions(loaded: Any, inputs: ScorecardInputs, answers: AnswerStor
     questions = evaluate.read_questions(inputs.questions)
     asked = _sample(questions, inputs)
     with question_source(questions) as source:
-        policies = _policies(loaded, inputs, source)
+        policies = _policies(loaded, inputs)
+        if source is None:
+            del policies[CASCADE]
         return evaluate.evaluate_questions(
             loaded, asked, source, policies=policies, seed=inputs.seed, store=answers
         )
@@ -221,3 +225,90 @@ def question_source(questions: Sequence[TestQuestion]) -> Iterator[Source | None
         ]
         with Documents.build(texts, Path(folder) / "index") as index:
             yield index
+
+
+def _judged(loaded: Any, inputs: ScorecardInputs) -> Section:
+    return _section(
+        "factscore", "Facts in free texts, by a judge",
+        "Which share of the facts that it writes about a topic does the topic's article support?",
+        inputs, partial(_measure_judged, loaded, inputs), needs="articles",
+        reads=("topics", "only", "judge", "facts", "policy"),
+    )  # fmt: skip
+
+
+def _measure_judged(loaded: Any, inputs: ScorecardInputs, answers: AnswerStore) -> Measurement:
+    articles = [a for a in scored_articles(inputs) if a.meta.get("title")][: inputs.topics]
+    return measure_judged(loaded, inputs, articles, _policies(loaded, inputs), answers)
+
+
+def _audit(loaded: Any, inputs: ScorecardInputs) -> Section:
+    return _section(
+        "audit", "Deleted and edited facts",
+        "Is a fact gone once it is deleted from the database, and does an edit take effect?",
+        inputs, partial(_measure_audit, loaded, inputs), needs="audit",
+        reads=("audited", "policy"),
+    )  # fmt: skip
+
+
+def _measure_audit(loaded: Any, inputs: ScorecardInputs, answers: AnswerStore) -> Measurement:
+    from lacy import evaluate
+
+    assert inputs.audit is not None
+    databases = evaluate.read_audit(inputs.audit, facts=inputs.audited, seed=inputs.seed)
+    policy = _policies(loaded, inputs)[CASCADE]
+    found = evaluate.evaluate_audit(
+        loaded, databases, policy=policy, seed=inputs.seed, store=answers
+    )
+    return Combined({CASCADE: found})
+
+
+def _language(loaded: Any, inputs: ScorecardInputs) -> Section:
+    def run(answers: AnswerStore) -> Measurement:
+        articles, policies = scored_articles(inputs), _policies(loaded, inputs)
+        return measure_losses(loaded, inputs, articles, policies, answers)
+
+    return _section(
+        "language", "Language",
+        "How well does it predict true texts, on facts and elsewhere, and what do calls cost?",
+        inputs, run, needs="articles", reads=("items", "only", "pipeline", "policy"),
+    )  # fmt: skip
+
+
+def _saturation(loaded: Any, inputs: ScorecardInputs) -> Section:
+    def run(answers: AnswerStore) -> Measurement:
+        return measure_head(loaded, inputs, scored_articles(inputs), answers)
+
+    return _section(
+        "saturation", "Saturation of the output head", "Does its head limit what it can learn?",
+        inputs, run, needs="articles", reads=("items", "only", "pipeline"),
+    )  # fmt: skip
+
+
+def _tasks(inputs: ScorecardInputs) -> Section:
+    name, title = "tasks", "Tasks of lm-eval"
+    question = "How does it do on benchmarks, without calls?"
+    if not inputs.tasks:
+        return Section(name, title, question, missing="give --tasks NAME or FILE.yaml")
+    settings = {
+        "tasks": [content_key(Path(t)) if Path(t).is_file() else t for t in inputs.tasks],
+        "items": inputs.items,
+    }
+    return Section(name, title, question, settings, partial(_measure_tasks, inputs))
+
+
+def _measure_tasks(inputs: ScorecardInputs, answers: AnswerStore) -> Measurement:
+    from lacy.harness import LacyLM, quiet_harness, run_tasks
+
+    with quiet_harness():
+        lm = LacyLM(inputs.model, "never", answers=answers)
+    return Combined({ALONE: run_tasks(lm, inputs.tasks, limit=inputs.items, seed=inputs.seed)})
+
+
+def _costs(loaded: Any, inputs: ScorecardInputs) -> Section:
+    def run(answers: AnswerStore) -> Measurement:
+        return measure_costs(loaded, inputs, _policies(loaded, inputs), answers)
+
+    return _section(
+        "costs", "Size, speed, memory and energy", "What does it cost?", inputs, run,
+        reads=("policy",),
+    )  # fmt: skip

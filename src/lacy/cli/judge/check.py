@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lacy.cli.terminal import say, table
-from lacy.config import Repeated
 from lacy.judges import DEFAULT_JUDGE, FIT_AUROC
 
 if TYPE_CHECKING:
@@ -31,9 +30,9 @@ class CheckJudgeConfig:
     """
 
     judge: str = DEFAULT_JUDGE
-    """The judge: lexical, lexical-alone, overlap, a model's folder or name, or
+    """The judge: verifier, lexical (both also with -alone), overlap, a model's folder or name, or
     http://host:port/v1#model."""
-    labels: Repeated = field(kw_only=True)
+    labels: list[Path] = field(kw_only=True)
     """Files of FActScore's labels, one per model: JSON lines with topic, output and annotations.
     A file is named after its model (ChatGPT.jsonl, labels_ChatGPT.jsonl.gz)."""
     passages: Path = field(kw_only=True)
@@ -67,7 +66,13 @@ def run(config: CheckJudgeConfig) -> int:
     )
     judge = open_judge(config.judge)
     seen = training_topics() if isinstance(judge, Verifier) else ()
-    checked = check_judge(judge, labelled, trained_on=seen)
+
+    def progress(number: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if number == len(labelled) else ""
+            print(f"\r{number} of {len(labelled)} responses", end=end, file=sys.stderr, flush=True)
+
+    checked = check_judge(judge, labelled, trained_on=seen, on_response=progress)
     _print(checked)
     if config.out is not None:
         from lacy.results import to_data

@@ -1,0 +1,90 @@
+"""The sections that read true texts: losses with and without calls, and saturation of the head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lacy.results import AnswerStore, Measurement
+from lacy.scorecard.combined import ByPolicy
+from lacy.scorecard.inputs import ScorecardInputs
+
+if TYPE_CHECKING:
+    from lacy.types import Document
+
+WITH_CALLS = 20
+"""Number of texts that are read with calls, which takes as long as writing them."""
+
+CALL_TOKENS = 96
+"""Number of tokens of each of these texts."""
+
+SATURATION_TEXTS = 40
+"""Number of texts for saturation."""
+
+
+def marked(articles: Sequence[Document], pipeline: str) -> list[Document]:
+    """Return articles with marks on their fact tokens."""
+    from lacy.annotate import SpacyAnnotator
+
+    titles = [str(article.meta.get("title") or "") or None for article in articles]
+    texts = [article.text for article in articles]
+    marks = SpacyAnnotator(pipeline).annotate(texts, titles)
+    return [replace(a, marks=tuple(m)) for a, m in zip(articles, marks, strict=True)]
+
+
+def measure_losses(
+    loaded: Any,
+    inputs: ScorecardInputs,
+    articles: Sequence[Document],
+    policies: dict[str, str],
+    answers: AnswerStore,
+) -> Measurement:
+    """Measure losses on articles, alone and with calls that an index of the articles answers.
+
+    Args:
+        loaded: the model.
+        inputs: pipeline and seed.
+        articles: articles with titles.
+        policies: when to call, by condition.
+        answers: not used: nothing is generated.
+    """
+    from tempfile import TemporaryDirectory
+
+    from lacy.cascade import Engine
+    from lacy.evaluate import measure_language, measure_with_calls
+    from lacy.sources.texts import Documents
+
+    documents = marked(articles, inputs.pipeline)
+    found = measure_language(loaded, documents, seed=inputs.seed)
+    names = {policy: name for name, policy in policies.items()}
+    with TemporaryDirectory() as folder, Documents.build(documents, f"{folder}/index") as index:
+        for policy in policies.values():
+            engine = Engine(loaded, index, policy)
+            if engine.never_calls or engine.reader is None:
+                continue
+            calls, sizes = measure_with_calls(
+                engine, documents[:WITH_CALLS], tokens=CALL_TOKENS, seed=inputs.seed
+            )
+            found = replace(found, calls={policy: calls}, call_bytes={policy: sizes})
+    return ByPolicy(found, lambda policy: names.get(policy, policy))
+
+
+def measure_head(
+    loaded: Any, inputs: ScorecardInputs, articles: Sequence[Document], answers: AnswerStore
+) -> Measurement:
+    """Measure the saturation of the output head on articles; no head is trained.
+
+    Args:
+        loaded: the model.
+        inputs: pipeline and seed.
+        articles: the articles.
+        answers: keeps what was measured.
+    """
+    from lacy.evaluate import measure_saturation
+
+    documents = marked(articles[:SATURATION_TEXTS], inputs.pipeline)
+    bf16 = "bfloat16" in str(loaded.model.dtype)
+    return measure_saturation(
+        loaded, documents, train_heads=False, bf16=bf16, store=answers, seed=inputs.seed
+    )
