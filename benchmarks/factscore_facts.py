@@ -105,9 +105,9 @@ def compare_facts(path, splitter):
     }
 
 
-def compare_scores(path, pages, splitter, judges):
-    people = [r for r in read_responses(path) if pages.passages_of(r.topic)]
-    models = [r for r in read_responses(path, labels="model") if pages.passages_of(r.topic)]
+def compare_scores(path, pages, splitter, judges, most):
+    people = [r for r in read_responses(path) if pages.passages_of(r.topic)][:most]
+    models = [r for r in read_responses(path, labels="model") if pages.passages_of(r.topic)][:most]
     found = {"people's labels": as_data(score_labels(people).scores()["factscore_init"])}
     for name in judges:
         judge = open_judge(name)
@@ -124,13 +124,16 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, nargs="+", required=True)
     parser.add_argument("--passages", type=Path, required=True)
     parser.add_argument("--judges", nargs="+", default=["lexical", "lexical-alone", "overlap"])
+    parser.add_argument("--people", type=int, help="score texts about this many people only")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     splitter, pages = ClauseSplitter(), open_pages(args.passages)
     data = {"clauses": splitter.name, "environment": environment(), "texts of": {}}
     for path in args.labels:
         found = compare_facts(path, splitter)
-        found["score before the penalty"] = compare_scores(path, pages, splitter, args.judges)
+        found["score before the penalty"] = compare_scores(
+            path, pages, splitter, args.judges, args.people
+        )
         data["texts of"][path.name.partition(".jsonl")[0].rpartition("_")[2]] = found
         print(json.dumps(found, indent=1), flush=True)
         args.out.write_text(json.dumps(data, indent=2) + "\n")
