@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from lacy._text import first_line
@@ -84,9 +85,17 @@ def _keys(judge: Judge, claims: Sequence[Claim]) -> list[str]:
     identity: Any = list(getattr(judge, "identity", (judge.name,)))
     others = [c.text for c in claims] if getattr(judge, "uses_response", True) else None
     return [
-        answer_key("judgment", identity, claim.topic, claim.text, list(claim.passages), others)
+        answer_key(
+            "judgment", identity, claim.topic, claim.text, [*map(_digest, claim.passages)], others
+        )
         for claim in claims
     ]
+
+
+@lru_cache(maxsize=4096)
+def _digest(passage: str) -> str:
+    """Return a hash of a passage; the passages of a page belong to many claims."""
+    return answer_key(passage)
 
 
 def _judged(
