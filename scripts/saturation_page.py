@@ -92,7 +92,7 @@ def ranks(data: Mapping[str, Any]) -> str:
     body = []
     for width in sorted({row["width"] for row in data["summary"]}):
         for method in ("plain", "only-call"):
-            for head in ("cut", "fitted", "trained"):
+            for head in ("cut", "fitted", "trained", "trained on kept"):
                 found = [
                     rows.get((width, step, method, f"rise, {head}, {share}, other"))
                     for share in shares

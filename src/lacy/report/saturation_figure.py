@@ -54,14 +54,19 @@ def saturation_figure(
             used = [m["spectrum"]["effective_rank"] for m in one.measured]
             size = last["spectrum"]["hidden_size"]
             _line(effective, one.steps, [100 * rank / size for rank in used], style)
-        spectra.set(
-            yscale="log", xlabel="share of the dimensions", ylabel="singular value, relative"
-        )
-        ranks.set(xscale="log", xlabel="rank of the head", ylabel="rise of the loss, nats")
-        ranks.set_yscale("symlog", linthresh=0.05)
-        gradient.set(xlabel="training step", ylabel="gradient kept, %")
-        gradient.set_ylim(bottom=0)
-        effective.set(xlabel="training step", ylabel="effective rank, % of size")
+        spectra.set(xlabel="share of the dimensions", ylabel="singular value, relative")
+        spectra.set_yscale("log")
+        ranks.set(xlabel="rank of the head", ylabel="rise of the loss, nats")
+        ranks.set_xscale("log")
+        every = [rank for one in series for rank in _rises(one.measured[-1], tokens)[0]]
+        _plain_ticks(ranks.xaxis, sorted(set(every)))
+        _plain_ticks(spectra.yaxis, [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001])
+        for axes, label in (
+            (gradient, "gradient kept, %"),
+            (effective, "effective rank, % of size"),
+        ):
+            axes.set(xlabel="training step", ylabel=label)
+            axes.set_ylim(bottom=0)
     return description
 
 
@@ -75,3 +80,11 @@ def _rises(measured: Mapping[str, Any], tokens: str) -> tuple[list[int], list[fl
 
 def _line(axes: Any, x: Sequence[float], y: Sequence[float], style: SeriesStyle) -> None:
     axes.plot(x, y, color=style.colour, linestyle=style.dash, marker=style.marker)
+
+
+def _plain_ticks(axis: Any, places: Sequence[float]) -> None:
+    """Label an axis with a logarithmic scale by plain numbers, as far as they lie on it."""
+    low, high = axis.get_view_interval()
+    inside = [place for place in places if low <= place <= high]
+    axis.set_ticks(inside, [f"{place:g}" for place in inside])
+    axis.set_ticks([], minor=True)
