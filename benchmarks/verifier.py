@@ -45,7 +45,7 @@ from lacy.run import environment
 
 OUT = Path(__file__).parent / "results" / "verifier.json"
 TRAINED = ("verifier", "verifier-alone", "network", "lexical", "lexical-alone")
-RESAMPLES = 1_000
+RESAMPLES = 300
 WORST = 20
 
 

@@ -65,6 +65,8 @@ def speed(data: dict[str, Any]) -> str:
 
 def sample(data: dict[str, Any]) -> str:
     """Return a row per judge on the facts that the local model judged."""
+    if "sample" not in data:
+        return "\nNot measured in this run.\n\n"
     rows = [[judge, f"{value:.3f}"] for judge, value in data["sample"]["auroc"].items()]
     return markdown(["judge", f"AUROC on {data['sample']['facts']} facts"], rows)
 

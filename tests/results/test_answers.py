@@ -97,6 +97,13 @@ def test_a_file_that_cannot_be_written(tmp_path):
     assert caught.value.code == "E19"
 
 
+def test_progress_is_told_the_number_of_answers(tmp_path):
+    told = []
+    with AnswerStore(tmp_path / "a.jsonl", on_put=told.append) as store:
+        list(store.answers("abca", answer_key, lambda batch: [0 for _ in batch], batch=2))
+    assert told == [2, 3]
+
+
 def test_in_memory():
     with AnswerStore() as store:
         assert list(store.answers([1, 1, 2], answer_key, lambda batch: [-b for b in batch])) == [

@@ -101,9 +101,9 @@ class EvaluateConfig(MeasureOptions):
     """Facts to delete and to edit, in a copy: a folder or .tar.gz of LMLMAudit's data, or a facts
     database. Measured are the answers with each fact in the database, deleted, edited, and without
     a source."""
-    judge: str = "verifier"
-    """With --all: the judge of facts in free texts: verifier, overlap, http://host/v1#model, or a
-    model's folder or name."""
+    judge: str = ""
+    """With --all: the judge of facts in free texts: overlap, http://host/v1#model, or a model's
+    folder or name; by default the one that comes with lacy."""
     people: int = 100
     """Number of people, articles, questions, or facts per database."""
     split: Literal["train", "valid", "fresh", "unseen"] = "valid"

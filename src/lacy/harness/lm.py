@@ -89,11 +89,21 @@ class LacyLM(HFLM):
         policy = policy or named_policy or (None if sources else "never")
         self.engine: Engine | None = None
         self._call_id: int | None = None
+        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if policy is None or str(parse_policy(policy)) != "never":
-            model, place = self._open_engine(name, policy, sources, unit, calibrate, price, dtype)
+            loaded = load_model(name)
+            loaded.model.to(where)  # type: ignore[arg-type]
+            model, place = loaded.model, Path(str(loaded.path))
+            wanted = str(dtype).removeprefix("torch.")
+            if wanted not in ("auto", "float32"):
+                model.to(getattr(torch, wanted))
+            self.engine = open_engine(
+                loaded, sources, policy, calibration=calibrate, prices=_several(price), unit=unit
+            )
+            self._call_id = self.engine.call_id
         else:
             model, place = open_text_model(name, dtype)
-        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            model.to(where)
         options["trust_remote_code"] = False  # whatever lm-eval's command line says
         with text_tokenizer(place, begin) as tokenizer:
             super().__init__(pretrained=model, tokenizer=tokenizer, **options)
@@ -214,27 +224,6 @@ class LacyLM(HFLM):
         if self._with_calls is not None and self.likelihood == "calls":
             return self._with_calls.likelihoods(requests, quiet)
         return super()._loglikelihood_tokens(requests, quiet, override_bs)
-
-    def _open_engine(
-        self,
-        name: str,
-        policy: str | None,
-        sources: Sequence[str],
-        unit: str,
-        calibrate: int,
-        price: str | Sequence[str],
-        dtype: Any,
-    ) -> tuple[Any, Path]:
-        """Open the model with its source; return the model and the folder of its files."""
-        loaded = load_model(name)
-        wanted = str(dtype).removeprefix("torch.")
-        if wanted not in ("auto", "float32"):
-            loaded.model.to(getattr(torch, wanted))
-        self.engine = open_engine(
-            loaded, sources, policy, calibration=calibrate, prices=_several(price), unit=unit
-        )
-        self._call_id = self.engine.call_id
-        return loaded.model, Path(str(loaded.path))
 
     def _likelihood(self, wanted: Likelihood) -> Literal["calls", "alone"]:
         if wanted == "alone" or self.engine is None:

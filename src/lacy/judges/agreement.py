@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,11 @@ class JudgeCheck:
 
 
 def check_judge(
-    judge: Judge, labelled: Sequence[LabelledClaims], *, trained_on: Collection[str] = ()
+    judge: Judge,
+    labelled: Sequence[LabelledClaims],
+    *,
+    trained_on: Collection[str] = (),
+    on_response: Callable[[int], object] = lambda number: None,
 ) -> JudgeCheck:
     """Have a judge decide labelled facts, and compare.
 
@@ -115,9 +119,13 @@ def check_judge(
         judge: the judge. It receives all facts of a response in one call.
         labelled: facts with people's labels.
         trained_on: hashes of the topics that the judge was trained on (``topic_hash``).
+        on_response: called with the number of responses judged so far.
     """
     start = time.perf_counter()
-    judged = [judge.judge(one.claims) for one in labelled]
+    judged = []
+    for number, one in enumerate(labelled, 1):
+        judged.append(judge.judge(one.claims))
+        on_response(number)
     seconds = time.perf_counter() - start
     models = sorted({one.model for one in labelled})
     agreements = tuple(

@@ -45,13 +45,20 @@ class AnswerStore:
 
     Args:
         path: the file, created if needed; None keeps the answers in memory only.
+        on_put: called with the number of answers after some were added, to show progress.
 
     Raises:
         LacyError: E150, another process uses the file; E19, the file cannot be read or written.
     """
 
-    def __init__(self, path: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        on_put: Callable[[int], object] = lambda number: None,
+    ) -> None:
         self.path = None if path is None else Path(path)
+        self._on_put = on_put
         self.damaged = 0
         self._answers: dict[str, Any] = {}
         self._handle: int | None = None
@@ -108,6 +115,7 @@ class AnswerStore:
         self._answers.update(
             (key, json.loads(line)["answer"]) for key, line in zip(answers, lines, strict=True)
         )
+        self._on_put(len(self))
 
     def answers(
         self,

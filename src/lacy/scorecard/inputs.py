@@ -27,8 +27,8 @@ class ScorecardInputs:
     """Facts to delete and to edit, as for ``evaluate.read_audit``."""
     tasks: tuple[str, ...] = ()
     """Tasks of lm-eval."""
-    judge: str = "verifier"
-    """The judge of facts, as for ``judges.open_judge``."""
+    judge: str = ""
+    """The judge of facts, as for ``judges.open_judge``; by default its default."""
     facts: str = "clauses"
     """How texts are split into facts, as for ``factscore.open_facts``."""
     only: str | None = None

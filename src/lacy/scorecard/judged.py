@@ -56,7 +56,7 @@ def measure_judged(
     people = inputs.only == "is_biography"
     questions = [topic_question(topic, people=people) for topic in topics]
     pages = {topic: article.text for topic, article in zip(topics, articles, strict=True)}
-    judge = judges.open_judge(inputs.judge)
+    judge = judges.open_judge(inputs.judge or judges.DEFAULT_JUDGE)
     facts = factscore.open_facts(inputs.facts)
     parts: dict[str, Measurement] = {}
     with TemporaryDirectory() as folder, Documents.build(articles, f"{folder}/index") as index:

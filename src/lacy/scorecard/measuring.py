@@ -26,6 +26,9 @@ LOG = logging.getLogger("lacy.scorecard")
 
 Notify = Callable[[str], object]
 
+SECONDS = 20.0
+"""Time between two lines of progress."""
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -40,6 +43,18 @@ class Section:
     """Measures it; keeps answers in the store. None if something is missing."""
     missing: str = ""
     """What to give so that it can be measured."""
+
+
+class _Progress:
+    """Says from time to time how many answers a section has."""
+
+    def __init__(self, where: str, notify: Notify) -> None:
+        self._where, self._notify, self._last = where, notify, time.monotonic()
+
+    def __call__(self, number: int) -> None:
+        if time.monotonic() - self._last >= SECONDS:
+            self._last = time.monotonic()
+            self._notify(f"{self._where}: {number} answers")
 
 
 def weights_of(loaded: Any) -> str:
@@ -114,7 +129,7 @@ def _section(
     begin = time.perf_counter()
     path = out / ANSWERS_FOLDER / f"{section.name}-{key[:12]}.jsonl"
     try:
-        with AnswerStore(path) as answers:
+        with AnswerStore(path, on_put=_Progress(where, notify)) as answers:
             measured = section.measure(answers)
             results = tuple(measured.results())
             units = tuple(getattr(measured, "units", list)())

@@ -66,7 +66,13 @@ def run(config: CheckJudgeConfig) -> int:
     )
     judge = open_judge(config.judge)
     seen = training_topics() if isinstance(judge, Verifier) else ()
-    checked = check_judge(judge, labelled, trained_on=seen)
+
+    def progress(number: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if number == len(labelled) else ""
+            print(f"\r{number} of {len(labelled)} responses", end=end, file=sys.stderr, flush=True)
+
+    checked = check_judge(judge, labelled, trained_on=seen, on_response=progress)
     _print(checked)
     if config.out is not None:
         from lacy.results import to_data
