@@ -165,11 +165,22 @@ def models(args: argparse.Namespace) -> dict[str, Any]:
 
 def slim(step: Mapping[str, Any], *, last: bool) -> dict[str, Any]:
     """Return a measurement without the flat list, and without the spectrum before the last step."""
-    kept = {key: value for key, value in step.items() if key != "results"}
+    kept = {key: value for key, value in step.items() if key not in ("results", "anisotropy")}
+    kept["anisotropy"] = {"last": step["anisotropy"]["last"]}
     if not last:
         kept["spectrum"] = {name: step["spectrum"][name] for name in SHOWN}
-        kept["anisotropy"] = {"last": step["anisotropy"]["last"]}
-    return kept
+        kept = {name: kept[name] for name in ("step", "spectrum", "gradient", "anisotropy")}
+    found: dict[str, Any] = rounded(kept)
+    return found
+
+
+def rounded(value: Any) -> Any:
+    """Return data with numbers of six digits, which keeps the file small."""
+    if isinstance(value, Mapping):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def main() -> None:
@@ -196,7 +207,7 @@ def main() -> None:
             for run in runs
             if run["seed"] == 0
         ],
-        "summary": summary(runs),
+        "summary": rounded(summary(runs)),
         "models": {name: slim(one, last=True) for name, one in pretrained.items()},
         "setup": {
             "texts": args.texts, "count": args.count, "tokens": args.tokens, "ranks": args.ranks,
@@ -204,7 +215,7 @@ def main() -> None:
             "seeds": sorted({run["seed"] for run in runs}), "environment": environment(),
         },
     }  # fmt: skip
-    write_atomic(args.out, json.dumps(data, indent=1) + "\n")
+    write_atomic(args.out, json.dumps(data, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

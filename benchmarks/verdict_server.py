@@ -29,11 +29,13 @@ class VerdictServer:
     Args:
         latency: seconds before each answer.
         oracle: the verdict of each statement.
-        words: what is written for true and for false.
+        wordy: share of the answers that are sentences with both words.
     """
 
-    def __init__(self, latency: float, oracle: dict[str, bool] | None = None) -> None:
-        self.latency, self.oracle = latency, oracle
+    def __init__(
+        self, latency: float, oracle: dict[str, bool] | None = None, wordy: float = 0.0
+    ) -> None:
+        self.latency, self.oracle, self.wordy = latency, oracle, wordy
         self.asked = self.unknown = 0
 
     def answer(self, body: dict) -> str:
@@ -47,9 +49,15 @@ class VerdictServer:
             found = self.oracle.get(claim)
             self.unknown += found is None
             verdict = bool(found)
+        wordy = hashlib.sha256(claim.encode()).digest()[1] < 256 * self.wordy
         if "Your decision:" in question:
-            return "###Supported.###" if verdict else "###Unsupported.###"
-        return "True" if verdict else "False"
+            mark = "###Supported.###" if verdict else "###Unsupported.###"
+            other = "unsupported" if verdict else "supported"
+            return f"One could think that it is {other}. My decision: {mark}" if wordy else mark
+        word, other = ("True", "false") if verdict else ("False", "true")
+        return (
+            f"It is {word}, although one could think that it is {other}: {word}" if wordy else word
+        )
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
@@ -83,7 +91,7 @@ class VerdictServer:
 
 async def run(args: argparse.Namespace) -> None:
     oracle = json.loads(args.oracle.read_text()) if args.oracle else None
-    server = VerdictServer(args.latency, oracle)
+    server = VerdictServer(args.latency, oracle, args.wordy)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", args.port, limit=1 << 24)
     print(listening.sockets[0].getsockname()[1], flush=True)
     async with listening:
@@ -94,5 +102,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--latency", type=float, default=0.05, help="seconds per answer")
     parser.add_argument("--port", type=int, default=0, help="0 chooses a free one and prints it")
+    parser.add_argument("--wordy", type=float, default=0.0, help="share of answers in sentences")
     parser.add_argument("--oracle", type=Path, help="JSON: statement -> true or false")
     asyncio.run(run(parser.parse_args()))

@@ -92,7 +92,7 @@ def ranks(data: Mapping[str, Any]) -> str:
     body = []
     for width in sorted({row["width"] for row in data["summary"]}):
         for method in ("plain", "only-call"):
-            for head in ("cut", "fitted", "trained"):
+            for head in ("cut", "fitted", "trained", "trained on kept"):
                 found = [
                     rows.get((width, step, method, f"rise, {head}, {share}, other"))
                     for share in shares
@@ -209,7 +209,7 @@ def figure(data: Mapping[str, Any]) -> str:
         for run in sorted(data["series"], key=lambda run: (run["width"], run["method"] != "plain"))
     ]
     buffer = io.StringIO()
-    saturation_figure(buffer, drawn, tokens="other")
+    saturation_figure(buffer, drawn, tokens="other", head="trained on kept")
     return buffer.getvalue()
 
 

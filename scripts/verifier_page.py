@@ -63,14 +63,6 @@ def speed(data: dict[str, Any]) -> str:
     return markdown(["judge", "facts per second, first time", "again"], rows)
 
 
-def sample(data: dict[str, Any]) -> str:
-    """Return a row per judge on the facts that the local model judged."""
-    if "sample" not in data:
-        return "\nNot measured in this run.\n\n"
-    rows = [[judge, f"{value:.3f}"] for judge, value in data["sample"]["auroc"].items()]
-    return markdown(["judge", f"AUROC on {data['sample']['facts']} facts"], rows)
-
-
 def worst(data: dict[str, Any]) -> str:
     """Return the facts on which the verifier was surest and wrong."""
     rows = []
@@ -82,7 +74,7 @@ def worst(data: dict[str, Any]) -> str:
 
 
 PARTS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "agreement": agreement, "speed": speed, "sample": sample, "worst": worst,
+    "agreement": agreement, "speed": speed, "worst": worst,
 }  # fmt: skip
 
 

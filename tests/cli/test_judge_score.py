@@ -105,3 +105,25 @@ def test_a_judge_known_to_be_unfit_gives_no_factscore(files, capsys):
 def test_mistakes(files, capsys, words, message):
     assert lacy("judge", "score", *words) in (2, 3)
     assert message in capsys.readouterr().err
+
+
+def test_nothing_is_downloaded_and_no_key_is_needed(files, monkeypatch):
+    """FActScore's users met a moved download, a model that is gone, and a key for each run."""
+
+    def connect(*args):
+        raise AssertionError("it connects to a server")
+
+    monkeypatch.setattr("socket.socket.connect", connect)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    command = ["judge", "score", "labelled.jsonl", "--pages", "pages.jsonl", "--facts", "given"]
+    assert lacy(*command, *["--recall"] * clauses()) == 0
+    assert output(files / "labelled_factscore.json")["score"] is not None
+
+
+def clauses():
+    """True if a spaCy pipeline with a parser is installed."""
+    import spacy
+
+    from lacy.factscore.clauses import PIPELINES
+
+    return any(spacy.util.is_package(name) for name in PIPELINES)

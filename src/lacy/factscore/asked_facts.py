@@ -104,7 +104,7 @@ class AskedFacts:
 
     def facts_of_each(self, sentences: Sequence[str]) -> Iterator[tuple[int, list[str] | None]]:
         """Yield the place and the facts of each sentence as answers arrive, in any order."""
-        conversations = [fact_messages(sentence) for sentence in sentences]
+        conversations = (fact_messages(sentence) for sentence in sentences)
         for place, answer in ask_many(
             self._client, conversations, max_tokens=MAX_ANSWER_TOKENS, seed=0
         ):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from lacy._text import first_line
@@ -18,6 +20,9 @@ BATCH_CLAIMS = 256
 """Facts per call of a judge that does not give its answers one by one (whole responses)."""
 
 BATCH_SENTENCES = 256
+
+WRITE_SECONDS = 0.25
+"""A process that is killed loses the answers of this time; the next run asks them again."""
 
 JUDGE_FAILED = "the judge failed"
 
@@ -36,17 +41,19 @@ def make_facts(
     keys = {s: answer_key("facts", list(maker.identity), s) for s in dict.fromkeys(sentences)}
     waiting = [sentence for sentence, key in keys.items() if key not in store]
     each = getattr(maker, "facts_of_each", None)
+    size = BATCH_SENTENCES if each is None else max(1, len(waiting))
+    chunks = [waiting[start : start + size] for start in range(0, len(waiting), size)]
     done, failed = 0, set[str]()
-    for start in range(0, len(waiting), BATCH_SENTENCES if each is None else max(1, len(waiting))):
-        chunk = waiting[start : start + BATCH_SENTENCES] if each is None else waiting
-        arriving = enumerate(maker.facts_of(chunk)) if each is None else each(chunk)
-        for place, facts in arriving:
-            done += 1
-            if facts is None:
-                failed.add(chunk[place])
-            else:
-                store.put({keys[chunk[place]]: facts})
-            progress("sentences split into facts", done, len(waiting))
+    with _Writer(store) as written:
+        for chunk in chunks:
+            arriving = enumerate(maker.facts_of(chunk)) if each is None else each(chunk)
+            for place, facts in arriving:
+                done += 1
+                if facts is None:
+                    failed.add(chunk[place])
+                else:
+                    written.add(keys[chunk[place]], facts)
+                progress("sentences split into facts", done, len(waiting))
     return [None if sentence in failed else store.get(keys[sentence]) for sentence in sentences]
 
 
@@ -70,13 +77,38 @@ def judge_claims(
         if new:
             groups.append(list(dict.fromkeys(new)))
     failed: dict[str, Judgment] = {}
-    for done, (key, judgment) in enumerate(_judged(judge, groups, pending), 1):
-        if judgment.supported is None and judgment.why.startswith(JUDGE_FAILED):
-            failed[key] = judgment
-        else:
-            store.put({key: [judgment.supported, judgment.score, judgment.why]})
-        progress("facts judged", done, len(pending))
+    with _Writer(store) as written:
+        for done, (key, judgment) in enumerate(_judged(judge, groups, pending), 1):
+            if judgment.supported is None and judgment.why.startswith(JUDGE_FAILED):
+                failed[key] = judgment
+            else:
+                written.add(key, [judgment.supported, judgment.score, judgment.why])
+            progress("facts judged", done, len(pending))
     return [[failed[k] if k in failed else Judgment(*store.get(k)) for k in own] for own in keys]
+
+
+class _Writer:
+    """Keeps answers a few at a time, because each write to a busy disk may take milliseconds."""
+
+    def __init__(self, store: AnswerStore) -> None:
+        self._store, self._fresh, self._written = store, dict[str, Any](), time.monotonic()
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+
+    def add(self, key: str, answer: Any) -> None:
+        """Keep an answer; it is on disk after ``WRITE_SECONDS`` at the latest."""
+        self._fresh[key] = answer
+        if time.monotonic() - self._written >= WRITE_SECONDS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._fresh:
+            self._store.put(self._fresh)
+        self._fresh, self._written = {}, time.monotonic()
 
 
 def _keys(judge: Judge, claims: Sequence[Claim]) -> list[str]:
@@ -84,9 +116,17 @@ def _keys(judge: Judge, claims: Sequence[Claim]) -> list[str]:
     identity: Any = list(getattr(judge, "identity", (judge.name,)))
     others = [c.text for c in claims] if getattr(judge, "uses_response", True) else None
     return [
-        answer_key("judgment", identity, claim.topic, claim.text, list(claim.passages), others)
+        answer_key(
+            "judgment", identity, claim.topic, claim.text, [*map(_digest, claim.passages)], others
+        )
         for claim in claims
     ]
+
+
+@lru_cache(maxsize=4096)
+def _digest(passage: str) -> str:
+    """Return a hash of a passage; the passages of a page belong to many claims."""
+    return answer_key(passage)
 
 
 def _judged(

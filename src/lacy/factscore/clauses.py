@@ -51,6 +51,11 @@ class ClauseSplitter:
         LacyError: E11, spaCy is not installed; E224, no such pipeline, or it has no parser.
     """
 
+    judged_together = False
+    """lacy's judges learned from facts that people wrote what the other facts of a text say about
+    one of them. Clauses are longer and fewer, so each is judged alone (docs/results/factscore.md).
+    """
+
     def __init__(self, pipeline: str | None = None) -> None:
         spacy = require_package("spacy", "spacy", "splitting sentences into facts")
         names = [pipeline] if pipeline else PIPELINES

@@ -109,7 +109,11 @@ def score_responses(
             _without_other_languages(prepared)
         wanted: int = getattr(judge, "passages", 0)
         passages = wanted if settings.passages is None else settings.passages
-        claims = [_claims(one, number, passages) for number, one in enumerate(prepared)]
+        together = getattr(facts, "judged_together", True)
+        claims = [
+            _claims(one, str(number) if together else "", passages)
+            for number, one in enumerate(prepared)
+        ]
         judgments = judge_claims(judge, claims, answers, progress)
     scored = [_scored(one, found) for one, found in zip(prepared, judgments, strict=True)]
     repeated = Counter(response.topic for response in responses)
@@ -236,16 +240,16 @@ def _without_other_languages(prepared: Sequence[_Prepared]) -> None:
             one.why = f"the text is in another language ({language})"
 
 
-def _claims(one: _Prepared, number: int, passages: int) -> list[Claim]:
+def _claims(one: _Prepared, response: str, passages: int) -> list[Claim]:
     """Return the claims of a response, each with the best passages of the page, or all (0)."""
     if one.state != "scored":
         return []
     topic = one.response.topic
     if not passages:
-        return [Claim(fact, topic, one.passages, str(number)) for fact in one.facts]
+        return [Claim(fact, topic, one.passages, response) for fact in one.facts]
     ranking = PassageRanking(one.passages)
     return [
-        Claim(fact, topic, ranking.best(f"{topic} {fact}", passages), str(number))
+        Claim(fact, topic, ranking.best(f"{topic} {fact}", passages), response)
         for fact in one.facts
     ]
 

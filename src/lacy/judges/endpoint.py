@@ -112,10 +112,10 @@ class EndpointJudge:
                 yield place, undecidable
             else:
                 open_places.append(place)
-        conversations = [
+        conversations = (
             [{"role": "user", "content": verification_prompt(claims[place])}]
             for place in open_places
-        ]
+        )
         answers = ask_many(
             self._client, conversations, max_tokens=MAX_ANSWER_TOKENS, logprobs=True,
             top_logprobs=5, seed=0,

@@ -27,8 +27,8 @@ DIGITS = 6
 """Decimals of a score. Rounding hides that sums differ in the seventh digit when a fact is computed
 in another batch or by another number of threads."""
 
-KEPT_TOKENS = 2_000_000
-"""Tokens of all pages whose words are kept."""
+KEPT_TOKENS = 300_000
+"""Tokens of all pages whose words and vectors are kept: about 90 pages, 200 MB."""
 
 Floats = NDArray[np.float64]
 

@@ -95,6 +95,7 @@ def load_encoders(data: bytes, shape: EncoderShape) -> tuple[FactEncoder, FactEn
     for name in [n.removesuffix(LEFT) for n in factors if n.endswith(LEFT)]:
         state[name] = state[name] + factors[name + LEFT].T @ factors[name + RIGHT]
     facts.load_state_dict(state)
+    facts.words = windows.words  # the largest matrix, which both share
     for network in (windows, facts):
         network.eval().requires_grad_(False)
     return facts, windows

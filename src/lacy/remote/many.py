@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lacy.remote.client import OpenAIClient
@@ -18,7 +18,7 @@ GIVE_UP_AFTER = 12
 
 def ask_many(
     client: OpenAIClient,
-    conversations: Sequence[Sequence[Mapping[str, Any]]],
+    conversations: Iterable[Sequence[Mapping[str, Any]]],
     *,
     give_up_after: int = GIVE_UP_AFTER,
     **fields: Any,
@@ -31,23 +31,23 @@ def ask_many(
 
     Args:
         client: the model.
-        conversations: messages of each question.
+        conversations: messages of each question; taken one by one, while others are answered.
         give_up_after: number of failures in a row after which the rest is not sent.
         fields: of all requests, such as ``max_tokens=5``.
     """
-    waiting = iter(range(len(conversations)))
+    waiting = enumerate(conversations)
     arrived: queue.SimpleQueue[tuple[int, Chunk | RemoteError]] = queue.SimpleQueue()
     failures = 0
 
     async def work() -> None:
         nonlocal failures
-        for place in waiting:
+        for place, messages in waiting:
             answer: Chunk | RemoteError
             if failures >= give_up_after:
                 answer = RemoteError(f"not asked, because {give_up_after} requests in a row failed")
             else:
                 try:
-                    answer = await client.chat(conversations[place], **fields)
+                    answer = await client.chat(messages, **fields)
                     failures = 0
                 except RemoteError as error:
                     answer = error
@@ -55,9 +55,8 @@ def ask_many(
             arrived.put((place, answer))
 
     async def work_all() -> None:
-        workers = min(client.concurrency, len(conversations))
         try:
-            await asyncio.gather(*(work() for _ in range(workers)))
+            await asyncio.gather(*(work() for _ in range(client.concurrency)))
         finally:
             await client.close()
             arrived.put((-1, RemoteError("stopped")))
