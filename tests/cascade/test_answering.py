@@ -194,6 +194,13 @@ def test_a_relation_is_named_by_all_of_its_words():
     assert [value.text for value in chosen.values] == [" 1926"]
 
 
+def test_a_relation_with_another_number_is_not_asked_for():
+    facts = [("head taking office in 1840", "Bob"), ("head taking office in 1850", "Cyd")]
+    question = "Who was the head of Ada who took office in 1850?"
+    assert [value.text for value in choose(question, *facts).values] == [" Cyd"]
+    assert not choose(question, facts[0], ("religion", "Jedi")).values
+
+
 def test_occupations_are_stated_as_what_someone_is():
     def small_words(value):
         return Question("What is Ada's occupation?").small_words("Ada is", value)

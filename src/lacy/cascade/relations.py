@@ -156,6 +156,8 @@ def asks_for(question: Question, subject: str, name: str) -> bool | None:
         name: the relation's name.
     """
     words = relation_words(name).split()
+    if set(re.findall(r"\d+", name)) - set(re.findall(r"\d+", question.text)):
+        return False  # "president taking office in 2000" for "Who took office in 2008?"
     content = [word for word in words if word not in PREPOSITIONS]
     text = question.text.replace(subject, " ").casefold()
     asked, whole = set(re.findall(r"[^\W_]+", text)), question.text.casefold()
