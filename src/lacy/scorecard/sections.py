@@ -300,7 +300,7 @@ def _measure_tasks(inputs: ScorecardInputs, answers: AnswerStore) -> Measurement
     from lacy.harness import LacyLM, quiet_harness, run_tasks
 
     with quiet_harness():
-        lm = LacyLM(inputs.model, "never", answers=answers)
+        lm = LacyLM(inputs.model, "never", begin="auto", answers=answers)
     return Combined({ALONE: run_tasks(lm, inputs.tasks, limit=inputs.items, seed=inputs.seed)})
 
 
