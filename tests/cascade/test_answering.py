@@ -88,6 +88,9 @@ def test_kinds_of_values_are_told_apart():
     values = ("7 November 1867", "the 1890s", "1867", "68 million", "183 cm", "Warsaw", "UTC+1")
     kinds = ["date", "date", "date", "number", "number", "name", "name"]
     assert [value_kind(value) for value in values] == kinds
+    assert [value_kind(v) for v in ("ten", "Twelve seats", "Nine Inch Nails", "Tennis")] == [
+        "number", "number", "name", "name",
+    ]  # fmt: skip
     assert fits(Question("When was Ada born?"), ["Warsaw", "1815"])
     assert not fits(Question("Where was Ada born?"), ["10 December 1815"])
     assert not fits(Question("When was Ada born?"), ["London"])

@@ -85,7 +85,12 @@ _DATE = re.compile(
 _NOUN_KIND = re.compile(r"\A(?:type|kind|sort|style) of ")
 _AGENT = re.compile(r"(?:[eo]r|by)\Z")
 """A relation with people as values: "creator", "founded by"."""
-_NUMBER = re.compile(r"[~≈<>+−-]?\s*[$£€¥]?\d")
+_NUMBER = re.compile(
+    r"[~≈<>+−-]?\s*[$£€¥]?\d|(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+    r"|(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
+    r"|hundreds?|thousands?|dozens?)\b(?! (?-i:[A-Z]))",
+    re.IGNORECASE,
+)
 
 
 def related_words(words: Sequence[str]) -> set[str]:
