@@ -12,12 +12,38 @@ from lacy.config import Rare
 
 @dataclass
 class MeasureOptions(SourceOptions):
-    """A model, what answers its calls, and measurements that need no truth."""
+    """A model, what answers its calls, and what to measure."""
 
-    # [lm-eval]
+    # [Measure]
+    all: bool = False
+    """Measure everything for which you give data, alone and in cascade, and write a scorecard: one
+    JSON, a page, and a section for the model card. The same command continues a stopped run."""
+    articles: Path | None = None
+    """Held-out texts: the share of generated names, numbers and dates that the article contains."""
+    questions: Path | None = None
+    """Questions with accepted answers (.json or .jsonl, or a folder of them; files of PopQA and
+    EntityQuestions too): the share of right answers, alone and with --source."""
+    audit: Path | None = None
+    """Facts to delete and to edit, in a copy: a folder or .tar.gz of LMLMAudit's data, or a facts
+    database. Measured are the answers with each fact in the database, deleted, edited, and without
+    a source."""
+    world: Path | None = None
+    """Folder of `lacy data world`: facts, calls, closed-book recall and stored bits are measured
+    against exact truth; by default its own database is the source."""
+    texts: Path | None = None
+    """Texts of any kind: loss, perplexity and bits per byte, on and off fact tokens and, with
+    --source, with calls."""
     tasks: list[str] = field(default_factory=list)
     """Tasks of lm-eval, by name or as YAML files of your own (docs/how-to/lm-eval.md), without
     calls and, with --source, with calls."""
+    speed: bool = False
+    """Measure size, speed, memory, energy and price, without calls and, with --source, with calls;
+    with --questions, also of a right answer."""
+    saturation: Path | None = None
+    """Texts on which to measure if the output head limits the model: rank, anisotropy, loss with a
+    head of lower rank, and the share of the gradient that passes it."""
+
+    # [lm-eval]
     few_shot: Rare[int | None] = None
     """Number of examples before each question; by default the task's own."""
     limit: int | None = None
@@ -37,18 +63,12 @@ class MeasureOptions(SourceOptions):
     --out."""
 
     # [Saturation]
-    saturation: Path | None = None
-    """Texts on which to measure if the output head limits the model: rank, anisotropy, loss with a
-    head of lower rank, and the share of the gradient that passes it."""
     train_heads: Rare[bool] = False
     """With --saturation: also train heads of lower rank, which takes minutes."""
     checkpoints: Rare[bool] = False
     """With --saturation: measure every checkpoint of a run."""
 
     # [Language]
-    texts: Path | None = None
-    """Texts of any kind: loss, perplexity and bits per byte, on and off fact tokens and, with
-    --source, with calls."""
     window: Rare[int] = 1024
     """Number of tokens that are read together; longer texts are read in overlapping windows."""
     stride: Rare[int | None] = None
@@ -57,9 +77,6 @@ class MeasureOptions(SourceOptions):
     """Number of tokens of each text that are read with calls."""
 
     # [Speed]
-    speed: bool = False
-    """Measure size, speed, memory, energy and price, without calls and, with --source, with calls;
-    with --questions, also of a right answer."""
     prompt_tokens: Rare[int] = 128
     """Length of the prompts whose answers are timed."""
     new_tokens: Rare[int] = 64
@@ -80,27 +97,12 @@ class EvaluateConfig(MeasureOptions):
     """Evaluate a model: one question at a time, or everything as a scorecard."""
 
     # [Data]
-    all: bool = False
-    """Measure everything for which you give data, alone and in cascade, and write a scorecard: one
-    JSON, a page, and a section for the model card. The same command continues a stopped run."""
-    world: Path | None = None
-    """Folder of `lacy data world`: facts, calls, closed-book recall and stored bits are measured
-    against exact truth; by default its own database is the source."""
-    articles: Path | None = None
-    """Held-out texts: the share of generated names, numbers and dates that the article contains."""
     people_facts: Rare[Path | None] = None
     """Database of facts about the people of --articles: truth for dates and places of birth and
     death, nationalities and occupations that the texts state; by default the articles are."""
-    questions: Path | None = None
-    """Questions with accepted answers (.json or .jsonl, or a folder of them; files of PopQA and
-    EntityQuestions too): the share of right answers, alone and with --source."""
     own_facts: Rare[bool] = False
     """Answer the calls of --questions from the facts that they give themselves (subject, relation,
     answer), as they are and with each edited to another value."""
-    audit: Path | None = None
-    """Facts to delete and to edit, in a copy: a folder or .tar.gz of LMLMAudit's data, or a facts
-    database. Measured are the answers with each fact in the database, deleted, edited, and without
-    a source."""
     judge: str = ""
     """With --all: the judge of facts in free texts: overlap, http://host/v1#model, or a model's
     folder or name; by default the one that comes with lacy."""
