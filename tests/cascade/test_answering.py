@@ -184,6 +184,9 @@ def test_a_relation_that_shares_words_does_not_replace_the_one_that_is_named():
     assert not chosen.values and chosen.unknown == "highest office"
     known = choose(question, *facts, ("highest office", "queen"))
     assert [value.text for value in known.values] == [" queen"]
+    facts = [*facts, ("country of origin", "Peru")]
+    chosen = choose("Which country was Ada created in?", *facts, relations=["country"])
+    assert [value.text for value in chosen.values] == [" Peru"]
     many = [f"relation {n}" for n in range(90)]
     assert not choose(question, *facts, relations=[*many, "highest office"]).values
 

@@ -192,10 +192,14 @@ def asks_for(question: Question, subject: str, name: str) -> bool | None:
 
 
 def names_whole(question: Question, subject: str, name: str) -> bool:
-    """True if a question contains all words of a relation's name, except prepositions."""
+    """True if a question contains all words of a relation's name, except prepositions.
+
+    A name that only says what kind of value is asked for ("country", "year") does not count.
+    """
     content = [word for word in relation_words(name).split() if word not in PREPOSITIONS]
     asked = re.findall(r"[^\W_]+", question.text.replace(subject, " ").casefold())
-    return bool(content) and set(_stems(content)) <= set(_stems(asked))
+    own = set(_stems(content))
+    return bool(own - _TYPES) and own <= set(_stems(asked))
 
 
 def shared_words(question: Question, name: str) -> int:
