@@ -42,6 +42,14 @@ SECTIONS = [
     ((130, 139), "Models of other origin"),
     ((145, 149), "The server"),
     ((150, 159), "Files used by several processes"),
+    ((160, 179), "Tuning"),
+    ((180, 199), "Questions"),
+    ((200, 209), "Serving and records"),
+    ((216, 230), "Judges and FActScore"),
+    ((231, 240), "Exact factuality"),
+    ((241, 249), "lm-eval and efficiency"),
+    ((250, 259), "Scorecards"),
+    ((260, 264), "Saturation"),
 ]
 
 
@@ -70,6 +78,9 @@ def troubles() -> str:
         "command to see where an error was raised. An error without a code is a bug: please report "
         "it with the output of `lacy help env`.",
     ]
+    shown = [range(first, last + 1) for (first, last), _ in SECTIONS]
+    if lost := [c for c in CATALOG if not any(int(c[1:]) in codes for codes in shown)]:
+        raise ValueError(f"no section of the page has the errors {', '.join(lost)}")
     for (first, last), title in SECTIONS:
         codes = [code for code in sorted(CATALOG) if first <= int(code[1:]) <= last]
         if codes:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lacy.evaluate import ARTICLE_COUNTS, AUDIT_COUNTS, COUNTS, LIFE_COUNTS, QUESTION_COUNTS
+from lacy.factscore import FACT_COUNTS
 from lacy.results import (
     METRICS,
     MODEL_METRICS,
@@ -27,10 +28,13 @@ OPENING = ("openings", "completed", "calls", "called", "tokens")
 def test_every_ratio_is_made_of_counts_and_no_metric_has_two_origins():
     for name in RATIOS:
         used = [count for part in METRICS[name].counts for count in part.split("+")]
-        known = (COUNTS, ARTICLE_COUNTS, AUDIT_COUNTS, LIFE_COUNTS, OPENING, QUESTION_COUNTS)
+        known = (
+            COUNTS, ARTICLE_COUNTS, AUDIT_COUNTS, FACT_COUNTS, LIFE_COUNTS, OPENING,
+            QUESTION_COUNTS,
+        )  # fmt: skip
         assert any(set(used) <= set(counts) for counts in known), name
     assert not set(RATIOS) & set(MODEL_METRICS)
-    labels = [metric.label for name, metric in METRICS.items() if name != "borrowed_entities_right"]
+    labels = [metric.label for metric in METRICS.values()]
     assert len(labels) == len(set(labels))
     assert all(metric.meaning.endswith(".") for metric in METRICS.values())
 

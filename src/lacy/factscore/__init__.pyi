@@ -6,6 +6,7 @@ from .clauses import ClauseSplitter
 from .facts import DateCheck, FactMaker, Repeats, checked_facts, fact_sentences
 from .files import original_output, output_data, write_output
 from .measured import (
+    FACT_COUNTS,
     FactDecision,
     FactScoreResult,
     ScoredResponse,
@@ -27,6 +28,7 @@ from .scoring import FactScoreSettings, score_labels, score_responses
 from .sentences import split_sentences
 
 __all__ = [
+    "FACT_COUNTS",
     "AbstentionRule",
     "AskedFacts",
     "ClauseSplitter",

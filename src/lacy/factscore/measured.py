@@ -15,6 +15,14 @@ from lacy.results import METRICS, Result, Score, UnitCounts, ratio, results_of
 
 Floats = NDArray[np.float64]
 
+FACT_COUNTS = (
+    "topic_texts", "stating_texts", "stated_facts", "unjudged_facts", "judged_texts",
+    *(f"{name}{end}" for name in ("factscore", "facts_supported")
+      for end in ("", "_init", "_lowest", "_highest")),
+)  # fmt: skip
+"""The counts of each topic; a judge that agrees too little with people has those of
+``facts_supported`` instead of ``factscore``."""
+
 
 @dataclass(frozen=True, slots=True)
 class FactDecision:
