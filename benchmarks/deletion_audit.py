@@ -5,7 +5,8 @@
 For each of its 13 databases, a random sample of facts is asked for in six prompt forms, with the
 fact in the database (FULL), deleted (DEL-ON), edited (EDITED) and without a source (DEL-OFF). A run
 that was stopped goes on from ``--answers``. ``--framed no`` repeats FULL as an earlier version of
-lacy read messages: the whole message is the question, with examples, context and instructions.
+lacy read messages: the whole message is the question, with examples, context and instructions
+(give it another ``--name``).
 ``--published`` is LMLMAudit's ``outputs/audit/per_state_metrics.csv`` (theirs: an LMLM of 382M
 parameters, at most 12 tokens per answer, exact string containment both ways), quoted as a
 neighbour: model, questions' sample and matching differ, so the columns do not compare.
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from lacy.cascade import framing, open_engine, questions
+from lacy.cascade import open_engine, questions
 from lacy.disk import write_atomic
 from lacy.evaluate import evaluate_audit, read_audit
 from lacy.model import model_fingerprint
@@ -60,6 +61,8 @@ def main():
     parser.add_argument("--data", type=Path, required=True, help="LMLMAudit's data")
     parser.add_argument("--facts", type=int, default=5, help="facts per database")
     parser.add_argument("--states", nargs="*", default=["FULL", "DEL-ON", "DEL-OFF", "EDITED"])
+    parser.add_argument("--databases", nargs="*", help="names such as “countries base”")
+    parser.add_argument("--name", default="audit", help="name of the figures in --out")
     parser.add_argument("--framed", choices=("yes", "no"), default="yes")
     parser.add_argument("--policy", default="threshold=0")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
@@ -72,8 +75,8 @@ def main():
     if args.framed == "no":
         questions.unframed = lambda message: (" ".join(message.split()), "")
         questions.around_blank = lambda text: None
-    assert framing  # the module whose rules are switched off
     databases = read_audit(args.data, facts=args.facts, seed=args.seed)
+    databases = [d for d in databases if not args.databases or d.name in args.databases]
     loaded = open_engine(args.model, policy="never").loaded
     loaded.model.to(getattr(torch, args.dtype))
     begin = time.process_time()
@@ -99,11 +102,11 @@ def main():
         for a in found.answers
     ]  # fmt: skip
     before = json.loads(args.out.read_text()) if args.out.is_file() else {}
-    name = "audit" if args.framed == "yes" else "unframed"
     data = {
         **before,
-        name: {
-            "model": Path(args.model).name, "dtype": args.dtype, "policy": found.policy,
+        args.name: {
+            "model": Path(args.model).name, "databases": [d.name for d in databases],
+            "dtype": args.dtype, "policy": found.policy,
             "seed": args.seed, "facts": found.facts, "answers": len(found.answers),
             "cpu_seconds": seconds, "skipped": found.skipped, "outcomes": found.outcomes,
             "scores": scores, "leaks": found.leaks, "environment": environment(),

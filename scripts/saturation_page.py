@@ -209,7 +209,7 @@ def figure(data: Mapping[str, Any]) -> str:
         for run in sorted(data["series"], key=lambda run: (run["width"], run["method"] != "plain"))
     ]
     buffer = io.StringIO()
-    saturation_figure(buffer, drawn, tokens="other")
+    saturation_figure(buffer, drawn, tokens="other", head="trained on kept")
     return buffer.getvalue()
 
 

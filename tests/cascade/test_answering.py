@@ -88,6 +88,9 @@ def test_kinds_of_values_are_told_apart():
     values = ("7 November 1867", "the 1890s", "1867", "68 million", "183 cm", "Warsaw", "UTC+1")
     kinds = ["date", "date", "date", "number", "number", "name", "name"]
     assert [value_kind(value) for value in values] == kinds
+    assert [value_kind(v) for v in ("ten", "Twelve seats", "Nine Inch Nails", "Tennis")] == [
+        "number", "number", "name", "name",
+    ]  # fmt: skip
     assert fits(Question("When was Ada born?"), ["Warsaw", "1815"])
     assert not fits(Question("Where was Ada born?"), ["10 December 1815"])
     assert not fits(Question("When was Ada born?"), ["London"])
@@ -181,6 +184,9 @@ def test_a_relation_that_shares_words_does_not_replace_the_one_that_is_named():
     assert not chosen.values and chosen.unknown == "highest office"
     known = choose(question, *facts, ("highest office", "queen"))
     assert [value.text for value in known.values] == [" queen"]
+    facts = [*facts, ("country of origin", "Peru")]
+    chosen = choose("Which country was Ada created in?", *facts, relations=["country"])
+    assert [value.text for value in chosen.values] == [" Peru"]
     many = [f"relation {n}" for n in range(90)]
     assert not choose(question, *facts, relations=[*many, "highest office"]).values
 
@@ -192,6 +198,13 @@ def test_a_relation_is_named_by_all_of_its_words():
     facts = [("year created", "1924"), ("sold in", "1926")]
     chosen = choose("In what year was Ada sold to Bob?", *facts)
     assert [value.text for value in chosen.values] == [" 1926"]
+
+
+def test_a_relation_with_another_number_is_not_asked_for():
+    facts = [("head taking office in 1840", "Bob"), ("head taking office in 1850", "Cyd")]
+    question = "Who was the head of Ada who took office in 1850?"
+    assert [value.text for value in choose(question, *facts).values] == [" Cyd"]
+    assert not choose(question, facts[0], ("religion", "Jedi")).values
 
 
 def test_occupations_are_stated_as_what_someone_is():

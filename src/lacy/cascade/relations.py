@@ -85,7 +85,12 @@ _DATE = re.compile(
 _NOUN_KIND = re.compile(r"\A(?:type|kind|sort|style) of ")
 _AGENT = re.compile(r"(?:[eo]r|by)\Z")
 """A relation with people as values: "creator", "founded by"."""
-_NUMBER = re.compile(r"[~≈<>+−-]?\s*[$£€¥]?\d")
+_NUMBER = re.compile(
+    r"[~≈<>+−-]?\s*[$£€¥]?\d|(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+    r"|(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
+    r"|hundreds?|thousands?|dozens?)\b(?! (?-i:[A-Z]))",
+    re.IGNORECASE,
+)
 
 
 def related_words(words: Sequence[str]) -> set[str]:
@@ -156,6 +161,8 @@ def asks_for(question: Question, subject: str, name: str) -> bool | None:
         name: the relation's name.
     """
     words = relation_words(name).split()
+    if set(re.findall(r"\d+", name)) - set(re.findall(r"\d+", question.text)):
+        return False  # "president taking office in 2000" for "Who took office in 2008?"
     content = [word for word in words if word not in PREPOSITIONS]
     text = question.text.replace(subject, " ").casefold()
     asked, whole = set(re.findall(r"[^\W_]+", text)), question.text.casefold()
@@ -185,10 +192,14 @@ def asks_for(question: Question, subject: str, name: str) -> bool | None:
 
 
 def names_whole(question: Question, subject: str, name: str) -> bool:
-    """True if a question contains all words of a relation's name, except prepositions."""
+    """True if a question contains all words of a relation's name, except prepositions.
+
+    A name that only says what kind of value is asked for ("country", "year") does not count.
+    """
     content = [word for word in relation_words(name).split() if word not in PREPOSITIONS]
     asked = re.findall(r"[^\W_]+", question.text.replace(subject, " ").casefold())
-    return bool(content) and set(_stems(content)) <= set(_stems(asked))
+    own = set(_stems(content))
+    return bool(own - _TYPES) and own <= set(_stems(asked))
 
 
 def shared_words(question: Question, name: str) -> int:

@@ -57,6 +57,7 @@ def measure_audit(config: EvaluateConfig, loaded: Loaded) -> AuditResult:
             store=store,
             identity=model_fingerprint(loaded.model) if stored else "",
             progress=_progress(),
+            unknown=config.unknown,
         )
 
 

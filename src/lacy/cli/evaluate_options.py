@@ -104,6 +104,9 @@ class EvaluateConfig(MeasureOptions):
     judge: str = ""
     """With --all: the judge of facts in free texts: overlap, http://host/v1#model, or a model's
     folder or name; by default the one that comes with lacy."""
+    unknown: Rare[str] = ""
+    """With --audit: what an answer says where no row has the fact, such as "I don't know."; by
+    default the model answers in its own words."""
     people: int = 100
     """Number of people, articles, questions, or facts per database."""
     split: Literal["train", "valid", "fresh", "unseen"] = "valid"

@@ -86,6 +86,7 @@ def show_saturation(measured: CheckpointsSaturation) -> None:
     last = list(measured.checkpoints.values())[-1]
     if len(measured.checkpoints) > 1:
         _show_checkpoints(measured)
+        print(f"The tables below are of {list(measured.checkpoints)[-1]}.")
     spectrum = last.spectrum
     head = [
         ("hidden size, text tokens", f"{spectrum.hidden_size}, {spectrum.vocabulary:,}"),

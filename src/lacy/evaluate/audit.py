@@ -167,6 +167,7 @@ def evaluate_audit(
     on = Engine(loaded, source, policy, **options)
     off = Engine(loaded, None, "never", **options)
     common = [identity, str(on.policy), max_new_tokens, on.unit, on.read_until]
+    common += [on.unknown] if on.unknown else []
     rows = {database.name: answer_key(database.rows) for database in databases}
     answers: list[AuditAnswer] = []
     with _or_in_memory(store) as kept, Copies() as copies:

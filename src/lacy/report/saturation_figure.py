@@ -21,7 +21,12 @@ class SaturationSeries:
 
 
 def saturation_figure(
-    file: Output, series: Sequence[SaturationSeries], *, tokens: str = "all", loss: str = "text"
+    file: Output,
+    series: Sequence[SaturationSeries],
+    *,
+    tokens: str = "all",
+    loss: str = "text",
+    head: str = "",
 ) -> str:
     """Draw the spectrum and the loss by rank at the last step, then two measures by step.
 
@@ -29,6 +34,8 @@ def saturation_figure(
         file: the ``.svg`` file to write.
         series: one line each.
         tokens: group of tokens of the losses and gradients.
+        head: kind of the heads whose losses are drawn, such as ``cut``; by default trained ones, or
+            fitted ones if none was trained.
         loss: whose gradient is drawn: ``text`` or ``call``; series without it have no line there.
 
     Returns:
@@ -46,7 +53,7 @@ def saturation_figure(
             places = [(n + 1) / len(values) for n in range(len(values))]
             relative = [value / values[0] for value in values]
             spectra.plot(places, relative, color=style.colour, linestyle=style.dash, label=one.name)
-            _line(ranks, *_rises(last, tokens), style)
+            _line(ranks, *_rises(last, tokens, head), style)
             shares = [m["gradient"].get(loss, {}).get(tokens) for m in one.measured]
             drawn = [n for n, share in enumerate(shares) if share]
             kept = [100 * shares[n]["kept"]["value"] for n in drawn]
@@ -58,7 +65,7 @@ def saturation_figure(
         spectra.set_yscale("log")
         ranks.set(xlabel="rank of the head", ylabel="rise of the loss, nats")
         ranks.set_xscale("log")
-        every = [rank for one in series for rank in _rises(one.measured[-1], tokens)[0]]
+        every = [rank for one in series for rank in _rises(one.measured[-1], tokens, head)[0]]
         _plain_ticks(ranks.xaxis, sorted(set(every)))
         _plain_ticks(spectra.yaxis, [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.001])
         for axes, label in (
@@ -70,10 +77,10 @@ def saturation_figure(
     return description
 
 
-def _rises(measured: Mapping[str, Any], tokens: str) -> tuple[list[int], list[float]]:
-    """Return ranks and rises of the trained heads, or of the fitted ones if none was trained."""
+def _rises(measured: Mapping[str, Any], tokens: str, head: str) -> tuple[list[int], list[float]]:
+    """Return ranks and rises of the heads of a kind."""
     heads = [one for one in measured["ranks"]["heads"] if tokens in one["rise"]]
-    kind = "trained" if any(one["head"] == "trained" for one in heads) else "fitted"
+    kind = head or ("trained" if any(one["head"] == "trained" for one in heads) else "fitted")
     points = [(h["rank"], h["rise"][tokens]["value"]) for h in heads if h["head"] == kind]
     return [rank for rank, _ in points], [rise for _, rise in points]
 

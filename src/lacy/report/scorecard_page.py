@@ -10,6 +10,7 @@ from typing import Any
 
 from lacy._text import format_bytes
 from lacy.report.html import (
+    Headline,
     HtmlPage,
     NextStep,
     PageFigure,
@@ -20,7 +21,14 @@ from lacy.report.html import (
 )
 from lacy.report.svg import SeriesStyle, figure_panels, inline
 from lacy.results import CONFIDENCE, Result, Score, metric_of
-from lacy.scorecard import ResultRow, Scorecard, SectionResult, columns_of, result_rows
+from lacy.scorecard import (
+    ResultRow,
+    Scorecard,
+    SectionResult,
+    columns_of,
+    is_outcome,
+    result_rows,
+)
 
 CARD_START, CARD_END = "<!-- lacy scorecard -->", "<!-- end of the scorecard -->"
 """Markers around the results section of a model card."""
@@ -38,6 +46,7 @@ def write_scorecard_page(path: str | Path, card: Scorecard) -> None:
     page = HtmlPage(
         title=f"Scorecard of {card.model}",
         lede=_lede(card),
+        headlines=[one for section in card.measured for one in _headline(section)],
         tables=tables,
         figures=figures,
         setup=_setup(card),
@@ -53,6 +62,22 @@ INTERVALS = (
     f"Intervals: {CONFIDENCE:.0%}. Wilson's for shares of independent trials, otherwise a "
     "bootstrap over people, documents or questions (n)."
 )
+
+
+def _headline(section: SectionResult) -> Iterator[Headline]:
+    """Yield the first outcome of a section in cascade, beside that of the model alone."""
+    row = next((row for row in result_rows(section.results) if is_outcome(row.metric)), None)
+    after = row.cells.get("cascade") if row else None
+    if row is None or after is None or not math.isfinite(after.value):
+        return
+    before = row.cells.get("alone")
+    score = Score(after.value, after.low, after.high, after.n, after.unit)
+    known = before is not None and math.isfinite(before.value)
+    yield Headline(
+        row.label, score, f"{section.title}: alone, and in cascade" if known else section.title,
+        Score(before.value, before.low, before.high, before.n, before.unit)
+        if before is not None and known else None,
+    )  # fmt: skip
 
 
 def _lede(card: Scorecard) -> str:

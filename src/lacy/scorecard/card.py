@@ -198,8 +198,9 @@ COMMON = ("condition", "policy", "source")
 
 
 def result_rows(results: Sequence[Result]) -> list[ResultRow]:
-    """Return the results as rows of a table with a column per condition, in order.
+    """Return the results as rows of a table with a column per condition.
 
+    Outcomes of which more is better come first, otherwise the order is that of the results.
     Results of groups (a relation, a prompt form) are left out.
     """
     by_cell: dict[tuple[str, str], list[Result]] = {}
@@ -220,7 +221,14 @@ def result_rows(results: Sequence[Result]) -> list[ResultRow]:
             told = [result.conditions.get(key, "") for key in telling[metric]]
             variant = ", ".join(filter(None, told))
             rows.setdefault((metric, variant), {})[condition] = result
-    return [ResultRow(metric, variant, cells) for (metric, variant), cells in rows.items()]
+    made = [ResultRow(metric, variant, cells) for (metric, variant), cells in rows.items()]
+    return sorted(made, key=lambda row: not is_outcome(row.metric))
+
+
+def is_outcome(metric: str) -> bool:
+    """True for a share of right or good ones, of which more is better."""
+    described = metric_of(metric)
+    return described.outcome and described.sign > 0 and described.unit == "share"
 
 
 def columns_of(rows: Sequence[ResultRow]) -> list[str]:

@@ -29,7 +29,7 @@ from lacy.results import (
     paired_test,
     ratio_sums,
 )
-from lacy.scorecard.card import Scorecard, SectionResult
+from lacy.scorecard.card import Scorecard, SectionResult, is_outcome
 
 LEVEL = 0.05
 """Adjusted p-values below this count as a difference."""
@@ -272,9 +272,7 @@ def _texts(
 def main_metric(results: Sequence[Result]) -> str:
     """Return the first metric that is a share, has a better side and is an outcome; or ""."""
     names = dict.fromkeys(result.metric for result in results if result.metric in RATIOS)
-    metrics = {name: metric_of(name) for name in names}
-    good = (n for n, m in metrics.items() if m.outcome and m.sign > 0 and m.unit == "share")
-    return next(good, "")
+    return next((name for name in names if is_outcome(name)), "")
 
 
 def _shares(metric: str, counts: Mapping[str, Any]) -> Any:

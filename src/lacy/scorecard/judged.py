@@ -69,5 +69,6 @@ def measure_judged(
             ]
             parts[name] = factscore.score_responses(
                 responses, pages, judge, facts, store=answers,
+                agreement=factscore.known_agreement(judge.name),
             )  # fmt: skip
     return Combined(parts)

@@ -103,7 +103,8 @@ def measure_sections(
             result = _section(section, out, [weights, dtype, machine["lacy"]], where, notify)
             done.append(result)
             on_section(result)
-        card = Scorecard(loaded.name or str(loaded.path or ""), weights, tuple(done), machine)
+        name = Path(loaded.name or str(loaded.path or "")).name  # no folders of this machine
+        card = Scorecard(name, weights, tuple(done), machine)
         write_scorecard(out, card)
     return card
 
