@@ -72,10 +72,11 @@ def judge_claims(
     pending: dict[str, Claim] = {}
     groups: list[list[str]] = []
     for claims, own in zip(responses, keys, strict=True):
-        new = [key for key in own if key not in store and key not in pending]
-        pending.update((key, claim) for key, claim in zip(own, claims, strict=True) if key in new)
+        claim_of = dict(zip(own, claims, strict=True))
+        new = [key for key in claim_of if key not in store and key not in pending]
+        pending.update((key, claim_of[key]) for key in new)
         if new:
-            groups.append(list(dict.fromkeys(new)))
+            groups.append(new)
     failed: dict[str, Judgment] = {}
     with _Writer(store) as written:
         for done, (key, judgment) in enumerate(_judged(judge, groups, pending), 1):
