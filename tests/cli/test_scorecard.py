@@ -48,7 +48,7 @@ def test_compare_prints_values_without_counts_side_by_side(tmp_path, capsys):
     assert lacy("compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(out)) == 0
     shown = capsys.readouterr().out
     assert "20.0%" in shown and "80.0%" in shown and "not tested" in shown
-    assert "## questions" in out.read_text()
+    assert "## Questions" in out.read_text()
     assert lacy("compare", str(tmp_path / "a"), "--out", str(tmp_path / "c.html")) == 0
     assert "cascade against alone" in (tmp_path / "c.html").read_text()
     error = fails(capsys, "compare", str(tmp_path / "a"), "--out", str(tmp_path / "c.pdf"))

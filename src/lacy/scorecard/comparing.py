@@ -203,7 +203,7 @@ def _section(
     for name, one, other in _matched(
         shown, b.results, lambda r: (r.metric, _fixed(r.conditions)), conditions
     ):
-        compared = MetricComparison(a.name, name, one.metric, one, other)
+        compared = MetricComparison(a.title, name, one.metric, one, other)
         if name in units and one.metric in RATIOS:
             compared = _tested(compared, *units[name][:2], seed)
         yield compared
@@ -264,7 +264,7 @@ def _texts(
         for n in np.argsort(-gap, kind="stable")[:MAX_EXAMPLES]:
             if gap[n] > 0:
                 yield TextPair(
-                    a.name, name, one.names[n], metric, one.texts[n], other.texts[n],
+                    a.title, name, one.names[n], metric, one.texts[n], other.texts[n],
                     float(values[0][n]), float(values[1][n]),
                 )  # fmt: skip
 
