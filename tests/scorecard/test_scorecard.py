@@ -278,3 +278,37 @@ def test_stores_of_a_scorecard_are_kept_apart(tmp_path, loaded):
 def test_a_saved_model_has_the_same_weights(tmp_path, loaded):
     save_raw(tmp_path / "m", loaded.model)
     assert weights_of(load_model(tmp_path / "m")) == weights_of(load_model(tmp_path / "m"))
+
+
+def test_variants_of_a_metric_are_compared_with_their_like(tmp_path, loaded):
+    class Losses:
+        def __init__(self, shift):
+            self.shift = shift
+
+        def results(self):
+            return [
+                Result("text_loss", value + self.shift, 0.0, 9.0, 5, "nats per token", 0,
+                       {"tokens": tokens, "model": f"m{self.shift}"})
+                for tokens, value in (("facts", 4.0), ("others", 2.0))
+            ]  # fmt: skip
+
+    for name, shift in (("a", 0.0), ("b", 1.0)):
+        made = Section("l", "Losses", "?", {}, lambda _, shift=shift: Losses(shift))
+        measure_sections(loaded, [made], tmp_path / name)
+    found = compare(read_scorecard(tmp_path / "a"), read_scorecard(tmp_path / "b"))
+    assert [(one.variant, one.a.value, one.b.value) for one in found.metrics] == [
+        ("facts", 4.0, 5.0), ("others", 2.0, 3.0),
+    ]  # fmt: skip
+    assert all(one.verdict == "not tested" for one in found.metrics)
+    assert found.metrics[0].label.endswith(", facts")
+
+
+def test_alone_is_compared_with_a_cascade_that_has_a_source(tmp_path, loaded):
+    card = card_of(
+        tmp_path, "a", loaded, Questions([0, 0, 0, 0]),
+        Questions([1, 1, 1, 0], condition="cascade", source="facts", policy="threshold=0"),
+    )  # fmt: skip
+    found = compare(card, card, conditions=("alone", "cascade"))
+    right = next(one for one in found.metrics if one.metric == "answers_right")
+    assert right.difference.value == 0.75
+    assert right.label == "answers right"

@@ -12,10 +12,9 @@ from lacy.report.html import (
     Passage,
     TableRow,
     format_figure,
-    format_score,
     write_html,
 )
-from lacy.report.scorecard_page import markdown_table
+from lacy.report.scorecard_page import format_cell, markdown_table
 from lacy.results import Result, Score, metric_of
 from lacy.scorecard import Comparison, MetricComparison, TextPair
 from lacy.types import Answer, Span
@@ -27,9 +26,7 @@ def comparison_rows(comparison: Comparison) -> dict[str, list[list[str]]]:
     """Return the rows of each section as texts: metric, both values, difference and verdict."""
     found: dict[str, list[list[str]]] = {}
     for one in comparison.metrics:
-        label = metric_of(one.metric).label
-        name = f"{label} ({one.condition})" if one.condition else label
-        row = [name, format_score(one.a), format_score(one.b), *_tested(one)]
+        row = [one.label, format_cell(one.a), format_cell(one.b), *_tested(one)]
         found.setdefault(one.section, []).append(row)
     return found
 
@@ -99,9 +96,8 @@ def write_comparison_page(path: str | Path, comparison: Comparison) -> None:
             columns,
             [
                 TableRow(
-                    metric_of(one.metric).label,
+                    one.label,
                     [_score(one.a), _score(one.b), *_tested(one)],
-                    one.condition,
                     strong=one.verdict in ("better", "worse"),
                 )
                 for one in comparison.metrics
@@ -128,9 +124,9 @@ def write_comparison_page(path: str | Path, comparison: Comparison) -> None:
     write_html(path, page)
 
 
-def _score(result: Result) -> Score | None:
-    if not math.isfinite(result.value):
-        return None
+def _score(result: Result) -> Score | str:
+    if not math.isfinite(result.value) or result.unit == "bytes":
+        return format_cell(result)
     return Score(result.value, result.low, result.high, result.n, result.unit)
 
 

@@ -29,7 +29,7 @@ from lacy.results import (
     paired_test,
     ratio_sums,
 )
-from lacy.scorecard.card import Scorecard, SectionResult, is_outcome
+from lacy.scorecard.card import Scorecard, SectionResult, is_outcome, result_rows
 
 LEVEL = 0.05
 """Adjusted p-values below this count as a difference."""
@@ -49,12 +49,20 @@ class MetricComparison:
     metric: str
     a: Result
     b: Result
+    variant: str = ""
+    """As in ``ResultRow``."""
     difference: Score | None = None
     """``b`` minus ``a`` over common units; None if the metric has no counts."""
     p: float = math.nan
     adjusted_p: float = math.nan
     detectable: float = math.nan
     """The smallest true difference that would have been found in 80% of such measurements."""
+
+    @property
+    def label(self) -> str:
+        """The metric's label, with variant and condition."""
+        label = ", ".join(filter(None, (metric_of(self.metric).label, self.variant)))
+        return f"{label} ({self.condition})" if self.condition else label
 
     @property
     def verdict(self) -> Verdict:
@@ -171,13 +179,16 @@ def _matched(
             yield (name if conditions is None else ""), one, other
 
 
-OWN = frozenset({"condition", "policy", "model", "call_rate", "right"})
+OWN = frozenset({"condition", "policy", "model", "call_rate", "right", "not available"})
 """Conditions that describe one side and may differ: the model, and how it called."""
 
 
-def _fixed(conditions: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return the conditions that both sides must share."""
-    return tuple(sorted((k, v) for k, v in conditions.items() if k not in OWN))
+def _fixed(
+    conditions: Mapping[str, str], compared: tuple[str, str] | None
+) -> tuple[tuple[str, str], ...]:
+    """Return the conditions that both sides must share; alone, a model has no source."""
+    free = OWN if compared is None else OWN | {"source"}
+    return tuple(sorted((k, v) for k, v in conditions.items() if k not in free))
 
 
 def _section(
@@ -191,7 +202,7 @@ def _section(
     units = {
         name: _common(one, other)
         for name, one, other in _matched(
-            a.units, b.units, lambda unit: _fixed(unit.conditions), conditions
+            a.units, b.units, lambda unit: _fixed(unit.conditions, conditions), conditions
         )
     }
     for name, (one, _, left_out) in units.items():
@@ -199,14 +210,22 @@ def _section(
             notes.append(f"{a.title}, {name}: {left_out} units of only one side are left out.")
         if not one.names:
             notes.append(f"{a.title}, {name}: no unit in common.")
-    shown = [result for result in a.results if "group" not in result.conditions]
-    for name, one, other in _matched(
-        shown, b.results, lambda r: (r.metric, _fixed(r.conditions)), conditions
-    ):
-        compared = MetricComparison(a.title, name, one.metric, one, other)
-        if name in units and one.metric in RATIOS:
-            compared = _tested(compared, *units[name][:2], seed)
-        yield compared
+    others = {(row.metric, row.variant): row for row in result_rows(b.results)}
+    for row in result_rows(a.results):
+        pair = others.get((row.metric, row.variant))
+        cells: Mapping[str, Result] = {} if pair is None else pair.cells
+        for name, of_a in row.cells.items():
+            of_b = cells.get(name if conditions is None else conditions[1])
+            if of_b is None or (conditions is not None and name != conditions[0]):
+                continue
+            if _fixed(of_a.conditions, conditions) != _fixed(of_b.conditions, conditions):
+                notes.append(f"{a.title}, {row.label}: measured in different ways.")
+                continue
+            shown = "" if conditions is not None else name
+            compared = MetricComparison(a.title, shown, row.metric, of_a, of_b, row.variant)
+            if shown in units and row.metric in RATIOS and not row.variant:
+                compared = _tested(compared, *units[shown][:2], seed)
+            yield compared
 
 
 def _common(a: UnitCounts, b: UnitCounts) -> tuple[UnitCounts, UnitCounts, int]:
@@ -250,7 +269,7 @@ def _texts(
 ) -> Iterator[TextPair]:
     """Yield the texts on which both sides differ most, by the section's first metric."""
     for name, one, other in _matched(
-        a.units, b.units, lambda unit: _fixed(unit.conditions), conditions
+        a.units, b.units, lambda unit: _fixed(unit.conditions, conditions), conditions
     ):
         one, other, _ = _common(one, other)
         metric = main_metric(a.results)
