@@ -32,6 +32,18 @@ class Combined:
 
 
 @dataclass(frozen=True, slots=True)
+class Selected:
+    """The results of a measurement that a scorecard shows."""
+
+    part: Measurement
+    shown: Callable[[Result], bool]
+
+    def results(self) -> list[Result]:
+        """Return the chosen results."""
+        return [result for result in self.part.results() if self.shown(result)]
+
+
+@dataclass(frozen=True, slots=True)
 class ByPolicy:
     """A measurement whose results name a policy, which decides on their condition."""
 

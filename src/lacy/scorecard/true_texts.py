@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lacy.results import AnswerStore, Measurement
-from lacy.scorecard.combined import ByPolicy
+from lacy.results import AnswerStore, Measurement, Result
+from lacy.scorecard.combined import ByPolicy, Selected
 from lacy.scorecard.inputs import ScorecardInputs
 
 if TYPE_CHECKING:
@@ -75,6 +75,9 @@ def measure_head(
 ) -> Measurement:
     """Measure the saturation of the output head on articles; no head is trained.
 
+    Of the many values, those of the last layer, of the loss on text and of fitted heads are kept
+    (``lacy evaluate --saturation`` shows all).
+
     Args:
         loaded: the model.
         inputs: pipeline and seed.
@@ -85,6 +88,16 @@ def measure_head(
 
     documents = marked(articles[:SATURATION_TEXTS], inputs.pipeline)
     bf16 = "bfloat16" in str(loaded.model.dtype)
-    return measure_saturation(
+    found = measure_saturation(
         loaded, documents, train_heads=False, bf16=bf16, store=answers, seed=inputs.seed
     )
+    return Selected(found, _is_shown)
+
+
+def _is_shown(result: Result) -> bool:
+    """True for the values of saturation that a scorecard shows."""
+    chosen = {"layer": "last", "loss": "text", "head": "fitted"}
+    if any(result.conditions.get(key, value) != value for key, value in chosen.items()):
+        return False
+    tokens = result.conditions.get("tokens", "all")
+    return tokens == "all" if "rank" in result.conditions else tokens in ("all", "fact", "other")
