@@ -253,9 +253,14 @@ def scorecard_markdown(card: Scorecard, *, level: int = 2) -> str:
 
 def markdown_table(lines: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table; the first line is its head."""
-    head, *rows = [[cell.replace("|", r"\|").replace("\n", " ") for cell in line] for line in lines]
+    head, *rows = [[_escaped(cell) for cell in line] for line in lines]
     ruled = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in ruled)
+
+
+def _escaped(cell: str) -> str:
+    """Return the text of a cell without characters that Markdown would read as its own."""
+    return cell.replace("|", r"\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def model_card_results(card: Scorecard) -> str:
