@@ -37,7 +37,7 @@ PASSAGES = 5
 
 
 def judge_with_peer(name: str, rows: list[dict]) -> list[bool | None]:
-    """Run inside the peer's environment: return a verdict per fact."""
+    """Return a verdict per fact; this runs in the peer's own environment."""
     if name == "FactScoreLite":
         from FactScoreLite import FactScorer
 
@@ -144,7 +144,7 @@ def agreement(rows: list[dict], verdicts: list[bool | None]) -> dict:
 
 
 def read_rows(args: argparse.Namespace) -> tuple[list[dict], dict[str, bool]]:
-    """Return whole texts with about ``--facts`` facts per model, and the oracle's verdicts."""
+    """Return complete responses, about ``--facts`` facts per model, and verdicts."""
     from lacy.factscore import PassageRanking
     from lacy.judges import (
         labelled_claims,

@@ -271,3 +271,11 @@ def test_a_mapped_database_is_audited_under_all_names_of_its_subjects(tmp_path):
     assert fact.accepted == ("2 May 1901", "May 2, 1901")
     question = AuditQuestion(found, fact, "continuations", "DEL-ON", "")
     assert {row[0] for row in changed_rows(question)} == {"Bob Hill"}
+
+
+@pytest.mark.parametrize("name", ["facts.jsonl", "notes.txt", "facts"])
+def test_a_file_that_is_no_database_is_named_as_data_of_an_audit(tmp_path, name):
+    (tmp_path / name).write_text("")
+    with pytest.raises(LacyError) as caught:
+        read_audit(tmp_path / name)
+    assert caught.value.code == "E234"

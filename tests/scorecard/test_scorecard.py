@@ -312,3 +312,24 @@ def test_alone_is_compared_with_a_cascade_that_has_a_source(tmp_path, loaded):
     right = next(one for one in found.metrics if one.metric == "answers_right")
     assert right.difference.value == 0.75
     assert right.label == "answers right"
+
+
+def test_a_missing_package_fails_its_section_only(tmp_path, loaded):
+    def needs(_):
+        raise ModuleNotFoundError("No module named 'spacy'", name="spacy")
+
+    sections = [Section("t", "Texts", "?", {}, needs, extra="spacy"), section()]
+    failed, good = measure_sections(loaded, sections, tmp_path).sections
+    assert "pip install 'lacy[spacy]'" in failed.failed and good.results
+    with pytest.raises(ModuleNotFoundError):  # lacy itself is broken: a bug, not the user's lack
+        measure_sections(loaded, [Section("t", "Texts", "?", {}, needs)], tmp_path)
+
+
+def test_sections_that_need_an_extra_name_it(loaded, tmp_path):
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    inputs = ScorecardInputs(articles=tmp_path / "a.jsonl", tasks=("arc_easy",))
+    extras = {one.name: one.extra for one in scorecard_sections(loaded, inputs)}
+    assert extras == {
+        "openings": "", "articles": "spacy", "questions": "", "factscore": "spacy", "audit": "",
+        "language": "spacy", "tasks": "harness", "saturation": "spacy", "costs": "",
+    }  # fmt: skip

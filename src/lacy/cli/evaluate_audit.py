@@ -31,7 +31,7 @@ SECONDS = 5.0
 
 
 def measure_audit(config: EvaluateConfig, loaded: Loaded) -> AuditResult:
-    """Read the facts, and ask for them in all states."""
+    """Run the deletion audit: each fact in the database, deleted, edited, and without a source."""
     from lacy.model import model_fingerprint
 
     assert config.audit is not None

@@ -145,7 +145,7 @@ class Efficiency:
                 self._add(name, value, unit)
 
     def peak(self, name: str | Path) -> PeakMemory:
-        """Measure the peak memory of a fresh process that opens the model by its name.
+        """Measure the peak memory of a new process that loads the model.
 
         Raises:
             LacyError: E249, the process failed.

@@ -211,7 +211,12 @@ def _facts_database(path: Path, facts: int | None, seed: int) -> AuditedDatabase
     """Return a facts database, with prompts for a sample of its facts."""
     from lacy.sources import Database, open_source
 
-    source = open_source(str(path))
+    try:
+        source = open_source(str(path))
+    except LacyError as error:
+        if error.code != "E12":  # a database that cannot be opened says why itself
+            raise
+        raise LacyError("E234", path=path, why="it is no database and no known format") from error
     if not isinstance(source, Database):
         why = "it is a source without rows; an audit deletes rows of a database"
         raise LacyError("E235", path=path, why=why)

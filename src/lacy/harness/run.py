@@ -97,7 +97,7 @@ def _own_task(path: str) -> dict[str, Any]:
     """Read the YAML file of a task, and find its data files beside it.
 
     Raises:
-        LacyError: E13, there is no such file; E246, it is no task.
+        LacyError: E13, the file does not exist; E246, the file does not define a task.
     """
     file = Path(path)
     if not file.is_file():

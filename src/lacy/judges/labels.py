@@ -90,7 +90,7 @@ def read_topic_passages(path: str | Path) -> dict[str, tuple[str, ...]]:
     """Return the passages of each topic, in the order of the file.
 
     Raises:
-        LacyError: E217, the file cannot be read or a line has no topic and text.
+        LacyError: E217, the file cannot be read or a line lacks a topic or a text.
     """
     found: dict[str, list[str]] = {}
     for where, record in _records(Path(path)):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lacy.judges.pieces import Word, WordPieces, placed_words, weight
 
 WINDOW = 100
-"""Longest window in tokens, with [CLS] and [SEP]."""
+"""Maximum length of a window in tokens, including [CLS] and [SEP]."""
 
 SHORT = 30
 """A window that is shorter is filled with a part of the next sentence if that does not fit."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lacy.results import AnswerStore, Measurement
+from lacy.results import Measurement
 from lacy.scorecard.combined import ByPolicy
 from lacy.scorecard.inputs import ScorecardInputs
 
@@ -14,9 +14,7 @@ REPEAT, BATCHES = 10, 2
 """Number of timed requests and batches."""
 
 
-def measure_costs(
-    loaded: Any, inputs: ScorecardInputs, policies: Mapping[str, str], answers: AnswerStore
-) -> Measurement:
+def measure_costs(loaded: Any, inputs: ScorecardInputs, policies: Mapping[str, str]) -> Measurement:
     """Measure what the model costs.
 
     In cascade, the facts that ship with lacy answer calls, and the prompts are sentences about
@@ -26,7 +24,6 @@ def measure_costs(
         loaded: the model.
         inputs: its name.
         policies: when to call, by condition.
-        answers: not used: a time cannot be stored and continued.
     """
     from lacy import almanac
     from lacy.cascade import Engine

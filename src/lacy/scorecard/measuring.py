@@ -43,6 +43,8 @@ class Section:
     """Measures it; keeps answers in the store. None if something is missing."""
     missing: str = ""
     """What to give so that it can be measured."""
+    extra: str = ""
+    """The optional extra that it needs."""
 
 
 class _Progress:
@@ -55,6 +57,15 @@ class _Progress:
         if time.monotonic() - self._last >= SECONDS:
             self._last = time.monotonic()
             self._notify(f"{self._where}: {number} answers")
+
+
+def _for_the_user(caught: LacyError | ModuleNotFoundError, section: Section) -> LacyError:
+    """Return the error to report: E11 for a missing package of the section's extra."""
+    if isinstance(caught, LacyError):
+        return caught
+    if not section.extra or (caught.name or "").startswith("lacy"):
+        raise caught
+    return LacyError("E11", extra_for=section.title, package=caught.name, extra=section.extra)
 
 
 def weights_of(loaded: Any) -> str:
@@ -134,11 +145,12 @@ def _section(
             measured = section.measure(answers)
             results = tuple(measured.results())
             units = tuple(getattr(measured, "units", list)())
-    except LacyError as error:
-        if error.code in ("E19", "E150"):  # the folder itself is the problem
-            raise
-        notify(f"{where}: {error}")
-        return replace(plain, failed=str(error))
+    except (LacyError, ModuleNotFoundError) as caught:
+        problem = _for_the_user(caught, section)
+        if problem.code in ("E19", "E150"):  # the folder itself is the problem
+            raise problem from caught
+        notify(f"{where}: {problem}")
+        return replace(plain, failed=str(problem))
     seconds = time.perf_counter() - begin
     result = replace(
         plain, key=key, settings=dict(section.settings), results=results, units=units,

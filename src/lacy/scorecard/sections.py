@@ -46,7 +46,7 @@ def scorecard_sections(loaded: Any, inputs: ScorecardInputs) -> list[Section]:
         inputs: files and limits.
 
     Raises:
-        LacyError: E61, the policy is unknown; E251, a file does not exist.
+        OSError: a file cannot be read.
     """
     return [
         _openings(loaded, inputs),
@@ -70,6 +70,7 @@ def _section(
     *,
     needs: str = "",
     reads: Sequence[str] = (),
+    extra: str = "",
 ) -> Section:
     """Return a section; one without its file says how to give it.
 
@@ -81,6 +82,7 @@ def _section(
         measure: measures it.
         needs: the field of ``inputs`` with the file that the section needs.
         reads: other fields that its results depend on.
+        extra: the optional extra that it needs.
     """
     settings = {key: asdict(inputs)[key] for key in (*reads, "seed")}
     if needs:
@@ -88,7 +90,7 @@ def _section(
         if path is None:
             return Section(name, title, question, missing=f"give --{needs.replace('_', '-')} FILE")
         settings[needs] = content_key(Path(path))
-    return Section(name, title, question, settings, measure)
+    return Section(name, title, question, settings, measure, extra=extra)
 
 
 def _policies(loaded: Any, inputs: ScorecardInputs) -> dict[str, str]:
@@ -137,7 +139,7 @@ def _articles(loaded: Any, inputs: ScorecardInputs) -> Section:
         "articles", "Continuations of articles",
         "Are the names, numbers and dates that it writes those of the article?",
         inputs, partial(_measure_articles, loaded, inputs), needs="articles",
-        reads=("items", "max_new_tokens", "only", "pipeline", "policy"),
+        reads=("items", "max_new_tokens", "only", "pipeline", "policy"), extra="spacy",
     )  # fmt: skip
 
 
@@ -232,7 +234,7 @@ def _judged(loaded: Any, inputs: ScorecardInputs) -> Section:
         "factscore", "Facts in free texts, by a judge",
         "Which share of the facts that it writes about a topic does the topic's article support?",
         inputs, partial(_measure_judged, loaded, inputs), needs="articles",
-        reads=("topics", "only", "judge", "facts", "policy"),
+        reads=("topics", "only", "judge", "facts", "policy"), extra="spacy",
     )  # fmt: skip
 
 
@@ -263,14 +265,15 @@ def _measure_audit(loaded: Any, inputs: ScorecardInputs, answers: AnswerStore) -
 
 
 def _language(loaded: Any, inputs: ScorecardInputs) -> Section:
-    def run(answers: AnswerStore) -> Measurement:
+    def run(_: AnswerStore) -> Measurement:  # nothing is generated
         articles, policies = scored_articles(inputs), _policies(loaded, inputs)
-        return measure_losses(loaded, inputs, articles, policies, answers)
+        return measure_losses(loaded, inputs, articles, policies)
 
     return _section(
         "language", "Language",
         "How well does it predict true texts, on facts and elsewhere, and what do calls cost?",
         inputs, run, needs="articles", reads=("items", "only", "pipeline", "policy"),
+        extra="spacy",
     )  # fmt: skip
 
 
@@ -280,7 +283,7 @@ def _saturation(loaded: Any, inputs: ScorecardInputs) -> Section:
 
     return _section(
         "saturation", "Saturation of the output head", "Does its head limit what it can learn?",
-        inputs, run, needs="articles", reads=("items", "only", "pipeline"),
+        inputs, run, needs="articles", reads=("items", "only", "pipeline"), extra="spacy",
     )  # fmt: skip
 
 
@@ -293,7 +296,8 @@ def _tasks(inputs: ScorecardInputs) -> Section:
         "tasks": [content_key(Path(t)) if Path(t).is_file() else t for t in inputs.tasks],
         "items": inputs.items,
     }
-    return Section(name, title, question, settings, partial(_measure_tasks, inputs))
+    measure = partial(_measure_tasks, inputs)
+    return Section(name, title, question, settings, measure, extra="harness")
 
 
 def _measure_tasks(inputs: ScorecardInputs, answers: AnswerStore) -> Measurement:
@@ -305,8 +309,8 @@ def _measure_tasks(inputs: ScorecardInputs, answers: AnswerStore) -> Measurement
 
 
 def _costs(loaded: Any, inputs: ScorecardInputs) -> Section:
-    def run(answers: AnswerStore) -> Measurement:
-        return measure_costs(loaded, inputs, _policies(loaded, inputs), answers)
+    def run(_: AnswerStore) -> Measurement:  # a time cannot be stored and continued
+        return measure_costs(loaded, inputs, _policies(loaded, inputs))
 
     return _section(
         "costs", "Size, speed, memory and energy", "What does it cost?", inputs, run,

@@ -38,7 +38,6 @@ def measure_losses(
     inputs: ScorecardInputs,
     articles: Sequence[Document],
     policies: dict[str, str],
-    answers: AnswerStore,
 ) -> Measurement:
     """Measure losses on articles, alone and with calls that an index of the articles answers.
 
@@ -47,7 +46,6 @@ def measure_losses(
         inputs: pipeline and seed.
         articles: articles with titles.
         policies: when to call, by condition.
-        answers: not used: nothing is generated.
     """
     from tempfile import TemporaryDirectory
 

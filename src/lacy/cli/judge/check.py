@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lacy.cli.terminal import say, table
+from lacy.errors import LacyError
 from lacy.judges import DEFAULT_JUDGE, FIT_AUROC
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ def run(config: CheckJudgeConfig) -> int:
     labelled = labelled_claims(
         read_labelled_responses(config.labels), read_topic_passages(config.passages)
     )
+    where = ", ".join(map(str, config.labels))
+    if not labelled:
+        raise LacyError("E217", place=where, why="no response has facts with labels")
+    if not any(claim.passages for one in labelled for claim in one.claims):
+        raise LacyError("E217", place=config.passages, why="no topic of the labels has passages")
     judge = open_judge(config.judge)
     seen = training_topics() if isinstance(judge, Verifier) else ()
 
