@@ -104,16 +104,10 @@ def _read(config: EvaluateConfig) -> list[Document]:
 
 def _marked(documents: list[Document], pipeline: str) -> list[Document]:
     """Mark the fact tokens of texts that have no marks, if spaCy is installed."""
-    if any(document.marks for document in documents):
-        return documents
-    try:
-        from lacy.annotate import SpacyAnnotator
+    from lacy.evaluate import marked_documents
 
-        annotator = SpacyAnnotator(pipeline)
+    try:
+        return marked_documents(documents, pipeline, note)
     except ModuleNotFoundError as error:
         note(f"Facts are not measured apart: {error.name} is not installed (lacy[spacy]).")
         return documents
-    note(f"Fact tokens: {annotator.choice}.")
-    titles = [str(document.meta.get("title") or "") or None for document in documents]
-    marks = annotator.annotate([document.text for document in documents], titles)
-    return [replace(d, marks=tuple(m)) for d, m in zip(documents, marks, strict=True)]

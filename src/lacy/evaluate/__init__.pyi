@@ -40,6 +40,7 @@ from .life_counts import (
     life_verdicts,
 )
 from .life_facts import LifeStatement, by_relation, known_life, read_life
+from .marking import marked_documents
 from .on_texts import TextMeasurements, measure_on_texts
 from .openings import OpeningAnswers, OpeningsResult, evaluate_openings
 from .own_facts import EDITED_FACTS, OWN_FACTS, evaluate_own_facts
@@ -140,6 +141,7 @@ __all__ = [
     "life_counts",
     "life_scores",
     "life_verdicts",
+    "marked_documents",
     "measure_language",
     "measure_on_texts",
     "measure_saturation",

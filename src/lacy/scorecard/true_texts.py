@@ -23,16 +23,6 @@ SATURATION_TEXTS = 40
 """Number of texts for saturation."""
 
 
-def marked(articles: Sequence[Document], pipeline: str) -> list[Document]:
-    """Return articles with marks on their fact tokens."""
-    from lacy.annotate import SpacyAnnotator
-
-    titles = [str(article.meta.get("title") or "") or None for article in articles]
-    texts = [article.text for article in articles]
-    marks = SpacyAnnotator(pipeline).annotate(texts, titles)
-    return [replace(a, marks=tuple(m)) for a, m in zip(articles, marks, strict=True)]
-
-
 def measure_losses(
     loaded: Any,
     inputs: ScorecardInputs,
@@ -50,10 +40,10 @@ def measure_losses(
     from tempfile import TemporaryDirectory
 
     from lacy.cascade import Engine
-    from lacy.evaluate import measure_language, measure_with_calls
+    from lacy.evaluate import marked_documents, measure_language, measure_with_calls
     from lacy.sources.texts import Documents
 
-    documents = marked(articles, inputs.pipeline)
+    documents = marked_documents(articles, inputs.pipeline)
     found = measure_language(loaded, documents, seed=inputs.seed)
     names = {policy: name for name, policy in policies.items()}
     with TemporaryDirectory() as folder, Documents.build(documents, f"{folder}/index") as index:
@@ -82,9 +72,9 @@ def measure_head(
         articles: the articles.
         answers: keeps what was measured.
     """
-    from lacy.evaluate import measure_saturation
+    from lacy.evaluate import marked_documents, measure_saturation
 
-    documents = marked(articles[:SATURATION_TEXTS], inputs.pipeline)
+    documents = marked_documents(articles[:SATURATION_TEXTS], inputs.pipeline)
     bf16 = "bfloat16" in str(loaded.model.dtype)
     found = measure_saturation(
         loaded, documents, train_heads=False, bf16=bf16, store=answers, seed=inputs.seed
