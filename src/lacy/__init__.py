@@ -17,6 +17,7 @@ The packages, from top to bottom; each imports only from those below it:
     cascade/      generation with calls: engine, policies, ranking, traces
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
     sources/      what answers calls: databases, documents, language models, scripts
+    layerwise/    goes through a model block by block: input statistics, error compensation
     model/        presets, the <CALL> row, saving and loading, batched decoding
     objective/    which tokens to delegate, and the loss
     annotate/     marks fact tokens: characters first, then tokens

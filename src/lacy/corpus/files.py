@@ -177,7 +177,7 @@ def read_whole(path: Path, skip: Skip) -> bytes | None:
     return b"".join(parts) if parts else None  # ``chunks`` has already reported the reason
 
 
-def text_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
+def plain_text_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
     """Yield a text file as one row, with line feeds as line ends and without byte order mark."""
     data = read_whole(path, skip)
     if data is None:
@@ -199,7 +199,7 @@ _UNDERLINE = re.compile(r"([!-/:-@\[-`{-~])\1{2,}\s*")
 
 def rst_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[PlacedRow]:
     """Yield a reStructuredText file as one row, without title underlines, with its first title."""
-    for place, row in text_rows(path, options, skip):
+    for place, row in plain_text_rows(path, options, skip):
         lines = row[options.text_field].split("\n")
         under = [bool(_UNDERLINE.fullmatch(line)) for line in lines]
         titles = (line.strip() for line, below in zip(lines, under[1:], strict=False) if below)

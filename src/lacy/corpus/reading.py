@@ -41,9 +41,9 @@ class RowSource:
 
 
 KINDS = {
-    ".txt": files.text_rows,
-    ".text": files.text_rows,
-    ".log": files.text_rows,
+    ".txt": files.plain_text_rows,
+    ".text": files.plain_text_rows,
+    ".log": files.plain_text_rows,
     ".rst": files.rst_rows,
     ".jsonl": read_json.json_lines,
     ".ndjson": read_json.json_lines,

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from lacy.errors import exact, factscore, general, harness, judges, models, outside, scorecards
+from lacy.errors import (
+    exact,
+    factscore,
+    general,
+    harness,
+    judges,
+    models,
+    outside,
+    quantization,
+    scorecards,
+)
 from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
 from lacy.errors.sanitize import CONTROL_CHARACTERS, one_line, sanitized
 
@@ -22,6 +32,7 @@ CATALOG: dict[str, Entry] = {
     **general.ENTRIES,
     **models.ENTRIES,
     **outside.ENTRIES,
+    **quantization.ENTRIES,
     **judges.ENTRIES,
     **factscore.ENTRIES,
     **harness.ENTRIES,
