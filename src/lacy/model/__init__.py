@@ -10,4 +10,8 @@ weights.
 
 import lazy_loader
 
+from lacy._quiet import drop_known_messages
+
+drop_known_messages()  # before anything imports transformers
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
