@@ -51,6 +51,7 @@ SECTIONS = [
     ((250, 259), "Scorecards"),
     ((260, 264), "Saturation"),
     ((280, 289), "Quantization, and walks through blocks"),
+    ((290, 299), "Pruning"),
 ]
 
 

@@ -17,6 +17,7 @@ from lacy.errors import (
     judges,
     models,
     outside,
+    pruning,
     quantization,
     scorecards,
 )
@@ -38,6 +39,7 @@ CATALOG: dict[str, Entry] = {
     **harness.ENTRIES,
     **exact.ENTRIES,
     **scorecards.ENTRIES,
+    **pruning.ENTRIES,
 }
 
 

@@ -1,0 +1,24 @@
+"""Errors of pruning."""
+
+from __future__ import annotations
+
+from lacy.errors.entry import DATA, USAGE, Entry
+
+ENTRIES = {
+    # E290-E299: pruning
+    "E290": Entry(
+        "cannot remove {number} of {blocks} blocks: {why}",
+        "give another share or count, calibration texts, or choose the last blocks (by=last)",
+        USAGE,
+        "A model keeps at least one block. Blocks are chosen on calibration texts, unless the last "
+        "ones are removed.",
+    ),
+    "E291": Entry(
+        "a model of the architecture {architecture} cannot be made smaller like this: {why}",
+        "prune its depth or its weights instead, or take a model of a plainer architecture "
+        "(Llama, Qwen, Mistral)",
+        DATA,
+        "A smaller model is built from a changed config. If the config cannot express it, or the "
+        "smaller model would compute something else, nothing is changed.",
+    ),
+}
