@@ -21,4 +21,18 @@ ENTRIES = {
         "A smaller model is built from a changed config. If the config cannot express it, or the "
         "smaller model would compute something else, nothing is changed.",
     ),
+    "E292": Entry(
+        "weights cannot be pruned to {pattern}: {why}",
+        "give a share of zeros (sparsity=0.5) or a pattern that divides all sizes, and calibration "
+        "texts, or choose by magnitude",
+        USAGE,
+        "N:M keeps N of every M neighbouring weights of a row, so M divides the inputs of every "
+        "linear layer. Nothing is changed if one of them does not fit.",
+    ),
+    "E293": Entry(
+        "weights of {name} are not finite (NaN or infinite)",
+        "use another checkpoint of this model",
+        DATA,
+        "Weights are compared by size, which is not possible with NaN.",
+    ),
 }

@@ -1,3 +1,14 @@
 from .depth import DEPTH_CHOICES, DepthPruned, prune_depth
+from .weights import WEIGHT_CHOICES, WeightsPruned, prune_weights
+from .zeros import holding_zeros, sparse_masks
 
-__all__ = ["DEPTH_CHOICES", "DepthPruned", "prune_depth"]
+__all__ = [
+    "DEPTH_CHOICES",
+    "WEIGHT_CHOICES",
+    "DepthPruned",
+    "WeightsPruned",
+    "holding_zeros",
+    "prune_depth",
+    "prune_weights",
+    "sparse_masks",
+]
