@@ -16,6 +16,7 @@ The packages, from top to bottom; each imports only from those below it:
     judges/       whether passages support a fact: a verifier, word overlap; agreement with people
     cascade/      generation with calls: engine, policies, ranking, traces
     prune/        smaller models: fewer blocks, heads, neurons, channels or weights
+    runtimes/     int8 weights, ONNX and safetensors files that other runtimes read
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
     sources/      what answers calls: databases, documents, language models, scripts
     layerwise/    goes through a model block by block: input statistics, error compensation

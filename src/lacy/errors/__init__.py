@@ -19,6 +19,7 @@ from lacy.errors import (
     outside,
     pruning,
     quantization,
+    runtimes,
     scorecards,
 )
 from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
@@ -34,6 +35,7 @@ CATALOG: dict[str, Entry] = {
     **models.ENTRIES,
     **outside.ENTRIES,
     **quantization.ENTRIES,
+    **runtimes.ENTRIES,
     **judges.ENTRIES,
     **factscore.ENTRIES,
     **harness.ENTRIES,
