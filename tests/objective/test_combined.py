@@ -54,9 +54,12 @@ def run(hidden, head, targets, marks, objective=PAPER, **options):
     rate=st.sampled_from([0.0, 0.15, 0.6, 1.0]),
     facts=st.sampled_from([0.0, 0.3, 1.1]),
     keep=st.sampled_from([0, 900, 1 << 20]),
+    scale=st.sampled_from([1.0, 0.4]),
 )
 @settings(max_examples=150, deadline=None)
-def test_one_pass_equals_two_passes(seed, method, ignore, negative, weight, rate, facts, keep):
+def test_one_pass_equals_two_passes(
+    seed, method, ignore, negative, weight, rate, facts, keep, scale
+):
     hidden, head, targets, marks, reference = make_batch(seed, facts=facts)
     objective = Objective(
         method=method, call_rate=rate, call_negative=negative, text_weight=weight, ignore=ignore
@@ -73,6 +76,7 @@ def test_one_pass_equals_two_passes(seed, method, ignore, negative, weight, rate
             objective,
             reference_loss_BT=reference,
             generator=torch.Generator().manual_seed(1),
+            text_scale=scale,
         )
 
     valid = targets != -100
@@ -89,7 +93,7 @@ def test_one_pass_equals_two_passes(seed, method, ignore, negative, weight, rate
     hidden.requires_grad_(), head.requires_grad_()
     want = loss(
         hidden, head, targets, call, call_negative=negative, text_weight=weight,
-        ignore_BT=ignored, impl="reference",
+        ignore_BT=ignored, impl="reference", text_scale=scale,
     )  # fmt: skip
     want.total.backward()
     assert torch.equal(got[0].call_BT, call)

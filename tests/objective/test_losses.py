@@ -381,3 +381,21 @@ def test_a_row_trained_alone_has_the_gradient_of_the_whole_head(impl, negative):
     torch.testing.assert_close(other, value)
     torch.testing.assert_close(other_BTD, grad_BTD)
     torch.testing.assert_close(alone_D.grad, whole_VD.grad[-1])
+
+
+@pytest.mark.parametrize(("impl", "negative"), EVERY_MODE)
+def test_text_scale_multiplies_the_text_loss_alone(impl, negative):
+    hidden, head, targets, call, ignore = make_batch(11)
+    options = {
+        "call_negative": negative, "text_weight": 0.3, "ignore_BT": ignore, "impl": impl
+    }  # fmt: skip
+    whole, half, none = (
+        value_and_gradients(hidden, head, targets, call, text_scale=scale, **options)
+        for scale in (1.0, 0.5, 0.0)
+    )
+    for part in ("call", "negative"):
+        torch.testing.assert_close(getattr(half[0], part), getattr(whole[0], part))
+    torch.testing.assert_close(half[0].text, 0.5 * whole[0].text)
+    assert none[0].text == 0.0 and none[0].total == none[0].call + none[0].negative
+    for n in (1, 2):  # the loss is linear in the scale
+        torch.testing.assert_close(half[n], 0.5 * (whole[n] + none[n]))

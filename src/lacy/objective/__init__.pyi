@@ -1,4 +1,5 @@
 from .combined import BatchLoss, select_and_loss
+from .fused import chunk_rows
 from .losses import IGNORE_INDEX, Loss, choose_impl, loss, shift, token_losses
 from .quantile import RunningQuantile
 from .select import choose_targets
@@ -18,6 +19,7 @@ __all__ = [
     "RunningQuantile",
     "choose_impl",
     "choose_targets",
+    "chunk_rows",
     "loss",
     "select_and_loss",
     "shift",

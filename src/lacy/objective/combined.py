@@ -44,6 +44,7 @@ def select_and_loss(
     generator: torch.Generator | None = None,
     quantile: RunningQuantile | None = None,
     row_D: Tensor | None = None,
+    text_scale: float = 1.0,
     impl: Impl = "auto",
 ) -> BatchLoss:
     """Choose the targets to delegate and compute the loss in one pass over the head.
@@ -59,6 +60,7 @@ def select_and_loss(
         quantile: a running threshold instead of the exact count of this batch, for gradient
             accumulation and several processes.
         row_D: the ``<CALL>`` row, if it is trained without the rest of the head (``loss``).
+        text_scale: factor of the whole text loss (``loss``).
         impl: as in ``loss``; ``reference`` computes the head twice.
 
     Returns:
@@ -85,7 +87,7 @@ def select_and_loss(
 
     if impl == "fused":
         batch_loss, call_BT, ignore_BT, loss_BT = _in_one_pass(
-            hidden_BTD, head_VD, row_D, targets_BT, target_marks_BT, objective, decide
+            hidden_BTD, head_VD, row_D, targets_BT, target_marks_BT, objective, decide, text_scale
         )
     else:
         loss_BT = token_losses(hidden_BTD, head_VD, targets_BT)
@@ -99,6 +101,7 @@ def select_and_loss(
             text_weight=objective.text_weight,
             ignore_BT=ignore_BT,
             row_D=row_D,
+            text_scale=text_scale,
             impl=impl,
         )
     return BatchLoss(batch_loss, call_BT, ignore_BT, loss_BT)
@@ -112,6 +115,7 @@ def _in_one_pass(
     target_marks_BT: Tensor,
     objective: Objective,
     decide: Callable[[Tensor | None], tuple[Tensor, Tensor]],
+    text_scale: float,
 ) -> tuple[Loss, Tensor, Tensor, Tensor]:
     """Compute rows with a certain role at once and undecided rows after the choice (``fused``)."""
     shape, valid_BT = targets_BT.shape, targets_BT != IGNORE_INDEX
@@ -137,6 +141,7 @@ def _in_one_pass(
         row_D=row_D,
         undecided_N=undecided_N,
         decide=None if undecided_N is None else decide_flat,
+        text_scale=text_scale,
     )
     whole = make_loss(
         result.total, result.parts, valid_BT.reshape(-1), result.call_N, result.ignore_N

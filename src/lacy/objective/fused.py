@@ -104,6 +104,7 @@ def fused_loss(
     row_D: Tensor | None = None,
     undecided_N: Tensor | None = None,
     decide: Decide | None = None,
+    text_scale: float = 1.0,
 ) -> FusedLoss:
     """Compute the loss and its gradients; undecided rows are chosen in between by ``decide``.
 
@@ -120,8 +121,11 @@ def fused_loss(
         undecided_N: mask of rows with a role that depends on the losses; None if all are known.
         decide: called once with all losses; returns the final ``call_N`` and ``ignore_N``, which
             must equal the given masks outside ``undecided_N``.
+        text_scale: see ``losses``.
     """
-    plan = _Plan(targets_N, call_N, ignore_N, undecided_N, decide, call_negative, text_weight)
+    plan = _Plan(
+        targets_N, call_N, ignore_N, undecided_N, decide, call_negative, text_weight, text_scale
+    )
     return FusedLoss(*_Fused.apply(hidden_ND, head_VD, row_D, plan))
 
 
@@ -134,6 +138,7 @@ class _Plan:
     decide: Decide | None
     call_negative: CallNegative
     text_weight: float
+    text_scale: float
 
 
 class _Fused(torch.autograd.Function):
@@ -146,7 +151,7 @@ class _Fused(torch.autograd.Function):
         engine = _Engine(hidden_ND, head_VD, plan.targets_N, plan.call_negative, row_D)
         engine.want_gradients(*ctx.needs_input_grad[:3])
         valid_N = plan.targets_N >= 0
-        engine.text_weight = plan.text_weight
+        engine.text_weight, engine.text_scale = plan.text_weight, plan.text_scale
         parts = torch.zeros(3, dtype=engine.accumulate_dtype, device=hidden_ND.device)
         loss_N = torch.zeros(
             plan.targets_N.shape, dtype=engine.accumulate_dtype, device=hidden_ND.device
@@ -215,7 +220,7 @@ class _Engine:
         """Dtype of the matrix products; everything else uses ``accumulate_dtype``."""
         self.accumulate_dtype = torch.promote_types(compute_dtype, torch.float32)
         self.call_negative = call_negative
-        self.text_weight = 0.0
+        self.text_weight, self.text_scale = 0.0, 1.0
         self.rows = min(chunk_rows(head_VD), max(1, len(targets_N)))
         self.free_bytes = _budget(KEEP_BYTES, head_VD)
         self.grad_hidden_ND: Tensor | None = None
@@ -277,7 +282,9 @@ class _Engine:
     ) -> Tensor:
         """Add the gradients of a chunk and return its summed losses; overwrites ``probs_nV``."""
         call_n, ignore_n = call_N[rows_n], ignore_N[rows_n]
-        terms = row_terms(seen, call_n, ignore_n, self.call_negative, self.text_weight)
+        terms = row_terms(
+            seen, call_n, ignore_n, self.call_negative, self.text_weight, self.text_scale
+        )
         if self.grad_hidden_ND is None and self.grad_head_VD is None and self.grad_row_D is None:
             return terms.sums
         grad_nV = probs_nV.mul_(terms.spread_n[:, None])
@@ -306,6 +313,7 @@ def row_terms(
     ignore_n: Tensor,
     call_negative: CallNegative,
     text_weight: float,
+    text_scale: float = 1.0,
 ) -> Terms:
     """Return losses and gradient factors of rows with a target (see the module docstring).
 
@@ -315,6 +323,7 @@ def row_terms(
     gate_n, zero = seen.gate_n, torch.zeros_like(seen.gate_n)
     text_target_n = ~call_n & ~ignore_n
     weight_n = text_target_n.to(zero.dtype) + text_weight * call_n.to(zero.dtype)
+    weight_n = text_scale * weight_n
     text_n = torch.where(weight_n != 0, weight_n * seen.text_n, zero)
     called_n = torch.where(call_n, -F.logsigmoid(gate_n), zero)
     pull_n = torch.where(call_n, -torch.sigmoid(-gate_n), zero)

@@ -47,7 +47,8 @@ class Loss:
 
     total: Tensor
     text: Tensor
-    """Text loss of text targets, plus ``text_weight`` times that of delegated targets."""
+    """Text loss of text targets, plus ``text_weight`` times that of delegated targets; the sum is
+    multiplied by ``text_scale``."""
     call: Tensor
     """``-log p(CALL)`` at delegated positions."""
     negative: Tensor
@@ -118,6 +119,7 @@ def loss(
     text_weight: float = 0.0,
     ignore_BT: Tensor | None = None,
     row_D: Tensor | None = None,
+    text_scale: float = 1.0,
     impl: Impl = "auto",
 ) -> Loss:
     r"""Return the loss for given delegated targets (see the module docstring; paper §4).
@@ -132,6 +134,8 @@ def loss(
         ignore_BT: bool mask of positions without gradient; delegated positions are never ignored.
         row_D: the ``<CALL>`` row, if it is trained without the rest of the head; it replaces the
             last row of ``head_VD``.
+        text_scale: factor of the whole text loss, if another loss takes the rest of its place
+            (distillation); the losses of ``<CALL>`` keep their weight.
         impl: ``auto`` (see ``choose_impl``), ``reference`` or ``fused``.
 
     Returns:
@@ -158,7 +162,7 @@ def loss(
     if impl == "fused":
         result = fused.fused_loss(
             hidden_ND, head_VD, targets_N, call_N, ignore_N, call_negative, text_weight,
-            row_D=row_D,
+            row_D=row_D, text_scale=text_scale,
         )  # fmt: skip
         return make_loss(result.total, result.parts, valid_N, call_N, ignore_N)
     if row_D is not None:
@@ -166,7 +170,7 @@ def loss(
     sums = _reference(
         hidden_ND, head_VD, targets_N, call_N, ignore_N, valid_N, call_negative, text_weight
     )
-    parts = torch.stack(sums) / valid_N.sum().clamp(min=1)
+    parts = torch.stack((text_scale * sums[0], *sums[1:])) / valid_N.sum().clamp(min=1)
     return make_loss(parts.sum(), parts, valid_N, call_N, ignore_N)
 
 
