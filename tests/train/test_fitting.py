@@ -18,7 +18,8 @@ from lacy.objective import (
 )
 from lacy.testing import byte_tokenizer
 from lacy.train import FitState, MicroBatch, fit
-from lacy.train.fitting import SUMS, ModelBody, _generator
+from lacy.train.batches import SUMS
+from lacy.train.fitting import ModelBody, _generator
 
 CPU = torch.device("cpu")
 OBJECTIVE = Objective(call_rate=0.1, text_weight=0.1)

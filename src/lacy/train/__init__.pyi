@@ -1,9 +1,11 @@
+from .batches import ExtraLoss, MicroBatch, StepResult
 from .config import TrainConfig
 from .depth import DEPTHS, parse_depth
 from .dry import dry_run
-from .fitting import FitState, MicroBatch, StepResult, fit
+from .earlier import TrainResult
+from .fitting import FitState, fit
 from .flops import Work
-from .loop import TrainResult, train
+from .loop import During, train
 from .schedule import WSD
 from .stopping import CLOSED_OUTPUT
 from .trainer_adapter import CallTrainer
@@ -13,6 +15,8 @@ __all__ = [
     "DEPTHS",
     "WSD",
     "CallTrainer",
+    "During",
+    "ExtraLoss",
     "FitState",
     "MicroBatch",
     "StepResult",

@@ -17,10 +17,11 @@ import torch
 from lacy._text import format_bytes, format_duration
 from lacy.corpus import DataInfo, PackedData
 from lacy.model import Memory, get_preset, resolve, training_memory
+from lacy.train.batches import ExtraLoss, MicroBatch
 from lacy.train.checkpoint import fork_source, read_checkpoint
 from lacy.train.choices import choose_bf16, choose_passes
 from lacy.train.config import RatePasses, TrainConfig
-from lacy.train.fitting import MicroBatch, fit
+from lacy.train.fitting import fit
 from lacy.train.flops import SMALL, Work, gpu_lines
 from lacy.train.memory import Traced, trace, trained_share
 from lacy.train.schedule import make_schedule
@@ -145,12 +146,14 @@ class DryRun:
         )
 
 
-def dry_run(config: TrainConfig) -> DryRun:
+def dry_run(config: TrainConfig, *, extra: ExtraLoss | None = None) -> DryRun:
     """Open the data, estimate memory and compute, and time a few steps; write nothing.
 
     Args:
         config: the settings; the run's folder is ignored. The data may be missing if a preset is
             trained for ``steps`` or ``tokens``.
+        extra: a loss beside the objective; it takes part in the timed steps, but memory and compute
+            are those of the objective alone.
 
     Raises:
         LacyError: any error that ``train`` would raise before its first step.
@@ -171,6 +174,7 @@ def dry_run(config: TrainConfig) -> DryRun:
     if traced and available and traced.memory.weights > available:
         return _without_loading(config, info, traced, available, passes)
     session = prepare_session(config, resume=False)
+    session.extra = extra
     schedule = session.schedule
     steps = schedule.total - schedule.start
     model = session.state.model
@@ -301,7 +305,10 @@ def _measure(session: Session, batch: Callable[[int], list[MicroBatch]]) -> floa
     config = session.config
     batches = (batch(step) for step in range(MEASURED + 1))
     times = [time.perf_counter()]
-    for done in fit(session.state, batches, config.objective(), lr=0.0, clip=config.clip):
+    steps = fit(
+        session.state, batches, config.objective(), lr=0.0, clip=config.clip, extra=session.extra
+    )
+    for done in steps:
         done.sums.tolist()  # wait for the device
         times.append(time.perf_counter())
     seconds = [after - before for before, after in pairwise(times)]

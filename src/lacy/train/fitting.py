@@ -17,6 +17,9 @@ them. The paper ranks the tokens of a whole mini-batch (§4), which is done in o
 
 Losses are sums over micro-batches divided by the positions of the *whole* batch, so neither
 gradient accumulation nor the number of processes changes the gradient.
+
+An ``ExtraLoss`` adds a loss to the objective, or replaces a part of its text loss (distillation).
+It gets the hidden states and the choice of each micro-batch, so the body runs only once.
 """
 
 from __future__ import annotations
@@ -29,18 +32,17 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from lacy.model import hidden_states, positions
+from lacy.model import hidden_states
 from lacy.objective import (
-    IGNORE_INDEX,
     Loss,
     Objective,
     RunningQuantile,
     choose_targets,
     select_and_loss,
-    shift,
     token_losses,
 )
 from lacy.objective import loss as objective_loss
+from lacy.train.batches import Batch, ExtraLoss, MicroBatch, StepResult
 from lacy.train.head import frozen_head, trained_row
 from lacy.train.optim import make_optimizers, set_lr
 
@@ -48,97 +50,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from transformers import PreTrainedModel
 
-SUMS = ("total", "call", "text", "token", "positions", "delegated", "ignored")
-"""Sums over a batch that each step returns: the objective; ``-log p(CALL)`` at delegated targets;
-the text loss of targets neither delegated nor ignored, and of all targets; and three counts."""
-
 SEED_STRIDE = 1_000_003
 """A step's seed is ``seed * SEED_STRIDE + step``, so runs never share random numbers."""
-
-
-@dataclass(slots=True)
-class MicroBatch:
-    """The rows of one forward pass as tensors on the device."""
-
-    ids_BT: Tensor
-    positions_BT: Tensor
-    targets_BT: Tensor
-    marks_BT: Tensor
-    """Marks of the targets."""
-    reference_BT: Tensor | None = None
-
-    @classmethod
-    def of(
-        cls, columns: Mapping[str, Any], device: torch.device, reference: Any | None = None
-    ) -> MicroBatch:
-        """Make a micro-batch with targets from packed rows.
-
-        Args:
-            columns: ``input_ids`` and optionally ``marks`` and ``segments``, as arrays or tensors
-                of shape (B, T), e.g. ``PackedData.batch(rows)``.
-            device: the device of the tensors.
-            reference: stored losses of a reference model, if the method needs them.
-        """
-        ids_BT = torch.as_tensor(columns["input_ids"]).to(device).long()
-        marks_BT = torch.as_tensor(columns.get("marks", torch.zeros_like(ids_BT))).to(device)
-        segments_BT = torch.as_tensor(columns.get("segments", torch.ones_like(ids_BT))).to(device)
-        targets_BT, target_marks_BT = shift(ids_BT, marks_BT, segments_BT)
-        reference_BT = None
-        if reference is not None:
-            reference_BT = torch.as_tensor(reference).to(device).float()
-        return cls(ids_BT, positions(segments_BT), targets_BT, target_marks_BT, reference_BT)
-
-    @property
-    def valid_BT(self) -> Tensor:
-        """Mask of positions with a target."""
-        return self.targets_BT != IGNORE_INDEX
-
-
-Batch = MicroBatch | Mapping[str, Any] | Sequence[MicroBatch | Mapping[str, Any]]
-"""One micro-batch or several, as ``MicroBatch`` or as its columns."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """Result of one training step; reading a number synchronizes with the device."""
-
-    step: int
-    """Number of steps done, including this one."""
-    lr: float
-    sums: Tensor
-    """``SUMS`` of the batch (float64)."""
-    grad_norm: Tensor
-    """Norm of the gradient before clipping."""
-
-    @property
-    def loss(self) -> float:
-        """The objective as a mean over all targets."""
-        return self.means["loss"]
-
-    @property
-    def call_rate(self) -> float:
-        """Share of targets that became ``<CALL>``."""
-        return self.means["call_rate"]
-
-    @property
-    def means(self) -> dict[str, float]:
-        """Return losses and rates of the batch, named as in ``metrics.jsonl``."""
-        return means_of(self.sums)
-
-
-def means_of(sums: Tensor) -> dict[str, float]:
-    """Compute losses and rates from ``SUMS`` of one or several steps; synchronizes."""
-    by_name = dict(zip(SUMS, sums.tolist(), strict=True))
-    count = max(1.0, by_name["positions"])
-    text = max(1.0, count - by_name["delegated"] - by_name["ignored"])
-    return {
-        "loss": by_name["total"] / count,
-        "text_loss": by_name["text"] / text,
-        "call_loss": by_name["call"] / max(1.0, by_name["delegated"]),
-        "token_loss": by_name["token"] / count,
-        "call_rate": by_name["delegated"] / count,
-        "ignored": by_name["ignored"] / count,
-    }
 
 
 class ModelBody(nn.Module):
@@ -214,13 +127,20 @@ class FitState:
         mine = {id(parameter) for group in groups for parameter in group["params"]}
         return [p for p in self.model.parameters() if p.requires_grad and id(p) in mine]
 
-    def gradients(self, micros: Sequence[MicroBatch], objective: Objective, seed: int) -> Tensor:
+    def gradients(
+        self,
+        micros: Sequence[MicroBatch],
+        objective: Objective,
+        seed: int,
+        extra: ExtraLoss | None = None,
+    ) -> Tensor:
         """Run forward and backward of one batch, adding gradients to the parameters.
 
         Args:
             micros: the micro-batches of this process.
             objective: settings of delegation and loss.
             seed: seed of random methods; must be equal in all processes.
+            extra: a loss beside the objective.
 
         Returns:
             ``SUMS`` of the batch over all processes (float64, on the device).
@@ -232,29 +152,43 @@ class FitState:
         chooses = objective.delegates or objective.ignore != "none"
         over_batch = split and chooses and self.quantile is None
         compute = self._choose_over_batch if over_batch else self._choose_in_each
-        sums = compute(micros, objective, seed, batch_positions)
+        sums = compute(micros, objective, seed, batch_positions, extra)
         return self._gather(sums.view(1, -1)).sum(0)
 
     def _choose_in_each(
-        self, micros: Sequence[MicroBatch], objective: Objective, seed: int, batch_positions: Tensor
+        self,
+        micros: Sequence[MicroBatch],
+        objective: Objective,
+        seed: int,
+        batch_positions: Tensor,
+        extra: ExtraLoss | None,
     ) -> Tensor:
         """Choose targets in each micro-batch: exactly if there is one, else by quantile."""
         sums = []
         for number, micro in enumerate(micros):
             with self._no_sync(number, len(micros)):
+                outputs = self._forward(micro)
                 found = select_and_loss(
-                    *self._forward(micro), micro.targets_BT, micro.marks_BT, objective,
+                    *outputs, micro.targets_BT, micro.marks_BT, objective,
                     row_D=trained_row(self.model),
                     reference_loss_BT=micro.reference_BT,
                     generator=_generator(seed, micro.ids_BT.device),
                     quantile=self.quantile if objective.delegates else None,
+                    text_scale=1.0 if extra is None else extra.text_scale,
                 )  # fmt: skip
-                self._backward(found.loss.total, found.loss.positions, batch_positions)
-            sums.append(_sums(found.loss, found.loss_BT, found.call_BT, found.ignore_BT))
+                choice = found.call_BT, found.ignore_BT
+                total = _with_extra(found.loss.total, extra, micro, outputs, choice)
+                self._backward(total, found.loss.positions, batch_positions)
+            sums.append(_sums(total, found.loss, found.loss_BT, *choice))
         return torch.stack(sums).sum(0)
 
     def _choose_over_batch(
-        self, micros: Sequence[MicroBatch], objective: Objective, seed: int, batch_positions: Tensor
+        self,
+        micros: Sequence[MicroBatch],
+        objective: Objective,
+        seed: int,
+        batch_positions: Tensor,
+        extra: ExtraLoss | None,
     ) -> Tensor:
         """Compute all losses, choose over the whole batch, then compute the gradients."""
         forwarded: list[tuple[Tensor, Tensor]] = []
@@ -272,18 +206,22 @@ class FitState:
         for number, micro in enumerate(micros):
             mine = slice(first, first + micro.ids_BT.shape[0])
             first = mine.stop
+            choice = call_BT[mine], ignore_BT[mine]
             with self._no_sync(number, len(micros)):
+                outputs = forwarded[number] if forwarded else self._forward(micro)
                 found = objective_loss(
-                    *(forwarded[number] if forwarded else self._forward(micro)),
+                    *outputs,
                     micro.targets_BT,
-                    call_BT[mine],
+                    choice[0],
                     call_negative=objective.call_negative,
                     text_weight=objective.text_weight,
-                    ignore_BT=ignore_BT[mine],
+                    ignore_BT=choice[1],
                     row_D=trained_row(self.model),
+                    text_scale=1.0 if extra is None else extra.text_scale,
                 )
-                self._backward(found.total, found.positions, batch_positions)
-            sums.append(_sums(found, loss_BT[mine], call_BT[mine], ignore_BT[mine]))
+                total = _with_extra(found.total, extra, micro, outputs, choice)
+                self._backward(total, found.positions, batch_positions)
+            sums.append(_sums(total, found, loss_BT[mine], *choice))
         return torch.stack(sums).sum(0)
 
     def _choice(
@@ -338,6 +276,7 @@ def fit(
     lr: float | Callable[[int], float] | None = None,
     clip: float = 1.0,
     seed: int = 0,
+    extra: ExtraLoss | None = None,
 ) -> Iterator[StepResult]:
     """Train on each batch: forward, choice, loss, backward, clipping, update.
 
@@ -349,6 +288,7 @@ def fit(
         lr: learning rate, or a function of the number of steps done; None keeps the optimizers'.
         clip: maximum gradient norm; 0 for no limit.
         seed: seed of random methods.
+        extra: a loss beside the objective.
 
     Yields:
         The result of each step. A step runs only when its result is requested.
@@ -364,6 +304,7 @@ def fit(
             _micro_batches(batch, state.model.device),
             objective(step) if callable(objective) else objective,
             seed * SEED_STRIDE + step,
+            extra,
         )
         norm = torch.nn.utils.clip_grad_norm_(parameters, clip or float("inf"))
         for optimizer in state.optimizers:
@@ -383,13 +324,24 @@ def _generator(seed: int, device: torch.device) -> torch.Generator:
     return torch.Generator(device).manual_seed(seed % 2**63)
 
 
-def _sums(loss: Loss, loss_BT: Tensor, call_BT: Tensor, ignore_BT: Tensor) -> Tensor:
+def _with_extra(
+    total: Tensor,
+    extra: ExtraLoss | None,
+    micro: MicroBatch,
+    outputs: tuple[Tensor, Tensor],
+    choice: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Return the objective plus the further loss, if there is one."""
+    return total if extra is None else total + extra(micro, *outputs, *choice)
+
+
+def _sums(total: Tensor, loss: Loss, loss_BT: Tensor, call_BT: Tensor, ignore_BT: Tensor) -> Tensor:
     """Return ``SUMS`` of one micro-batch."""
     count = loss.positions.detach().double()
     losses_BT = loss_BT.double()
     text_BT = ~(call_BT | ignore_BT)
     parts = (
-        loss.total.detach().double() * count,
+        total.detach().double() * count,
         loss.call.detach().double() * count,
         (losses_BT * text_BT).sum(),
         losses_BT.sum(),

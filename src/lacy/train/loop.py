@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lacy._parse import parse_json
 from lacy._text import format_duration
-from lacy.config import read_yaml, to_dict
+from lacy.config import to_dict
 from lacy.disk import lock
 from lacy.errors import LacyError
-from lacy.model import META, save_model
+from lacy.model import save_model
 from lacy.run import Run, replace_folder
+from lacy.train.batches import ExtraLoss
 from lacy.train.checkpoint import (
     STABLE,
     checkpoint_path,
@@ -36,37 +36,30 @@ from lacy.train.checkpoint import (
     put_aside,
     write_checkpoint,
 )
-from lacy.train.choices import with_choices
 from lacy.train.config import MAY_DIFFER, TrainConfig
 from lacy.train.console import CARD, Console, TrackerLog, card_facts, trackers
-from lacy.train.fitting import fit
+from lacy.train.earlier import TrainResult, finished_before, keep_choices
+from lacy.train.fitting import FitState, fit
 from lacy.train.meter import Meter, validate
 from lacy.train.setup import Session, first_process, prepare_session
 from lacy.train.stopping import CLOSED_OUTPUT, is_out_of_memory, signals
+
+During = Callable[[FitState], contextlib.AbstractContextManager[Any]]
+"""Makes a context in which all steps of a run are done."""
 
 FINITE_EVERY = 50
 """Maximum number of steps between checks for a NaN or infinite loss, even if logging is rarer."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """Result of a run."""
-
-    out: Path
-    step: int
-    finished: bool
-    """True if the run reached its last step; then ``out/model`` contains the model."""
-    stopped: str = ""
-    """Why the run stopped early, e.g. ``SIGTERM``; the same command resumes it."""
-    metrics: dict[str, Any] = field(default_factory=dict)
-    """The last row of ``metrics.jsonl``."""
-
-
-def train(config: TrainConfig) -> TrainResult:
+def train(
+    config: TrainConfig, *, extra: ExtraLoss | None = None, during: During | None = None
+) -> TrainResult:
     """Train a model, or resume an interrupted run.
 
     Args:
-        config: the settings.
+        config: the settings; those of a subclass are stored with the run as well.
+        extra: a loss beside the objective, such as that of distillation.
+        during: makes a context for all steps, such as ``lacy.prune.holding_zeros``.
 
     Returns:
         The result. With ``dry_run``, nothing is written and ``step`` is 0.
@@ -81,16 +74,19 @@ def train(config: TrainConfig) -> TrainResult:
     if config.dry_run:
         from lacy.train.dry import dry_run
 
-        print(dry_run(config))
+        print(dry_run(config, extra=extra))
         return TrainResult(config.out, 0, finished=False, stopped="dry run")
-    config = _keep_choices(config)
+    config = keep_choices(config)
     with contextlib.ExitStack() as stack:
         if first_process():
             stack.enter_context(lock(config.out))
-        done = _finished_before(config)
+        done = finished_before(config)
         if done is not None:
             return done
         session = prepare_session(config)
+        session.extra = extra
+        if during is not None:
+            stack.enter_context(during(session.state))
         run = _open_run(session) if session.main else None
         names = config.trackers if session.main else ()
         log = stack.enter_context(trackers(names, config.out, to_dict(config)))
@@ -101,14 +97,6 @@ def train(config: TrainConfig) -> TrainResult:
         return _Loop(session, run, log, console, received).go()
 
 
-def _keep_choices(config: TrainConfig) -> TrainConfig:
-    """Return the settings with the automatic choices of the run in this folder, if there is one."""
-    if not (config.out / "config.yaml").is_file():
-        return config
-    stored, _ = read_yaml(config.out / "config.yaml")
-    return with_choices(config, stored)
-
-
 def _open_run(session: Session) -> Run:
     """Open the run folder and drop metrics after the step at which the run resumes."""
     run = Run(session.config.out, session.config, may_differ=MAY_DIFFER)
@@ -117,32 +105,6 @@ def _open_run(session: Session) -> Run:
     run.write_environment(reasons=session.reasons, torch_threads=torch.get_num_threads())
     run.rewind(session.state.step)
     return run
-
-
-def _finished_before(config: TrainConfig) -> TrainResult | None:
-    """Return the result of the finished run in this folder, or None.
-
-    Raises:
-        LacyError: E17, the run in the folder has other settings; raised before anything is loaded.
-    """
-    if not (config.out / "config.yaml").exists():
-        return None
-    run = Run(config.out, config, may_differ=MAY_DIFFER)
-    meta_file = config.out / "model" / META
-    if not meta_file.exists():
-        return None
-    try:
-        training = parse_json(meta_file.read_text(encoding="utf-8")).get("training", {})
-    except (ValueError, AttributeError):  # damaged; resuming from the checkpoints restores it
-        return None
-    if training.get("step") != training.get("of"):
-        return None
-    if not config.quiet:
-        print(
-            f"{config.out} is finished: {training['step']:,} steps. For more: --fork {config.out}"
-        )
-    rows = run.metrics()
-    return TrainResult(config.out, training["step"], True, metrics=rows[-1] if rows else {})
 
 
 @dataclass
@@ -184,7 +146,7 @@ class _Loop:
             self._validate()
         steps = fit(
             state, session.batches(), session.objective,
-            lr=session.lr, clip=config.clip, seed=config.seed,
+            lr=session.lr, clip=config.clip, seed=config.seed, extra=session.extra,
         )  # fmt: skip
 
         while state.step < schedule.total:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lacy.model import hidden_states
 from lacy.objective import METHODS, choose_targets, token_losses
-from lacy.train.fitting import SUMS, MicroBatch, StepResult, means_of
+from lacy.train.batches import SUMS, MicroBatch, StepResult, means_of
 from lacy.train.head import frozen_head
 from lacy.types import MarkFlag
 

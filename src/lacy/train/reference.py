@@ -14,8 +14,8 @@ from lacy.errors import LacyError
 from lacy.model import head_weight, hidden_states, load_model, require_context
 from lacy.objective import METHODS, token_losses
 from lacy.run import write_atomic
+from lacy.train.batches import MicroBatch
 from lacy.train.config import TrainConfig
-from lacy.train.fitting import MicroBatch
 
 FILE = "reference.safetensors"
 ROWS = 16

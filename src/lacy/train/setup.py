@@ -26,6 +26,7 @@ from lacy.model import (
     set_taught,
 )
 from lacy.objective import Objective, RunningQuantile, choose_impl
+from lacy.train.batches import ExtraLoss, MicroBatch
 from lacy.train.checkpoint import (
     Saved,
     data_fingerprint,
@@ -42,7 +43,7 @@ from lacy.train.choices import (
     with_choices,
 )
 from lacy.train.config import TrainConfig
-from lacy.train.fitting import FitState, MicroBatch, ModelBody
+from lacy.train.fitting import FitState, ModelBody
 from lacy.train.mixing import Mixture
 from lacy.train.optim import load_state_tensors, make_optimizers, state_tensors
 from lacy.train.reference import reference_losses
@@ -75,6 +76,8 @@ class Session:
     saved: Saved | None = None
     """The checkpoint of *this* run from which it resumes."""
     reference: NDArray[np.float16] | None = None
+    extra: ExtraLoss | None = None
+    """A loss beside the objective."""
     general: PackedData | None = None
     """Texts of other kinds, on which forgetting is measured."""
     reasons: list[str] = field(default_factory=list)
@@ -121,6 +124,7 @@ class Session:
                 self.mixture.columns(mask[part], numbers[part]),
                 self.device,
                 None if self.reference is None else self.reference[numbers[part]],
+                None if mask[part].any() else numbers[part].tolist(),
             )
             for part in parts
         ]

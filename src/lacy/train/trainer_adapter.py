@@ -44,7 +44,7 @@ from lacy.model import (
     write_beside,
 )
 from lacy.objective import Objective, RunningQuantile, select_and_loss
-from lacy.train.fitting import MicroBatch
+from lacy.train.batches import MicroBatch
 from lacy.train.head import frozen_head, trained_row
 from lacy.train.setup import first_process
 from lacy.train.trained import Base, adapter_meta
