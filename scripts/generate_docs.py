@@ -52,7 +52,7 @@ SECTIONS = [
     ((260, 264), "Saturation"),
     ((280, 289), "Quantization, and walks through blocks"),
     ((290, 299), "Pruning"),
-    ((310, 319), "Formats of other runtimes"),
+    ((300, 309), "Distillation"),
 ]
 
 

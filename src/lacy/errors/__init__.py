@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from lacy.errors import (
+    distill,
     exact,
     factscore,
     general,
@@ -19,7 +20,6 @@ from lacy.errors import (
     outside,
     pruning,
     quantization,
-    runtimes,
     scorecards,
 )
 from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
@@ -35,13 +35,13 @@ CATALOG: dict[str, Entry] = {
     **models.ENTRIES,
     **outside.ENTRIES,
     **quantization.ENTRIES,
-    **runtimes.ENTRIES,
     **judges.ENTRIES,
     **factscore.ENTRIES,
     **harness.ENTRIES,
     **exact.ENTRIES,
     **scorecards.ENTRIES,
     **pruning.ENTRIES,
+    **distill.ENTRIES,
 }
 
 
