@@ -35,4 +35,12 @@ ENTRIES = {
         DATA,
         "Weights are compared by size, which is not possible with NaN.",
     ),
+    "E294": Entry(
+        "cannot keep {kept} {part}: {why}",
+        "give calibration texts, and a smaller number above 0 of heads, neurons or channels that "
+        "remain",
+        USAGE,
+        "In grouped-query attention, several query heads share a key-value head, and all groups of "
+        "a model have one size.",
+    ),
 }

@@ -1,5 +1,6 @@
 from .depth import DEPTH_CHOICES, DepthPruned, prune_depth
 from .weights import WEIGHT_CHOICES, WeightsPruned, prune_weights
+from .width import WidthPruned, prune_width
 from .zeros import holding_zeros, sparse_masks
 
 __all__ = [
@@ -7,8 +8,10 @@ __all__ = [
     "WEIGHT_CHOICES",
     "DepthPruned",
     "WeightsPruned",
+    "WidthPruned",
     "holding_zeros",
     "prune_depth",
     "prune_weights",
+    "prune_width",
     "sparse_masks",
 ]
