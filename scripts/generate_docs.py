@@ -53,6 +53,8 @@ SECTIONS = [
     ((280, 289), "Quantization, and walks through blocks"),
     ((290, 299), "Pruning"),
     ((300, 309), "Distillation"),
+    ((310, 319), "Formats of other runtimes"),
+    ((320, 329), "Compression"),
 ]
 
 

@@ -17,6 +17,7 @@ The packages, from top to bottom; each imports only from those below it:
     cascade/      generation with calls: engine, policies, ranking, traces
     distill/      trains a student on a teacher's predictions, not where it may call
     prune/        smaller models: fewer blocks, heads, neurons, channels or weights
+    runtimes/     int8 weights, ONNX and safetensors files that other runtimes read
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
     sources/      what answers calls: databases, documents, language models, scripts
     layerwise/    goes through a model block by block: input statistics, error compensation

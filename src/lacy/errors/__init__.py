@@ -20,6 +20,7 @@ from lacy.errors import (
     outside,
     pruning,
     quantization,
+    runtimes,
     scorecards,
 )
 from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
@@ -35,6 +36,7 @@ CATALOG: dict[str, Entry] = {
     **models.ENTRIES,
     **outside.ENTRIES,
     **quantization.ENTRIES,
+    **runtimes.ENTRIES,
     **judges.ENTRIES,
     **factscore.ENTRIES,
     **harness.ENTRIES,

@@ -79,9 +79,10 @@ ENTRIES = {
     "E130": Entry(
         "the weights in {path} are quantised ({method})",
         "use the original unquantised checkpoint; to quantise a trained model: "
-        "lacy export RUN --to gguf --precision q8_0",
+        "lacy export RUN --to gguf --precision q8_0, or --to safetensors --precision int8",
         DATA,
-        "Quantised weights cannot be trained, and loading them needs a GPU or additional packages.",
+        "Quantised weights cannot be trained, and loading them needs a GPU or additional packages. "
+        "lacy reads the int8 weights that it wrote itself, and GGUF files.",
     ),
     "E131": Entry(
         "{path} contains a LoRA adapter for {base}, not a complete model",

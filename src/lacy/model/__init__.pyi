@@ -2,7 +2,7 @@ from .building import add_call, build_model, from_checkpoint
 from .cache import keeps_keys_and_values
 from .decode import Decoder, context_of
 from .ends import end_ids
-from .files import INDEX, WEIGHTS, check_complete, damaged_model, newest_complete
+from .files import INDEX, ONNX, WEIGHTS, check_complete, damaged_model, newest_complete
 from .fingerprint import FINGERPRINT, model_fingerprint
 from .forward import (
     Gate,
@@ -27,6 +27,7 @@ from .likelihood import without_call
 from .naming import SHORT_NAMES, resolve
 from .precision import Precision, bf16_is_fast, set_precision
 from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training_memory
+from .quantized import plain_parts, quantization_of, require_unquantized
 from .recompute import RecomputingDecoder, decodes_from_cache, new_decoder
 from .text_head import TextHead, read_head
 from .weights import read_model
@@ -35,6 +36,7 @@ __all__ = [
     "FINGERPRINT",
     "INDEX",
     "META",
+    "ONNX",
     "PRESETS",
     "SHORT_NAMES",
     "WEIGHTS",
@@ -68,13 +70,16 @@ __all__ = [
     "model_fingerprint",
     "new_decoder",
     "newest_complete",
+    "plain_parts",
     "positions",
     "preset_names",
     "probe",
+    "quantization_of",
     "read_head",
     "read_model",
     "relative_error",
     "require_context",
+    "require_unquantized",
     "resolve",
     "save_model",
     "set_call_row",

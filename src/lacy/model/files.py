@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lacy._parse import parse_json
 from lacy._text import first_line
 from lacy.errors import LacyError
+from lacy.model.quantized import require_readable
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,9 @@ META = "lacy.json"
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+ONNX = "model.onnx"
+"""File with the graph of a model that ``lacy.runtimes`` exported for ONNX Runtime."""
 
 GENERATION = "generation_config.json"
 """Settings of ``generate``, including the tokens at which a model stops."""
@@ -59,17 +63,17 @@ def newest_complete(checkpoints: list[Path]) -> Path:
 
 
 def check_complete(place: Path) -> None:
-    """Raise an error unless config and all weight files are present, complete and not quantised.
+    """Raise an error unless config and all weight files are present, complete and readable.
 
     Raises:
-        LacyError: E55, no model; E56, damaged; E130, quantised; E131, an adapter.
+        LacyError: E11, torchao is missing; E55, no model; E56, damaged; E130, quantised otherwise
+            than to int8 by torchao; E131, an adapter; E310, an export for another runtime.
     """
     reject_other_formats(place)
     config = read_model_json(place / "config.json")
     quantised = config.get("quantization_config")
     if quantised is not None:
-        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
-        raise LacyError("E130", path=place, method=method or "an unknown method")
+        require_readable(place, quantised)
     if (place / GENERATION).is_file():  # check it, because transformers ignores a damaged one
         read_model_json(place / GENERATION)
     for name in sorted(_weight_files(place)):
@@ -127,6 +131,8 @@ def reject_other_formats(place: Path) -> None:
         raise LacyError("E131", path=place, base=named)
     if any(place.glob("*.safetensors")):
         return
+    if (place / ONNX).is_file():
+        raise LacyError("E310", path=place, runtime="ONNX Runtime")
     pickled = [p for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in place.glob(kind)]
     if pickled and not (place / INDEX).is_file():
         do = (

@@ -15,6 +15,7 @@ import torch
 
 from lacy.model.files import check_complete, stored_rows
 from lacy.model.naming import resolve
+from lacy.model.quantized import plain_parts
 from lacy.model.weights import BODY, HARMLESS
 
 FINGERPRINT = "fingerprint"
@@ -46,8 +47,9 @@ def model_fingerprint(model: Any) -> str:
 
 def _of_model(model: Any) -> Iterator[tuple[str, Sequence[int], torch.Tensor]]:
     """Yield name, shape and sampled rows of each weight of a model."""
-    for name, weight in model.named_parameters():
-        yield name, weight.shape, weight.detach()[_sample(name, weight.shape)].cpu()
+    for parameter in model.named_parameters():
+        for name, weight in plain_parts(*parameter):
+            yield name, weight.shape, weight.detach()[_sample(name, weight.shape)].cpu()
 
 
 def _of_folder(name: str | Path) -> Iterator[tuple[str, Sequence[int], torch.Tensor]]:

@@ -21,6 +21,7 @@ import torch
 
 from lacy._text import first_line
 from lacy.errors import LacyError
+from lacy.model.quantized import require_unquantized
 from lacy.types import CALL_TOKEN
 
 if TYPE_CHECKING:
@@ -171,11 +172,12 @@ def head_weight(model: PreTrainedModel) -> torch.Tensor:
 
 
 def require_trainable(model: PreTrainedModel) -> None:
-    """Raise E58 unless losses computed from hidden states and head are correct for this model.
+    """Raise E58 unless losses computed from hidden states and head are correct; E311 if quantized.
 
     The logits must be ``hidden @ head.T``, attention must be causal, and packed documents must give
     the same results as single documents.
     """
+    require_unquantized(model, model.config.name_or_path or "memory", "trained")
     head_VD = head_weight(model)
     kind = type(model).__name__
     rows = {len(head_VD), len(model.get_input_embeddings().weight)}  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ from lacy.model.gguf_gate import REFERENCE_TOKEN, gate_rows
 from lacy.model.gguf_shapes import Shape, shape_of
 from lacy.model.gguf_tokens import add_tokens
 from lacy.model.io import Loaded
+from lacy.model.quantized import require_unquantized
 from lacy.types import CALL_TOKEN
 
 GgufPrecision = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"]
@@ -54,13 +55,15 @@ def write_gguf(
 
     Raises:
         LacyError: E11, the package ``gguf`` is not installed; E12, unknown precision; E90,
-            llama.cpp would interpret the model or tokenizer differently.
+            llama.cpp would interpret the model or tokenizer differently; E311, the model
+            is quantized.
     """
     require_one_of("precision", precision, get_args(GgufPrecision))
     require_package("gguf", "gguf", "GGUF")
     import gguf
 
     where = loaded.path or "memory"
+    require_unquantized(loaded.model, where, "written as GGUF")
     shape = shape_of(loaded.model, where)
     gated = gate_of(loaded.model) == "sigmoid"
     rows = gate_rows(loaded, texts, _exact(gguf, precision)) if gated else None

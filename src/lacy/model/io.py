@@ -29,6 +29,7 @@ from lacy.model.forward import (
     taught_to_call,
 )
 from lacy.model.naming import resolve
+from lacy.model.quantized import quantization_of
 from lacy.model.weights import download, quiet, read_model, require_causal_lm
 from lacy.run import replace_folder
 from lacy.types import CALL_TOKEN
@@ -106,8 +107,10 @@ def write_model(
     card: str | None = None,
 ) -> None:
     """Write the files of ``save_model`` into a folder that the caller replaces atomically."""
+    # transformers cannot change quantized weights back into the layout of an older version of it.
+    as_loaded = {"save_original_format": False} if quantization_of(model) else {}
     with quiet():
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, **as_loaded)
     write_beside(folder, model, tokenizer, meta, card=card)
 
 
@@ -137,7 +140,7 @@ def write_beside(
         "vocabulary": call_id + 1,
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "context": getattr(model.config, "max_position_embeddings", None),
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": _parameters(model),
         **(meta or {}),
     }
     with quiet():
@@ -304,6 +307,12 @@ def _read_tokenizer(place: Path) -> PreTrainedTokenizerFast:
 def _has_tokenizer(place: Path) -> bool:
     """True if a folder contains files of a tokenizer."""
     return any(place.glob("tokenizer*")) or (place / "vocab.json").is_file()
+
+
+def _parameters(model: PreTrainedModel) -> int:
+    """Return the number of weights, without biases that are frozen at zero."""
+    quantized = quantization_of(model) is not None  # its integers have no gradient
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or quantized)
 
 
 def _short_card(meta: Mapping[str, Any]) -> str:

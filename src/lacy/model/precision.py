@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, get_args
 
 from lacy._require import require_one_of
+from lacy.errors import LacyError
+from lacy.model.quantized import quantization_of
 
 if TYPE_CHECKING:
     import torch
@@ -21,13 +23,19 @@ def set_precision(model: PreTrainedModel, precision: Precision) -> str:
     of the time (``benchmarks/decode_speed.py``). The rounding changes some words.
 
     Raises:
-        LacyError: E12, there is no such precision.
+        LacyError: E12, there is no such precision, or the model is quantized.
     """
     import torch
 
     require_one_of("dtype", precision, get_args(Precision))
     if precision == "fp32":
         return ""
+    fixed = quantization_of(model)
+    if fixed is not None:
+        if precision == "auto":
+            return f"Precision: {fixed}, as the model was exported."
+        why, do = f"the weights of this model are {fixed}", "leave out --dtype"
+        raise LacyError("E12", key="dtype", value=precision, why=why, do=do)
     fast, why = bf16_is_fast(model.device)
     if precision == "auto" and not fast:
         return f"Precision: fp32; {why}."

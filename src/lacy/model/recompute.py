@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lacy.model.decode import Decoder, pad
+from lacy.model.quantized import quantization_of
 from lacy.model.trees import Tree
 
 MAX_LOGITS = 33_554_432
@@ -50,8 +51,10 @@ def decodes_from_cache(model: Any) -> bool:
     return known
 
 
-def _agrees(model: Any, tolerance: float = 1e-3) -> bool:
+def _agrees(model: Any) -> bool:
     """Compare the logits of a batch of two short texts with those of each text alone."""
+    # Where inputs are rounded, rounding errors of another order of sums become steps of int8.
+    tolerance = 0.2 if quantization_of(model) == "int8_dynamic" else 1e-3
     size = int(model.get_input_embeddings().weight.shape[0])
     tokens = [n * 7 % size for n in range(1, 13)]
     rows = [tokens[:5], tokens[3:]]

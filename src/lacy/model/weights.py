@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.model.files import check_complete, damaged_model, read_model_json, stored_tensors
+from lacy.model.quantized import plain_parts
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,11 @@ HARMLESS = re.compile(r"(inv_freq|masked_bias|\.attn\.bias|\.attention\.bias|rot
 
 
 def read_model(
-    place: Path | str, *, revision: str | None = None, dtype: torch.dtype | str | None = None
+    place: Path | str,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype | str | None = None,
+    quantization: Any = None,
 ) -> PreTrainedModel:
     """Load the causal language model of a folder or Hub name.
 
@@ -39,17 +44,19 @@ def read_model(
         place: a folder, or a name on the Hub (downloaded first, safetensors only).
         revision: Hub revision.
         dtype: dtype of the weights; None means fp32, ``"auto"`` the dtype in the file.
+        quantization: a config of ``transformers`` by which the weights are quantized while they are
+            loaded.
 
     Raises:
         LacyError: E55, no model; E56, damaged, incomplete, or shapes differ from its config; E58,
             the architecture is unknown to ``transformers`` or not a causal language model; E130,
-            quantised; E131, an adapter; E132, it needs its own code; E133, weights contain NaN or
-            infinity.
+            quantised in a way that lacy does not read; E131, an adapter; E132, it needs its own
+            code; E133, weights contain NaN or infinity.
     """
     folder = place if isinstance(place, Path) else download(place, revision)
     check_complete(folder)
     require_causal_lm(folder)
-    model, info = _open(folder, dtype)
+    model, info = _open(folder, dtype, quantization)
     lacking = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if lacking:
         raise damaged_model(folder, f"{len(lacking)} weights missing, e.g. {lacking[0]}")
@@ -78,7 +85,8 @@ def require_finite(model: Any, place: Path | str) -> None:
     """Raise E133 if a weight is NaN or infinite."""
     import torch
 
-    for name, weight in model.state_dict().items():
+    named = (p for item in model.state_dict().items() for p in plain_parts(*item))
+    for name, weight in named:
         if not weight.is_floating_point() or weight.device.type == "meta":
             continue
         # The sum is fast and needs no memory; check all numbers only if it is not finite.
@@ -86,7 +94,9 @@ def require_finite(model: Any, place: Path | str) -> None:
             raise LacyError("E133", path=place, name=name)
 
 
-def _open(folder: Path, dtype: torch.dtype | str | None) -> tuple[PreTrainedModel, Any]:
+def _open(
+    folder: Path, dtype: torch.dtype | str | None, quantization: Any
+) -> tuple[PreTrainedModel, Any]:
     """Load the model; return it with the loading report of ``transformers``."""
     import torch
     from safetensors import SafetensorError
@@ -98,6 +108,8 @@ def _open(folder: Path, dtype: torch.dtype | str | None) -> tuple[PreTrainedMode
         "trust_remote_code": False,
         "output_loading_info": True,
     }
+    if quantization is not None:
+        options["quantization_config"] = quantization
 
     def read(**more: Any) -> tuple[PreTrainedModel, Any]:
         with quiet():
