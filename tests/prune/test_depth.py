@@ -138,3 +138,81 @@ def test_an_architecture_whose_config_cannot_express_it_is_refused():
 
 def test_choices_are_listed():
     assert DEPTH_CHOICES == ("loss", "influence", "last")
+
+
+# ----------------------------------------------------------------------------------- refit
+
+
+def texts(seed=0):
+    """Eight texts of a few tokens, so that states can be predicted from one another."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(0, 12, (6, 40), generator=generator),
+            torch.randint(0, 12, (2, 17), generator=generator)]  # fmt: skip
+
+
+def relative_distances(model, original, kept, rows):
+    """Mean squared distance of each block's output to the original's state, by hidden states."""
+    found = []
+    for place, following in enumerate([*kept[1:], 5]):
+        total, tokens = 0.0, 0
+        for ids_BT in rows:
+            with torch.no_grad():
+                own, due = layer_states(model, ids_BT), layer_states(original, ids_BT)
+            error = (own[place + 1] - due[following]).square().sum(-1)
+            total += float((error / due[following].square().sum(-1)).sum())
+            tokens += ids_BT.numel()
+        found.append(total / tokens)
+    return found
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+def test_remaining_blocks_learn_what_the_removed_ones_added(family):
+    loaded = deep(family)
+    plain = prune_depth(loaded, texts(), count=2, by="influence")
+    fitted = prune_depth(loaded, texts(), count=2, by="influence", refit=texts())
+    kept = [n for n in range(5) if n not in fitted.removed]
+    first_gap = next(n for n, index in enumerate([*kept[1:], 5]) if index != n + 1)
+    assert [fit.block for fit in fitted.fits] == list(range(first_gap, 3))
+    assert all(after <= before for before, after in (fit.errors for fit in fitted.fits))
+    before = relative_distances(plain.loaded.model, loaded.model, kept, texts(1))
+    after = relative_distances(fitted.loaded.model, loaded.model, kept, texts(1))
+    if kept[-1] == 4:  # the last hidden state is after the final norm
+        before, after = before[:-1], after[:-1]
+    assert sum(after) < 0.9 * sum(before)
+
+
+def test_a_fit_is_weighted_ridge_regression():
+    loaded = deep("llama")
+    found = prune_depth(loaded, by="last", count=2, refit=texts())
+    (fit,) = found.fits
+    assert fit.block == 2 and fit.penalty is not None
+    module = loaded.model.model.layers[2].mlp.down_proj
+    inputs, is_now, due = [], [], []
+    layers = loaded.model.model.layers
+    module.register_forward_pre_hook(lambda module, args: inputs.append(args[0].flatten(0, 1)))
+    layers[2].register_forward_hook(lambda module, args, output: is_now.append(output))
+    layers[4].register_forward_hook(lambda module, args, output: due.append(output))
+    for ids_BT in texts():
+        logits(loaded.model, ids_BT)
+    due = [states_BTD.flatten(0, 1) for states_BTD in due]
+    missing = [d - i.flatten(0, 1) for d, i in zip(due, is_now, strict=True)]
+    weights = [1 / states_ND.square().sum(-1) for states_ND in due]
+    a, r, w = (torch.cat(parts).double() for parts in (inputs, missing, weights))
+    root = w.sqrt()[:, None]
+    penalty = fit.penalty * float((a * root).square().sum(0).mean())
+    stacked = torch.cat([a * root, penalty**0.5 * torch.eye(48, dtype=torch.float64)])
+    wanted = torch.cat([r * root, torch.zeros(48, 32, dtype=torch.float64)])
+    change_IO = torch.linalg.lstsq(stacked, wanted).solution
+    actual_OI = found.loaded.model.model.layers[2].mlp.down_proj.weight - module.weight
+    torch.testing.assert_close(actual_OI.detach().double(), change_IO.T, atol=1e-4, rtol=1e-3)
+
+
+def test_a_block_whose_output_is_not_linear_is_left_alone_or_improved():
+    loaded = deep("gemma2")  # a norm follows the last matrix
+    found = prune_depth(loaded, texts(), count=2, by="influence", refit=texts())
+    assert all(after <= before for before, after in (fit.errors for fit in found.fits))
+
+
+def test_a_fit_needs_some_texts():
+    with pytest.raises(LacyError, match="E290"):
+        prune_depth(deep("llama"), by="last", count=1, refit=[texts()[1]])

@@ -246,3 +246,16 @@ def test_broken_weights_are_refused():
         loaded.model.model.layers[2].mlp.up_proj.weight[0, 0] = float("nan")
     with pytest.raises(LacyError, match=r"E293.*layers\.2\.mlp\.up_proj"):
         prune_weights(loaded, rows_of())
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing")  # peft with transformers 5
+def test_adapters_are_refused_because_they_fill_the_zeros():
+    from lacy.train import TrainConfig
+    from lacy.train.trained import freeze
+
+    loaded = deep("llama")
+    prune_weights(loaded, method="magnitude")
+    freeze(loaded.model, TrainConfig(depth="lora"), "here")
+    state = FitState.start(loaded.model)
+    with pytest.raises(LacyError, match="E295"), holding_zeros(state):
+        pass

@@ -43,4 +43,10 @@ ENTRIES = {
         "In grouped-query attention, several query heads share a key-value head, and all groups of "
         "a model have one size.",
     ),
+    "E295": Entry(
+        "adapters would fill the zeros of {matrices} pruned matrices",
+        "train everything (depth=full) or the last layers (depth=last=N)",
+        USAGE,
+        "LoRA adds a dense matrix to each weight matrix. After it is merged, no zero is left.",
+    ),
 }

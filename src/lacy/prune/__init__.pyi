@@ -1,4 +1,5 @@
 from .depth import DEPTH_CHOICES, DepthPruned, prune_depth
+from .refit import BlockFit
 from .weights import WEIGHT_CHOICES, WeightsPruned, prune_weights
 from .width import WidthPruned, prune_width
 from .zeros import holding_zeros, sparse_masks
@@ -6,6 +7,7 @@ from .zeros import holding_zeros, sparse_masks
 __all__ = [
     "DEPTH_CHOICES",
     "WEIGHT_CHOICES",
+    "BlockFit",
     "DepthPruned",
     "WeightsPruned",
     "WidthPruned",

@@ -2,7 +2,7 @@
 
 Which blocks a model misses least is measured (``loss``), estimated (``influence``), or taken from
 their position (``last``). The blocks that remain can learn, in closed form, what the removed ones
-added (``refit``, see ``lacy.prune.refit``).
+added (``refit``).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from lacy.prune.rebuild import (
     require_equal,
     with_model,
 )
+from lacy.prune.refit import HELD_OUT, BlockFit, refit_outputs
 
 DepthChoice = Literal["loss", "influence", "last"]
 """How the blocks are chosen: by the loss without them, one after the other (SLEB, arXiv
@@ -55,6 +56,8 @@ class DepthPruned:
     influence (``influence``), or NaN (``last``)."""
     blocks: int
     """Number of blocks before."""
+    fits: tuple[BlockFit, ...]
+    """The blocks that learned what removed ones added; empty without texts for that."""
     parameters: tuple[int, int]
     """Number of parameters before and after."""
 
@@ -66,6 +69,7 @@ def prune_depth(
     share: float = 0.25,
     count: int | None = None,
     by: DepthChoice = "loss",
+    refit: Sequence[Tensor] = (),
     notify: Callable[[str], object] = lambda sentence: None,
 ) -> DepthPruned:
     """Remove the blocks that a model misses least.
@@ -79,11 +83,13 @@ def prune_depth(
         share: share of the blocks that are removed, rounded down.
         count: number of blocks that are removed, instead of a share.
         by: how they are chosen.
+        refit: token ids on which the remaining blocks learn, in closed form, what the removed ones
+            added; thousands of tokens, four texts at least. None leaves their weights as they are.
         notify: receives a sentence about each removed block.
 
     Raises:
-        LacyError: E290, no block or all blocks would be removed, or there are no rows; E291, the
-            architecture cannot do without blocks; E12, a setting is invalid.
+        LacyError: E290, no block or all blocks would be removed, or there are too few texts; E291,
+            the architecture cannot do without blocks; E12, a setting is invalid.
     """
     require_one_of("by", by, DEPTH_CHOICES)
     require_share("share", share)
@@ -96,15 +102,20 @@ def prune_depth(
     if by != "last" and not rows:
         raise LacyError("E290", number=number, blocks=len(blocks),
                         why=f"choosing by {by} needs calibration texts")  # fmt: skip
+    if refit and sum(len(ids_BT) for ids_BT in refit) < HELD_OUT:
+        why = f"at least {HELD_OUT} texts are needed to fit the remaining blocks"
+        raise LacyError("E290", number=number, blocks=len(blocks), why=why)
     choose = {"loss": _by_loss, "influence": _by_influence, "last": _last}[by]
     with evaluating(model):
         found = choose(loaded, rows, number, notify)
     removed = tuple(index for index, _ in found)
     smaller = without_blocks(model, removed)
+    kept = [index for index in range(len(blocks)) if index not in removed]
+    fits = refit_outputs(smaller, model, kept, refit, notify) if refit else ()
     sizes = count_parameters(model), count_parameters(smaller)
     return DepthPruned(
         with_model(loaded, smaller), by, removed, tuple(score for _, score in found),
-        len(blocks), sizes,
+        len(blocks), fits, sizes,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lacy.errors import LacyError
 from lacy.layerwise import find_blocks
 from lacy.train import FitState
 
@@ -41,9 +42,14 @@ def holding_zeros(state: FitState) -> Iterator[int]:
 
     Yields:
         Number of the held zeros.
+
+    Raises:
+        LacyError: E295, adapters are trained, which fill the zeros when they are merged.
     """
     masks = sparse_masks(state.model)
     parameters = dict(state.model.named_parameters())
+    if masks and any("lora_" in name for name, p in parameters.items() if p.requires_grad):
+        raise LacyError("E295", matrices=len(masks))
     trained = [(parameters[n], mask) for n, mask in masks.items() if parameters[n].requires_grad]
 
     def hold(*_: Any) -> None:
