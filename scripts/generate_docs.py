@@ -50,6 +50,7 @@ SECTIONS = [
     ((241, 249), "lm-eval and efficiency"),
     ((250, 259), "Scorecards"),
     ((260, 264), "Saturation"),
+    ((270, 279), "Smaller vocabularies"),
     ((280, 289), "Quantization, and walks through blocks"),
     ((290, 299), "Pruning"),
     ((300, 309), "Distillation"),

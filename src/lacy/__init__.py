@@ -21,6 +21,7 @@ The packages, from top to bottom; each imports only from those below it:
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
     sources/      what answers calls: databases, documents, language models, scripts
     layerwise/    goes through a model block by block: input statistics, error compensation
+    vocabulary/   smaller vocabularies: of a task, of a context, or cut off for good
     model/        presets, the <CALL> row, saving and loading, batched decoding
     objective/    which tokens to delegate, and the loss
     annotate/     marks fact tokens: characters first, then tokens

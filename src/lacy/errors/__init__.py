@@ -22,6 +22,7 @@ from lacy.errors import (
     quantization,
     runtimes,
     scorecards,
+    vocabulary,
 )
 from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
 from lacy.errors.sanitize import CONTROL_CHARACTERS, one_line, sanitized
@@ -44,6 +45,7 @@ CATALOG: dict[str, Entry] = {
     **scorecards.ENTRIES,
     **pruning.ENTRIES,
     **distill.ENTRIES,
+    **vocabulary.ENTRIES,
 }
 
 

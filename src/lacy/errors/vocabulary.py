@@ -1,0 +1,37 @@
+"""Errors of smaller vocabularies."""
+
+from __future__ import annotations
+
+from lacy.errors.entry import DATA, USAGE, Entry
+
+ENTRIES = {
+    # E270-E279: smaller vocabularies
+    "E270": Entry(
+        "{path} is not a vocabulary: {why}",
+        "make one: lacy vocabulary build MODEL --data texts.jsonl --out FILE",
+        DATA,
+        "A vocabulary is a JSON file with the ids of the tokens that a task needs.",
+    ),
+    "E271": Entry(
+        "{path} belongs to another tokenizer (of {size} tokens; this one has {tokens})",
+        "make a vocabulary with this model: lacy vocabulary build MODEL --data texts.jsonl "
+        "--out FILE",
+        DATA,
+        "A vocabulary contains token ids, which have other meanings in another tokenizer.",
+    ),
+    "E272": Entry(
+        "{where}: no example has an output with tokens",
+        "give texts, or JSON lines with the fields of --input-field and --output-field",
+        DATA,
+    ),
+    "E273": Entry(
+        "Unicode has no script {script}{hint}",
+        "name a script, such as Latin, Greek, Cyrillic or Han; leave --scripts out for all",
+        USAGE,
+    ),
+    "E275": Entry(
+        "the head of {name} is tailored already",
+        "restore it first (Tailored.restore), or load the model again",
+        USAGE,
+    ),
+}
