@@ -29,6 +29,13 @@ ENTRIES = {
         "name a script, such as Latin, Greek, Cyrillic or Han; leave --scripts out for all",
         USAGE,
     ),
+    "E274": Entry(
+        "tokens cannot be removed from this tokenizer: {why}",
+        "use a tailored head instead, which changes no tokenizer: lacy generate MODEL "
+        "--vocabulary FILE",
+        DATA,
+        "What is left must still be able to write every text, which needs a token for every byte.",
+    ),
     "E275": Entry(
         "the head of {name} is tailored already",
         "restore it first (Tailored.restore), or load the model again",
