@@ -45,8 +45,10 @@ NUMBERS = {
     }
     for name in KINDS
 }
-PIECES = [*"abzé東😀\n\t .,-0179", "Mara", " Vell", " was born in", "Zürich", " March", " 12", "<CALL>",
-          "<|endoftext|>", " physics", " University", "Lovelace", "Ω", "\u0301"]  # fmt: skip
+PIECES = [
+    *"abzé東😀\n\t .,-0179", "Mara", " Vell", " was born in", "Zürich", " March", " 12", "<CALL>",
+    "<|endoftext|>", " physics", " University", "Lovelace", "Ω", "\u0301",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", KINDS)
