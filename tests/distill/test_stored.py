@@ -116,7 +116,8 @@ def test_folders_without_predictions(packed, tmp_path):
     with pytest.raises(LacyError, match="E301"):
         StoredTeacher(tmp_path, packed)
     (tmp_path / module.INDEX).write_text(
-        '{"fingerprint": "x", "tokenizer": "y", "top": 1, "temperature": 1, "format": 99}'
+        '{"fingerprint": "x", "tokenizer": "y", "top": 1, "temperature": 1,'
+        ' "precision": "fp32", "format": 99}'
     )
     with pytest.raises(LacyError, match="format 99"):
         StoredTeacher(tmp_path, packed)

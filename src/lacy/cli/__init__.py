@@ -38,6 +38,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "Make a model": {
         "tune": "teach a pretrained model to call, in minutes",
         "train": "train a small model that knows when to call",
+        "distill": "train a model on the predictions of a larger one",
         "export": "write a model in the format of another engine",
     },
     "Make a source": {

@@ -1,6 +1,8 @@
-from .distilling import Distilled, DistillRun, distill
+from .calls import calls_objective
+from .distilling import Distilled, distill, estimate
 from .divergence import Predictions, RowPredictions, divergence
 from .loss import DistillLoss
+from .prepare import DistillRun
 from .settings import DistillSettings, Divergence, Imitate
 from .stored import StoredTeacher, store_teacher
 from .teachers import LiveTeacher, Teacher
@@ -17,7 +19,9 @@ __all__ = [
     "RowPredictions",
     "StoredTeacher",
     "Teacher",
+    "calls_objective",
     "distill",
     "divergence",
+    "estimate",
     "store_teacher",
 ]

@@ -1,55 +1,21 @@
-"""Distil a student: prepare data and teacher, train with ``lacy.train``, and open the result."""
+"""Distil a student: train it with ``lacy.train`` beside its teacher, and open the result."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
-
-from lacy.annotate import encode_many
-from lacy.config import Rare, read_yaml
-from lacy.corpus import Encoded, PackedData, read
-from lacy.distill.loss import DistillLoss
-from lacy.distill.settings import DistillSettings, Divergence, Imitate
-from lacy.distill.stored import StoredTeacher
-from lacy.distill.teachers import LiveTeacher, Teacher, require_same_tokens
-from lacy.errors import LacyError
-from lacy.model import Loaded, load_model, model_fingerprint, require_context, save_model
+from lacy.config import read_yaml
+from lacy.distill.prepare import Data, DistillRun, Notify, prepare
+from lacy.distill.settings import DistillSettings
+from lacy.distill.stored import TOP
+from lacy.model import Loaded, load_model
 from lacy.objective import Objective
-from lacy.train import During, TrainConfig, dry_run, train
-from lacy.types import Document, MarkFlag
-
-Notify = Callable[[str], object]
-
-Data = str | Path | PackedData | Iterable[Document] | Sequence[Tensor]
-"""Texts: packed data or its folder, files as in ``lacy.corpus.read``, documents, or token ids as
-tensors ids_BT (``lacy.layerwise.text_rows``), which have no marks."""
-
-
-@dataclass
-class DistillRun(TrainConfig):
-    """The settings of a run; those of distillation are stored with it."""
-
-    # [Distillation]
-    teacher: str = ""
-    """Fingerprint of the teacher's weights."""
-    divergence: Rare[Divergence] = "forward"
-    """Divergence to minimise."""
-    temperature: Rare[float] = 1.0
-    """Temperature of both distributions."""
-    weight: Rare[float] = 1.0
-    """Weight of the teacher."""
-    imitate: Rare[Imitate] = "all"
-    """Where the teacher is imitated."""
-    fact_weight: Rare[float] = 0.0
-    """Weight of the teacher where it would not be imitated."""
-    top: Rare[int] = 0
-    """Number of stored tokens per position; 0 for a teacher that runs beside the student."""
+from lacy.train import During, train
 
 
 @dataclass(frozen=True)
@@ -81,6 +47,7 @@ def distill(
     *,
     out: str | Path | None = None,
     stored: str | Path | None = None,
+    top: int = TOP,
     settings: DistillSettings | None = None,
     objective: Objective | None = None,
     tokens: int | None = None,
@@ -107,7 +74,9 @@ def distill(
         teacher: a model with the same tokens, or its name; None if its predictions are stored.
         data: texts, see ``Data``; their marks tell where the student may call.
         out: folder of the run; the model is in ``out/model``. None for a temporary one.
-        stored: folder of stored predictions (``store_teacher``), for packed data.
+        stored: folder of stored predictions (``store_teacher``); those that are missing are
+            computed first, if there is a teacher.
+        top: number of stored tokens per position.
         settings: divergence, weights, and where the teacher is imitated.
         objective: the loss beside the teacher and what is delegated; None teaches text only and
             leaves the ``<CALL>`` row as it is.
@@ -134,7 +103,7 @@ def distill(
     """
     with _places(out) as (folder, work):
         prepared = prepare(
-            student, teacher, data, work=work, stored=stored, settings=settings,
+            student, teacher, data, work=work, stored=stored, top=top, settings=settings,
             objective=objective, context=context, notify=notify,
             run={
                 "out": folder, "tokens": tokens, "lr": lr, "depth": depth, "hold_out": hold_out,
@@ -152,73 +121,42 @@ def distill(
     return Distilled(loaded, run, result.step, result.step * per_step, result.metrics)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A run before its first step."""
-
-    run: DistillRun
-    extra: DistillLoss | None
-    context: int
-    """Tokens per row."""
-
-    def dry_run(self) -> str:
-        """Return a report on data, memory and time; nothing is trained."""
-        return str(dry_run(self.run, extra=self.extra))
-
-
-def prepare(
+def estimate(
     student: str | Path | Loaded,
     teacher: str | Path | Loaded | None,
     data: Data,
     *,
-    work: Path,
-    stored: str | Path | None,
-    settings: DistillSettings | None,
-    objective: Objective | None,
-    context: int,
-    notify: Notify,
-    run: dict[str, Any],
-) -> Prepared:
-    """Check everything, write what a run starts from, and open the teacher (see ``distill``)."""
-    settings = settings or DistillSettings()
-    settings.check()
-    opened = _open(student)
-    guide = None if teacher is None else _open(teacher)
-    _require_teacher(opened, guide, stored, settings)
-    packed = _pack(data, opened, min(context, opened.context), work)
-    imitate = _where(settings, packed, objective, notify)
-    extra, used = None, {"teacher": "", "top": 0}
-    if settings.weight > 0:
-        found: Teacher
-        if stored is not None:
-            found = StoredTeacher(stored, packed)
-            used = {"teacher": found.kind.fingerprint, "top": found.kind.top}
-            settings = replace(settings, temperature=found.temperature)
-        else:
-            assert guide is not None
-            require_context(guide.model, packed.context, guide.name or "the teacher")
-            found = LiveTeacher(guide.model, settings.temperature)
-            used = {"teacher": model_fingerprint(guide.model), "top": 0}
-        extra = DistillLoss(found, replace(settings, imitate=imitate))
-    trains_calls = objective is not None and objective.delegates
-    if opened.calls and not trains_calls:
-        notify("The row of <CALL> is not trained; fit it again afterwards: lacy tune.")
-    start = work / "student"
-    save_model(start, opened.model.cpu(), opened.tokenizer, _kept(opened))  # type: ignore[arg-type]
-    chosen = objective if objective is not None else Objective(method="none")
-    shared = {entry.name: getattr(chosen, entry.name) for entry in fields(Objective)}
-    own = {entry.name: getattr(settings, entry.name) for entry in fields(settings)}
-    config = DistillRun(
-        **{**shared, **own, **used, "imitate": imitate, "data": packed.path, "model": str(start),
-           **run}
-    )  # fmt: skip
-    config.check()
-    return Prepared(config, extra, packed.context)
+    settings: DistillSettings | None = None,
+    objective: Objective | None = None,
+    stored: str | Path | None = None,
+    context: int = 256,
+    notify: Notify = lambda sentence: None,
+    **training: Any,
+) -> str:
+    """Return a report on data, memory and time of a run, and keep nothing.
 
+    Args:
+        student: as in ``distill``, which has more about all arguments.
+        teacher: as in ``distill``; if it is given, nothing is stored.
+        data: texts.
+        settings: divergence, weights, and where the teacher is imitated.
+        objective: the loss beside the teacher and what is delegated.
+        stored: folder of stored predictions, without a teacher.
+        context: tokens per row of texts that are not packed yet.
+        notify: called with a sentence for each automatic choice.
+        training: further settings of ``TrainConfig``.
 
-def _kept(opened: Loaded) -> dict[str, Any]:
-    """Return what ``lacy.json`` says of a model's origin; what depends on its weights is left."""
-    return {key: value for key, value in opened.meta.items() if key in ("preset", "training")}
+    Raises:
+        LacyError: the errors of ``distill`` before its first step.
+    """
+    if training.get("tokens") is None:
+        training["epochs"] = 1.0
+    with _places(None) as (folder, work):
+        return prepare(
+            student, teacher, data, work=work, stored=None if teacher is not None else stored,
+            top=TOP, settings=settings, objective=objective, context=context, notify=notify,
+            run={"out": folder, **training},
+        ).dry_run()  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -229,72 +167,3 @@ def _places(out: str | Path | None) -> Iterator[tuple[Path, Path]]:
         return
     with tempfile.TemporaryDirectory(prefix="lacy-distill-") as folder:
         yield Path(folder) / "run", Path(folder) / "work"
-
-
-def _open(model: str | Path | Loaded) -> Loaded:
-    return model if isinstance(model, Loaded) else load_model(model, verify=False)
-
-
-def _require_teacher(
-    student: Loaded, teacher: Loaded | None, stored: str | Path | None, settings: DistillSettings
-) -> None:
-    """Raise E306 without a teacher, E300 for one with other tokens."""
-    if settings.weight == 0:
-        return
-    if teacher is None and stored is None:
-        raise LacyError("E306", why="none is given")
-    if teacher is not None:
-        if teacher.model is student.model:
-            raise LacyError("E306", why="the one that is given is the student itself")
-        require_same_tokens(student, teacher)
-
-
-def _where(
-    settings: DistillSettings, data: PackedData, objective: Objective | None, notify: Notify
-) -> Imitate:
-    """Return where the teacher is imitated.
-
-    Raises:
-        LacyError: E305, the data lack the marks that this needs; E12, nothing is delegated.
-    """
-    marked = data.info.flags.get(str(MarkFlag.FACT.name), 0)
-    imitate = settings.imitate
-    if imitate is None and marked:
-        facts = f"{data.info.shares['FACT']:.1%} of the tokens are facts"
-        notify(f"Imitate: unmarked, because {facts}.")
-        return "unmarked"
-    if imitate is None:
-        notify("Imitate: all, because the data have no marks.")
-        return "all"
-    if imitate != "all" and not marked:
-        raise LacyError("E305", imitate=imitate)
-    if imitate == "undelegated" and (objective is None or not objective.delegates):
-        why, do = "nothing is delegated", "give a method that delegates, or choose unmarked"
-        raise LacyError("E12", key="imitate", value=imitate, why=why, do=do)
-    return imitate
-
-
-def _pack(data: Data, student: Loaded, context: int, work: Path) -> PackedData:
-    """Open packed data, or pack texts or token ids into ``work/packed``.
-
-    Raises:
-        LacyError: E26, the data have another tokenizer; E59, their rows are too long.
-    """
-    tokenizer = student.tokenizer
-    if isinstance(data, str | Path):
-        if (Path(data) / "lacy_data.json").is_file():
-            data = PackedData.load(data, tokenizer)
-        else:
-            data = read(data)
-    if isinstance(data, PackedData):
-        do = "mark the texts again with --context {longest} or less"
-        require_context(student.model, data.context, student.name or "the student", do)
-        return data
-    encoded: Iterable[Encoded]
-    if isinstance(data, Sequence) and data and isinstance(data[0], Tensor):
-        rows = [row for ids_BT in data for row in ids_BT.tolist()]  # type: ignore[union-attr]
-        context = min(student.context, max(context, *map(len, rows)))
-        encoded = (Encoded(str(n), row, [0] * len(row)) for n, row in enumerate(rows))
-    else:
-        encoded = encode_many(data, tokenizer)  # type: ignore[arg-type]
-    return PackedData.write(encoded, tokenizer, context, work / "packed")

@@ -52,6 +52,8 @@ class StoredKind:
     top: int
     """Number of tokens per position, k."""
     temperature: float
+    precision: str
+    """Precision in which they were computed, ``fp32`` or ``bf16``."""
     format: int = FORMAT
 
 
@@ -185,6 +187,7 @@ def store_teacher(
         tokenizer=own,
         top=max(1, min(top, len(teacher.tokenizer) - 3)),
         temperature=float(temperature),
+        precision="bf16" if bf16 else "fp32",
     )
     with lock(folder):
         _require_kind(folder, kind)
