@@ -282,7 +282,7 @@ class LocalBackend:
                 tokens.append(sequence.ids[length])
                 rows.append(row)
         if scorers:
-            scores = self._scores(self._active.decoder.last_BV[rows], tokens, scorers)
+            scores = self._scores(self._active.decoder.whole_BV(rows), tokens, scorers)
             for row, scorer, score in zip(rows, scorers, scores, strict=True):
                 scorer.add([score])
                 self._active.sequences[row].release()

@@ -39,6 +39,9 @@ COMMANDS: dict[str, dict[str, str]] = {
         "tune": "teach a pretrained model to call, in minutes",
         "train": "train a small model that knows when to call",
         "distill": "train a model on the predictions of a larger one",
+        "vocabulary build": "find the tokens that a task needs",
+        "vocabulary show": "print what a vocabulary contains",
+        "vocabulary check": "measure what a smaller vocabulary would lose",
         "export": "write a model in the format of another engine",
     },
     "Make a source": {
@@ -192,8 +195,9 @@ def _help() -> str:
     lines = ["Small language models that state what they know and call for the rest.", ""]
     lines += ["usage: lacy COMMAND ...        lacy COMMAND --help shows its flags", ""]
     for heading, commands in COMMANDS.items():
+        width = max(14, *(len(name) + 2 for name in commands))
         lines.append(f"{heading}:")
-        lines += [f"  {name:<14}{purpose}" for name, purpose in commands.items()]
+        lines += [f"  {name:<{width}}{purpose}" for name, purpose in commands.items()]
         lines.append("")
     lines += ["Any command: --debug shows tracebacks. First time here: lacy demo"]
     return "\n".join(lines)

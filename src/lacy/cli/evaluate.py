@@ -51,6 +51,7 @@ def _with_model(
         loaded = load_model(config.model)
         if sentence := set_precision(loaded.model, config.dtype):
             note(sentence)
+        config.tailor(loaded)
         return measure(config, loaded)
 
     return opened
@@ -71,6 +72,7 @@ KINDS = {
 
 def run(config: EvaluateConfig) -> int:
     """Evaluate the model and print the results."""
+    _check_vocabulary(config)
     if config.all:
         from lacy.cli.scorecard import run_scorecard
 
@@ -94,3 +96,14 @@ def run(config: EvaluateConfig) -> int:
         write_atomic(config.out, json.dumps(data, indent=2) + "\n")
         say(f"Written: {config.out}")
     return 0
+
+
+def _check_vocabulary(config: EvaluateConfig) -> None:
+    """Raise E12 if --vocabulary would have no effect, as all logits are measured."""
+    unaffected = [name for name in ("all", "texts", "tasks", "saturation") if getattr(config, name)]
+    if config.vocabulary is not None and unaffected and not config.speed:
+        raise LacyError(
+            "E12", key="vocabulary", value=config.vocabulary,
+            why=f"--{unaffected[0]} measures all tokens",
+            do="lacy vocabulary check measures a vocabulary on texts",
+        )  # fmt: skip

@@ -39,6 +39,7 @@ def measure_speed(config: EvaluateConfig) -> EfficiencyMeasured:
     measure.privacy()
     say("Peak memory of a fresh process", file=sys.stderr)
     measure.peak(name)
+    config.tailor(loaded)
     asked = []
     if config.questions is not None:
         from lacy.evaluate import read_questions

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lacy.cli.terminal import note
 from lacy.config import Positional, Rare, Repeated
+from lacy.errors import LacyError
 from lacy.types import DEFAULT_READ_UNTIL, ReadUntil, Unit
 
 if TYPE_CHECKING:
@@ -44,6 +45,41 @@ class SourceOptions:
     # [Generation]
     max_new_tokens: int = 128
     """Maximum number of generated tokens per text, from the model and its sources together."""
+    vocabulary: Rare[str | None] = None
+    """Compute the logits of fewer tokens: those of a file of `lacy vocabulary build` and of the
+    context, dynamic for those of the context alone, or context for the latest 3,000 of them. The
+    likeliest token stays the same; see --fallback."""
+    fallback: Rare[str] = "exact"
+    """With --vocabulary: exact computes every other token that could be the likeliest; off never
+    writes other tokens; a number such as 0.01 computes all tokens where the others could have more
+    than this probability."""
+
+    def tailor(self, loaded: Any, on_note: Callable[[str], object] = note) -> None:
+        """Make a model compute the logits of fewer tokens, if --vocabulary asks for it.
+
+        Raises:
+            LacyError: for the same reasons as ``lacy.vocabulary.tailor``; E12, the model runs on a
+                server.
+        """
+        if self.vocabulary is None:
+            return
+        if getattr(loaded, "model", None) is None:
+            raise LacyError(
+                "E12", key="vocabulary", value=self.vocabulary,
+                why="the model runs on a server, which computes its own head",
+                do="name a model on this machine, or trim it before it is served",
+            )  # fmt: skip
+        from lacy.vocabulary import is_tailored, open_vocabulary, parse_fallback, tailor
+
+        if is_tailored(loaded):  # the terminal opens the same model again
+            return
+        vocabulary, mode = open_vocabulary(self.vocabulary, loaded.tokenizer)
+        fallback = parse_fallback(self.fallback)
+        sizes = tailor(loaded, vocabulary, mode, fallback=fallback).sizes()
+        on_note(
+            f"Vocabulary: {sizes.active:,} of {sizes.tokens:,} tokens and those that the model "
+            f"reads ({mode}, fallback {self.fallback})."
+        )
 
 
 @dataclass
@@ -110,6 +146,7 @@ class EngineOptions(SourceOptions):
             "read_until": self.read_until,
         }
         engine = open_engine(loaded or self.model, **options | settings)
+        self.tailor(engine.loaded, on_note)
         for sentence in engine.notes:
             on_note(sentence)
         return engine

@@ -16,6 +16,7 @@ from torch import Tensor
 from lacy.errors import LacyError
 from lacy.model.forward import gate_of
 from lacy.model.likelihood import ending_logps, log_norms
+from lacy.model.partial import PartialHead, all_logits, partial_head
 from lacy.model.trees import Tree, build_trees, takes_trees, tree_inputs
 
 DEFAULT_SCORE_CELLS = 65_536
@@ -47,6 +48,12 @@ class Decoder:
         self.tokens_BT: list[list[int]] = []
         self._cache: Any = None
         self._last_BV: Tensor | None = None
+        self._last_BD: Tensor | None = None
+
+    @property
+    def _partial(self) -> PartialHead | None:
+        """The model's head if it computes the logits of some tokens only."""
+        return partial_head(self.model)
 
     @property
     def rows(self) -> int:
@@ -63,6 +70,13 @@ class Decoder:
         """Logits for the next token of each row; read-only."""
         assert self._last_BV is not None, "nothing has been fed"
         return self._last_BV
+
+    def whole_BV(self, rows: Sequence[int]) -> Tensor:
+        """Return ``last_BV`` of some rows, with the logits that a partial head left out."""
+        partial = self._partial
+        if partial is None or self._last_BD is None:
+            return self.last_BV[list(rows)]
+        return partial.finished_logits(self._last_BD[list(rows)]).float()
 
     def feed(self, tokens_BT: Sequence[Sequence[int]]) -> Tensor:
         """Append the same number of tokens to every row.
@@ -81,7 +95,8 @@ class Decoder:
 
     def feed_all(self, tokens_BT: Sequence[Sequence[int]]) -> Tensor:
         """Append tokens like ``feed``, but return ``logits_BTV`` after every token."""
-        return self._feed(tokens_BT, keep=0)
+        with all_logits(self._partial):
+            return self._feed(tokens_BT, keep=0)
 
     @torch.inference_mode()
     def _feed(self, tokens_BT: Sequence[Sequence[int]], keep: int) -> Tensor:
@@ -99,6 +114,8 @@ class Decoder:
         input_BT = torch.tensor([list(row) for row in tokens_BT], device=self.model.device)
         logits_BTV = self._forward(range(self.rows), input_BT, self._cache, keep or width).float()
         self._last_BV = logits_BTV[:, -1]
+        partial = self._partial
+        self._last_BD = None if partial is None else partial.last_BD
         for row, tokens in zip(self.tokens_BT, tokens_BT, strict=True):
             row.extend(int(token) for token in tokens)
         return logits_BTV
@@ -135,7 +152,8 @@ class Decoder:
         """Keep these rows in this order (repetitions are allowed); drop the others."""
         if list(rows) != list(range(self.rows)):
             kept = self.part(rows)
-            self._cache, self._last_BV, self.tokens_BT = kept._cache, kept._last_BV, kept.tokens_BT
+            self._cache, self.tokens_BT = kept._cache, kept.tokens_BT
+            self._last_BV, self._last_BD = kept._last_BV, kept._last_BD
 
     @torch.inference_mode()
     def part(self, rows: Sequence[int]) -> Decoder:
@@ -145,6 +163,8 @@ class Decoder:
             part.tokens_BT = [list(self.tokens_BT[row]) for row in rows]
             if self._last_BV is not None:
                 part._last_BV = self._last_BV[torch.tensor(list(rows), device=self.model.device)]
+            if self._last_BD is not None:
+                part._last_BD = self._last_BD[torch.tensor(list(rows), device=self.model.device)]
             part._fill(self._cache, [(row, *self._columns(row)) for row in rows])
         return part
 
@@ -159,6 +179,8 @@ class Decoder:
         logits = [part._last_BV for part in parts]
         known = [last_BV for last_BV in logits if last_BV is not None]
         self._last_BV = torch.cat(known) if len(known) == len(logits) else None
+        inputs = [part._last_BD for part in parts if part._last_BD is not None]
+        self._last_BD = torch.cat(inputs) if len(inputs) == len(parts) else None
         self.tokens_BT = [list(tokens) for part in parts for tokens in part.tokens_BT]
         self._cache = _filled_cache(states, self.length)
 
@@ -246,7 +268,7 @@ class Decoder:
             rows: rows of the decoder, none of them rewound since it was fed.
             candidates: for each of ``rows``, its candidates, each a non-empty list of tokens.
         """
-        logits_RV = self.last_BV[list(rows)]
+        logits_RV = self.whole_BV(rows)
         norms = log_norms(logits_RV, self.call_id).tolist()
         firsts = [[tokens[0] for tokens in group] for group in candidates]
         return [

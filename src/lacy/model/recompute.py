@@ -92,6 +92,15 @@ class RecomputingDecoder(Decoder):
         self._last_BV = last_BV.float()
         return self._last_BV
 
+    @torch.inference_mode()
+    def whole_BV(self, rows: Sequence[int]) -> Tensor:
+        """Return ``last_BV`` of some rows, with the logits that a partial head left out."""
+        if self._partial is None:
+            return super().whole_BV(rows)
+        with self._partial.everything():
+            logits = self._logits([self.tokens_BT[row] for row in rows], 1)
+        return torch.cat([logits_TV[-1:] for logits_TV in logits]).float()
+
     def part(self, rows: Sequence[int]) -> Decoder:
         """Return a new decoder with copies of these rows."""
         part = RecomputingDecoder(self.model, call_id=self.call_id, score_cells=self.score_cells)

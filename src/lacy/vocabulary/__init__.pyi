@@ -1,5 +1,15 @@
 from .head import Fallback, HeadUse, TailoredHead
-from .tailoring import CONTEXT_TOKENS, Mode, Sizes, Tailored, tailor
+from .measure import VocabularyFigures, measure_vocabulary
+from .tailoring import (
+    CONTEXT_TOKENS,
+    Mode,
+    Sizes,
+    Tailored,
+    is_tailored,
+    open_vocabulary,
+    parse_fallback,
+    tailor,
+)
 from .task import DEFAULT_TOLERANCE, Counted, Vocabulary, task_vocabulary
 from .trim import trim_vocabulary
 
@@ -14,6 +24,11 @@ __all__ = [
     "Tailored",
     "TailoredHead",
     "Vocabulary",
+    "VocabularyFigures",
+    "is_tailored",
+    "measure_vocabulary",
+    "open_vocabulary",
+    "parse_fallback",
     "tailor",
     "task_vocabulary",
     "trim_vocabulary",

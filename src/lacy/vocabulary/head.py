@@ -140,6 +140,10 @@ class TailoredHead(torch.nn.Module):
         output_NV = torch.cat(parts, dim=-1)
         return output_NV if self._bias_V is None else output_NV + self._bias_V.to(output_NV)
 
+    def finished_logits(self, hidden_ND: Tensor) -> Tensor:
+        """Return all logits of the model, after scale and cap, ``[N, V]``."""
+        return self._finish(self.all_logits(hidden_ND))
+
     def forward(self, hidden: Tensor) -> Tensor:
         """Return a row of logits per state: ``[..., D]`` to ``[..., V]``."""
         self.unknown_BV = None

@@ -15,7 +15,7 @@ import torch
 
 from lacy._require import require_at_least, require_one_of, require_share
 from lacy.errors import LacyError
-from lacy.model import Loaded, read_head
+from lacy.model import Loaded, decodes_from_cache, read_head
 from lacy.types import CALL_TOKEN
 from lacy.vocabulary.head import Fallback, HeadUse, TailoredHead
 from lacy.vocabulary.rows import ActiveRows, MemoryRows, RowTable
@@ -180,8 +180,9 @@ def tailor(
         raise LacyError("E12", key="mode", value=mode, why=why, do=do)
     model: Any = loaded.model
     whole = model.get_output_embeddings()
-    if isinstance(whole, TailoredHead):
+    if is_tailored(loaded):
         raise LacyError("E275", name=loaded.name or type(model).__name__)
+    decodes_from_cache(model)  # it is found out once, which needs all logits
     begin = time.perf_counter()
     if vocabulary is not None:
         vocabulary.require(loaded.tokenizer)
@@ -204,3 +205,43 @@ def tailor(
         fallback=fallback, screen=screen, top=int(top),
     )  # fmt: skip
     return Tailored(loaded, head, mode, time.perf_counter() - begin)
+
+
+def open_vocabulary(name: str, tokenizer: Any) -> tuple[Vocabulary | None, Mode]:
+    """Return the vocabulary and the mode that a name on the command line stands for.
+
+    Args:
+        name: ``dynamic``, ``context``, or a file of ``Vocabulary.save``, for ``hybrid``.
+        tokenizer: the model's tokenizer.
+
+    Raises:
+        LacyError: E13, there is no such file; E270, it is not a vocabulary; E271, it belongs to
+            another tokenizer.
+    """
+    if name == "dynamic":
+        return None, "dynamic"
+    if name == "context":
+        return None, "context"
+    return Vocabulary.load(name, tokenizer), "hybrid"
+
+
+def parse_fallback(text: str) -> Fallback:
+    """Return the fallback that a text on the command line stands for.
+
+    Raises:
+        LacyError: E12, it is neither ``exact`` nor ``off`` nor a number from 0 to 1.
+    """
+    if text in ("exact", "off"):
+        return "exact" if text == "exact" else "off"
+    try:
+        share = float(text)
+    except ValueError:
+        do = "choose exact or off, or give a number such as 0.01"
+        raise LacyError("E12", key="fallback", value=text, why="not a fallback", do=do) from None
+    require_share("fallback", share)
+    return share
+
+
+def is_tailored(loaded: Any) -> bool:
+    """True if a model's head is tailored."""
+    return isinstance(loaded.model.get_output_embeddings(), TailoredHead)

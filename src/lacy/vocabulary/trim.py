@@ -18,7 +18,7 @@ import torch
 from lacy.corpus import TokenText, load_tokenizer_files
 from lacy.errors import LacyError
 from lacy.model import FINGERPRINT, Loaded, end_ids, model_fingerprint
-from lacy.vocabulary.head import TailoredHead
+from lacy.vocabulary.tailoring import is_tailored
 from lacy.vocabulary.task import Vocabulary
 from lacy.vocabulary.tokens import merge_closure, protected_ids, split_merges
 
@@ -50,7 +50,7 @@ def trim_vocabulary(loaded: Loaded, vocabulary: Vocabulary) -> Loaded:
     """
     vocabulary.require(loaded.tokenizer)
     model: Any = loaded.model
-    if isinstance(model.get_output_embeddings(), TailoredHead):
+    if is_tailored(loaded):
         raise LacyError("E275", name=loaded.name or type(model).__name__)
     tokenizer = loaded.tokenizer
     wanted = {*vocabulary.ids, *protected_ids(tokenizer), *end_ids(tokenizer, model)}

@@ -1,0 +1,1 @@
+"""``lacy vocabulary``: find, show and check the tokens that a task needs."""
