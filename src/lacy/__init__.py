@@ -18,6 +18,7 @@ The packages, from top to bottom; each imports only from those below it:
     distill/      trains a student on a teacher's predictions, not where it may call
     prune/        smaller models: fewer blocks, heads, neurons, channels or weights
     runtimes/     int8 weights, ONNX and safetensors files that other runtimes read
+    quantize/     rounds models to the block types of GGUF files, within a budget
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
     sources/      what answers calls: databases, documents, language models, scripts
     layerwise/    goes through a model block by block: input statistics, error compensation

@@ -28,9 +28,11 @@ class ExportConfig:
     folder as it is."""
     out: Path | None = None
     """File to write; by default MODEL.gguf beside the model."""
-    precision: Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"] = "f16"
-    """Precision of the weights: f32 is exact, f16 nearly exact, q8_0 has half the size of f16; q4_1
-    and q4_0 have a third of it, with embedding and head in q8_0."""
+    precision: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "iq4_nl", "q4_0"] = (
+        "f16"
+    )
+    """Precision of the weights: f32 is exact, f16 nearly exact, q8_0 has half the size of f16; 5
+    and 4 bits have about a third of it, with embedding and head in q8_0."""
     texts: Path | None = None
     """For a model with a separate gate: texts like those that it will write (a file or a folder),
     so that a server reports the gate's tokens; by default made-up biographies."""

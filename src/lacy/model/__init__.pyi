@@ -21,7 +21,17 @@ from .forward import (
     set_taught,
     taught_to_call,
 )
-from .gguf import write_gguf
+from .gguf import GgufPrecision, write_gguf
+from .gguf_blocks import (
+    BLOCK,
+    BLOCK_TYPES,
+    BlockKind,
+    BlockMatrix,
+    BlockType,
+    nearest_codes,
+    values_of,
+)
+from .gguf_shapes import shape_of
 from .io import META, Loaded, load_model, require_context, save_model, write_beside, write_model
 from .likelihood import without_call
 from .naming import SHORT_NAMES, resolve
@@ -33,6 +43,8 @@ from .text_head import TextHead, read_head
 from .weights import read_model
 
 __all__ = [
+    "BLOCK",
+    "BLOCK_TYPES",
     "FINGERPRINT",
     "INDEX",
     "META",
@@ -40,8 +52,12 @@ __all__ = [
     "PRESETS",
     "SHORT_NAMES",
     "WEIGHTS",
+    "BlockKind",
+    "BlockMatrix",
+    "BlockType",
     "Decoder",
     "Gate",
+    "GgufPrecision",
     "Loaded",
     "Memory",
     "Precision",
@@ -68,6 +84,7 @@ __all__ = [
     "layer_states",
     "load_model",
     "model_fingerprint",
+    "nearest_codes",
     "new_decoder",
     "newest_complete",
     "plain_parts",
@@ -86,8 +103,10 @@ __all__ = [
     "set_gate",
     "set_precision",
     "set_taught",
+    "shape_of",
     "taught_to_call",
     "training_memory",
+    "values_of",
     "without_call",
     "write_beside",
     "write_gguf",

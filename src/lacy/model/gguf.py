@@ -11,17 +11,19 @@ A separate gate (``config.lacy_gate``) needs one more row, see ``gguf_gate``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lacy._require import require_one_of, require_package
 from lacy.disk import replace_file
 from lacy.errors import LacyError
 from lacy.model.forward import gate_of
+from lacy.model.gguf_blocks import BLOCK, BLOCK_TYPES, BlockKind, BlockMatrix
 from lacy.model.gguf_gate import REFERENCE_TOKEN, gate_rows
 from lacy.model.gguf_shapes import Shape, shape_of
 from lacy.model.gguf_tokens import add_tokens
@@ -29,20 +31,25 @@ from lacy.model.io import Loaded
 from lacy.model.quantized import require_unquantized
 from lacy.types import CALL_TOKEN
 
-GgufPrecision = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"]
-"""Precision of the weights: 4 bytes, 2 bytes, or about 1 or 0.6 bytes each (blocks of 32 with a
-scale; ``q4_1`` has an offset, too). With ``q4_0`` and ``q4_1``, embedding and head are ``q8_0``,
-because the head with its ``<CALL>`` row loses most accuracy at 4 bits."""
+GgufPrecision = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "iq4_nl", "q4_0"]
+"""Precision of the weights: 4 bytes, 2 bytes, or about 1, 0.7 or 0.6 bytes each (``gguf_blocks``).
+With 5 and 4 bits, embedding and head are ``q8_0``, because the head with its ``<CALL>`` row loses
+most accuracy; rows that are no multiple of a block are ``f16``."""
 
-_BLOCK = 32
-"""Weights per scale in quantized rows; other row lengths are written as ``f16``."""
+_SPLIT = (slice(None, -1), slice(-1, None))
+"""The rows of a table without ``<CALL>``, and its row."""
 
 _TABLES = ("token_embd.weight", "output.weight")
 """GGUF names of embedding and head."""
 
 
 def write_gguf(
-    loaded: Loaded, out: str | Path, precision: GgufPrecision = "f16", texts: Sequence[str] = ()
+    loaded: Loaded,
+    out: str | Path,
+    precision: GgufPrecision = "f16",
+    texts: Sequence[str] = (),
+    *,
+    blocks: Mapping[str, BlockMatrix] | None = None,
 ) -> Path:
     """Write a model and its tokenizer as GGUF atomically.
 
@@ -52,6 +59,9 @@ def write_gguf(
         precision: precision of the matrices; norms and biases are always ``f32``.
         texts: for a model with a separate gate, texts like those that it will write (see
             ``gguf_gate.gate_rows``); by default texts of a made-up world.
+        blocks: matrices that are already in blocks, by their names in ``model.state_dict()``; they
+            are written as they are, except the ``<CALL>`` row of embedding and head, which is
+            rounded from the model's own. ``precision`` is that of the others.
 
     Raises:
         LacyError: E11, the package ``gguf`` is not installed; E12, unknown precision; E90,
@@ -66,16 +76,23 @@ def write_gguf(
     require_unquantized(loaded.model, where, "written as GGUF")
     shape = shape_of(loaded.model, where)
     gated = gate_of(loaded.model) == "sigmoid"
-    rows = gate_rows(loaded, texts, _exact(gguf, precision)) if gated else None
+    blocks = blocks or {}
+    head = head_blocks(loaded.model, blocks)
+    exact = _exact(gguf, precision, head.kind if head else None)
+    rows = gate_rows(loaded, texts, exact) if gated else None
     out = Path(out)
     with replace_file(out) as half:
         writer = gguf.GGUFWriter(half, shape.arch)
         _add_header(writer, gguf, loaded, shape, precision, extra=int(gated))
         add_tokens(writer, gguf, loaded, where, [REFERENCE_TOKEN] if gated else [])
-        for name, weight in _tensors(loaded.model, shape, rows):
+        for name, weight in _tensors(loaded.model, shape, rows, blocks):
+            if isinstance(weight, BlockMatrix):
+                kind = gguf.GGMLQuantizationType[weight.kind.upper()]
+                writer.add_tensor(name, weight.raw_OB, raw_dtype=kind)
+                continue
             kind = _kind(gguf, name, weight, precision)
             _require_room(gguf, name, weight, kind, where)
-            writer.add_tensor(name, gguf.quants.quantize(weight, kind), raw_dtype=kind)
+            writer.add_tensor(name, _encoded(gguf, weight, kind), raw_dtype=kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -93,20 +110,37 @@ def _add_header(
     writer.add_vocab_size(loaded.model.config.vocab_size + extra)
     name = "ALL_F32" if precision == "f32" else f"MOSTLY_{precision.upper()}"
     writer.add_file_type(gguf.LlamaFileType[name])
-    if precision.startswith("q"):
+    if precision in BLOCK_TYPES:
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 
+def head_blocks(model: Any, blocks: Mapping[str, BlockMatrix]) -> BlockMatrix | None:
+    """Return the blocks of the head, which may be those of the embedding."""
+    wanted = model.get_output_embeddings().weight
+    tables = (key for key, weight in model.named_parameters() if weight is wanted)
+    return next((blocks[key] for key in tables if key in blocks), None)
+
+
 def _tensors(
-    model: Any, shape: Shape, rows: NDArray[np.float32] | None
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield names and weights as llama.cpp expects them, in float32; tied matrices once.
+    model: Any,
+    shape: Shape,
+    rows: NDArray[np.float32] | None,
+    blocks: Mapping[str, BlockMatrix],
+) -> Iterator[tuple[str, NDArray[np.float32] | BlockMatrix]]:
+    """Yield names and weights as llama.cpp expects them, in float32 or blocks; tied matrices once.
 
     ``rows`` replaces the last row of the head, which is that of ``<CALL>``.
     """
     tied = model.config.tie_word_embeddings
     for key, weight in model.state_dict().items():
         if key == "lm_head.weight" and tied:
+            continue
+        if key in blocks:
+            name, matrix = shape.convert_blocks(key, blocks[key])
+            if name in _TABLES:
+                as_head = rows if name == "output.weight" or tied else None
+                matrix = _with_call_row(matrix, weight.detach().float().cpu(), as_head, rows)
+            yield name, matrix
             continue
         data: NDArray[np.float32] = weight.detach().float().cpu().numpy()
         name, data = shape.convert(key, data)
@@ -116,25 +150,50 @@ def _tensors(
         yield name, np.ascontiguousarray(data)
 
 
+def _with_call_row(
+    matrix: BlockMatrix,
+    weight_VD: torch.Tensor,
+    head_rows: NDArray[np.float32] | None,
+    rows: NDArray[np.float32] | None,
+) -> BlockMatrix:
+    """Return embedding or head with the model's ``<CALL>`` row, or the rows of its gate."""
+    last = weight_VD[-1:]
+    others, own = (matrix.in_order(torch.arange(len(weight_VD))[part]) for part in _SPLIT)
+    if head_rows is not None:
+        return others.followed_by(BlockMatrix.nearest(torch.from_numpy(head_rows), matrix.kind))
+    if not torch.equal(own.dequantized().cpu(), last):
+        own = BlockMatrix.nearest(last, matrix.kind)
+    for _ in range(1 if rows is None else len(rows)):
+        others = others.followed_by(own)
+    return others
+
+
 def _kind(gguf: Any, name: str, weight: NDArray[np.float32], precision: GgufPrecision) -> Any:
     kinds = gguf.GGMLQuantizationType
     if weight.ndim == 1 or precision == "f32" or name == "position_embd.weight":
         return kinds.F32
-    if not precision.startswith("q"):
+    if precision not in BLOCK_TYPES:
         return kinds[precision.upper()]
-    if weight.shape[-1] % _BLOCK:
+    if weight.shape[-1] % BLOCK:
         return kinds.F16
     return kinds.Q8_0 if name in _TABLES else kinds[precision.upper()]
 
 
-def _exact(gguf: Any, precision: GgufPrecision) -> Any:
+def _encoded(gguf: Any, weight: NDArray[np.float32], kind: Any) -> NDArray[Any]:
+    """Return the bytes of a matrix, rounded to the nearest values that the file can hold."""
+    if kind == gguf.GGMLQuantizationType.IQ4_NL:
+        return BlockMatrix.nearest(torch.from_numpy(weight), "iq4_nl").raw_OB
+    encoded: NDArray[Any] = gguf.quants.quantize(np.ascontiguousarray(weight), kind)
+    return encoded
+
+
+def _exact(gguf: Any, precision: GgufPrecision, blocks: BlockKind | None) -> Any:
     """Return a function that rounds rows of the head to what the file will contain."""
 
     def rounded(rows: NDArray[np.float32]) -> NDArray[np.float32]:
         kind = _kind(gguf, _TABLES[1], rows, precision)
-        values: NDArray[np.float32] = gguf.quants.dequantize(
-            gguf.quants.quantize(np.ascontiguousarray(rows), kind), kind
-        )
+        kind = gguf.GGMLQuantizationType[blocks.upper()] if blocks else kind
+        values: NDArray[np.float32] = gguf.quants.dequantize(_encoded(gguf, rows, kind), kind)
         return values
 
     return rounded

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lacy.errors import LacyError
+from lacy.model.gguf_blocks import BlockMatrix
 
 Array = NDArray[np.float32]
 
@@ -80,6 +82,16 @@ class Shape:
         elif self.arch == "gpt2" and weight.ndim == 2 and ".h." in key:
             weight = weight.T  # Conv1D
         return name, weight
+
+    def convert_blocks(self, key: str, blocks: BlockMatrix) -> tuple[str, BlockMatrix]:
+        """Return the name of a matrix in GGUF, and its blocks with rows in llama.cpp's order.
+
+        Only rows change places, so that blocks, which are parts of rows, stay as they are.
+        """
+        rows = np.arange(len(blocks.codes_OI), dtype=np.float32)[:, None]
+        square = rows if self.arch != "gpt2" else rows.T  # which ``convert`` transposes
+        name, order = self.convert(key, square)
+        return name, blocks.in_order(torch.from_numpy(order.ravel().astype(np.int64)))
 
 
 def shape_of(model: Any, where: str | Path) -> Shape:

@@ -1,0 +1,23 @@
+from .budget import MatrixCosts, choose_types, matrix_costs
+from .gptq import compensated_matrix
+from .on_grid import exact_blocks, grid_share
+from .permute import permute_channels
+from .quantized import MatrixReport, Quantized, QuantizeReport
+from .search import search_matrix
+from .whole import Method, quantize
+
+__all__ = [
+    "MatrixCosts",
+    "MatrixReport",
+    "Method",
+    "QuantizeReport",
+    "Quantized",
+    "choose_types",
+    "compensated_matrix",
+    "exact_blocks",
+    "grid_share",
+    "matrix_costs",
+    "permute_channels",
+    "quantize",
+    "search_matrix",
+]
