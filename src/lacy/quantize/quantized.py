@@ -108,7 +108,7 @@ class Quantized:
                 raise LacyError("E283", name=name)
 
 
-def bits_per_weight(blocks: Sequence[BlockMatrix]) -> float:
+def mean_bits(blocks: Sequence[BlockMatrix]) -> float:
     """Return the average bits per weight of matrices."""
     weights = sum(matrix.scale_OG.numel() * BLOCK for matrix in blocks)
     return 8 * sum(matrix.bytes for matrix in blocks) / weights

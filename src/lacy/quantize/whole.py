@@ -19,7 +19,7 @@ from lacy.quantize.quantized import (
     MatrixReport,
     Quantized,
     QuantizeReport,
-    bits_per_weight,
+    mean_bits,
 )
 from lacy.quantize.search import search_matrix
 
@@ -99,7 +99,7 @@ def quantize(
                 matrix.set_weight(blocks.dequantized())
                 done(name, blocks, report)
     tokens = sum(ids_BT.numel() for ids_BT in rows)
-    result = QuantizeReport(tuple(reports), tokens, bits_per_weight(list(found.values())))
+    result = QuantizeReport(tuple(reports), tokens, mean_bits(list(found.values())))
     for sentence in _remarks(result):
         notify(sentence)
     return Quantized(loaded, found, result)
