@@ -36,4 +36,11 @@ ENTRIES = {
         "larger file usually contains the embedding twice, because the link between embedding and "
         "head was lost. Nothing was replaced.",
     ),
+    "E314": Entry(
+        "the {target} export of {path} computes other logits than the model (largest difference "
+        "{error:.2g} of {scale:.2g})",
+        "please report it with the model's config.json: lacy help env",
+        DATA,
+        "Every export is run on a short text before it replaces anything.",
+    ),
 }

@@ -1,5 +1,5 @@
 from .building import add_call, build_model, from_checkpoint
-from .cache import keeps_keys_and_values
+from .cache import keeps_keys_and_values, new_cache
 from .decode import Decoder, context_of
 from .ends import end_ids
 from .files import INDEX, ONNX, WEIGHTS, check_complete, damaged_model, newest_complete
@@ -32,7 +32,16 @@ from .gguf_blocks import (
     values_of,
 )
 from .gguf_shapes import shape_of
-from .io import META, Loaded, load_model, require_context, save_model, write_beside, write_model
+from .io import (
+    META,
+    Loaded,
+    load_beside,
+    load_model,
+    require_context,
+    save_model,
+    write_beside,
+    write_model,
+)
 from .likelihood import without_call
 from .naming import SHORT_NAMES, resolve
 from .precision import Precision, bf16_is_fast, set_precision
@@ -82,9 +91,11 @@ __all__ = [
     "hidden_states",
     "keeps_keys_and_values",
     "layer_states",
+    "load_beside",
     "load_model",
     "model_fingerprint",
     "nearest_codes",
+    "new_cache",
     "new_decoder",
     "newest_complete",
     "plain_parts",

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lacy import __version__
 from lacy._text import first_line
@@ -209,6 +209,34 @@ def load_model(
     if context is not None:
         require_context(loaded.model, context, path)
     return loaded
+
+
+def load_beside(place: Path, name: str | Path, *, begin: str | None = None) -> Loaded:
+    """Load what ``write_beside`` wrote, for weights that another runtime reads.
+
+    Args:
+        place: the folder.
+        name: its name for messages.
+        begin: the token that begins every text, if not the one that lacy chose.
+
+    Returns:
+        A ``Loaded`` without a model.
+
+    Raises:
+        LacyError: E56, damaged; E57, ``<CALL>`` is not the last token; E59, the tokenizer has
+            changed; E98, it has no token ``begin``; E154, there is no tokenizer.
+    """
+    from lacy.corpus import choose_begin_end
+
+    meta, tokenizer = _read_meta(place), _read_tokenizer(place)
+    call_id = tokenizer.get_vocab().get(CALL_TOKEN)
+    if call_id is None or call_id != len(tokenizer) - 1:
+        raise LacyError("E57", path=name)
+    size = read_model_json(place / "config.json").get("vocab_size")
+    _check_tokenizer(place, tokenizer, meta, size)
+    if begin is not None:
+        choose_begin_end(tokenizer, str(name), begin)
+    return Loaded(cast(Any, None), tokenizer, meta, place, name=str(name))
 
 
 def _load_adapter(

@@ -23,14 +23,15 @@ def set_precision(model: PreTrainedModel, precision: Precision) -> str:
     of the time (``benchmarks/decode_speed.py``). The rounding changes some words.
 
     Raises:
-        LacyError: E12, there is no such precision, or the model is quantized.
+        LacyError: E12, there is no such precision, or that of the weights
+            is fixed.
     """
     import torch
 
     require_one_of("dtype", precision, get_args(Precision))
     if precision == "fp32":
         return ""
-    fixed = quantization_of(model)
+    fixed = getattr(model, "precision", None) or quantization_of(model)
     if fixed is not None:
         if precision == "auto":
             return f"Precision: {fixed}, as the model was exported."

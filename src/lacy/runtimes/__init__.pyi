@@ -1,16 +1,24 @@
 from .folders import FolderPrecision, write_safetensors
 from .int8 import Int8, Int8Record, quantization_aware, quantize_int8, quantized_matrices
+from .onnx_export import OnnxPrecision, write_onnx
+from .onnx_model import OnnxModel, is_onnx, open_local, open_onnx
 from .tensors import distinct_bytes, distinct_tensors, stored_bytes
 
 __all__ = [
     "FolderPrecision",
     "Int8",
     "Int8Record",
+    "OnnxModel",
+    "OnnxPrecision",
     "distinct_bytes",
     "distinct_tensors",
+    "is_onnx",
+    "open_local",
+    "open_onnx",
     "quantization_aware",
     "quantize_int8",
     "quantized_matrices",
     "stored_bytes",
+    "write_onnx",
     "write_safetensors",
 ]
