@@ -36,3 +36,49 @@ def test_mistakes_are_named(folder, tmp_path, capsys):
     assert main(["export", str(tmp_path / "other")]) == 3
     assert "positions linear" in capsys.readouterr().err
     assert not (tmp_path / "other.gguf").exists()
+
+
+@pytest.mark.parametrize(("precision", "share"), [("bf16", 0.5), ("f16", 0.5), ("int8", 0.37)])
+def test_a_safetensors_folder_in_less_precision(folder, capsys, precision, share):
+    if precision == "int8":
+        pytest.importorskip("torchao", reason="needs the extra quant")
+    assert main(["export", str(folder), "--to", "safetensors", "--precision", precision]) == 0
+    printed = capsys.readouterr()
+    out = folder.with_name(f"mine-{precision}")
+    assert str(out) in printed.out and "lacy generate" in printed.err
+    before, after = ((f / "model.safetensors").stat().st_size for f in (folder, out))
+    assert 0.9 * share < after / before < 1.1 * share
+    assert main(["generate", str(out), "Ada", "--max-new-tokens", "4"]) == 0
+    assert "Ada" in capsys.readouterr().out
+
+
+def test_a_precision_of_another_format_is_refused(folder, tmp_path, capsys):
+    for to, precision, code in (
+        ("safetensors", "q8_0", "E12"), ("onnx", "bf16", "E12"), ("gguf", "int8", "E12"),
+        ("safetensors", "int4", "E312"),
+    ):  # fmt: skip
+        out = tmp_path / f"{to}-{precision}"
+        if to == "onnx":
+            pytest.importorskip("onnxscript", reason="needs the extra onnx")
+        command = ["export", str(folder), "--to", to, "--precision", precision, "--out", str(out)]
+        assert main(command) == 2
+        assert f"[{code}]" in capsys.readouterr().err
+        assert not out.exists()
+
+
+@pytest.mark.slow
+def test_an_onnx_folder_generates_and_is_measured(folder, tmp_path, capsys):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="needs the extra onnx")
+    assert main(["export", str(folder), "--to", "onnx", "--precision", "int8"]) == 0
+    out = folder.with_name("mine-onnx-int8")
+    assert str(out) in capsys.readouterr().out
+    assert main(["generate", str(out), "Ada", "--max-new-tokens", "4"]) == 0
+    assert "Ada" in capsys.readouterr().out
+    texts = tmp_path / "texts.txt"
+    texts.write_text("Ada Lovelace was born in London.\n" * 3)
+    assert main(["evaluate", str(out), "--texts", str(texts)]) == 0
+    capsys.readouterr()
+    for command in (["export", str(out)], ["tune", str(out), "--data", str(texts)]):
+        assert main(command) == 2
+        assert "[E310]" in capsys.readouterr().err

@@ -24,10 +24,10 @@ from lacy.model import (
     Precision,
     context_of,
     gate_of,
-    load_model,
     set_precision,
     taught_to_call,
 )
+from lacy.runtimes import open_local
 from lacy.sources import DEFAULT_TIMEOUT, Source, open_sources, wrapped_sources
 from lacy.types import Document
 
@@ -126,7 +126,8 @@ def open_model(
     """Open a model by its folder, its name on the Hub, or its address on a server.
 
     Args:
-        name: a name as in ``load_model``, or ``http://host:port/v1#NAME``.
+        name: a name as in ``load_model``, the folder of an ONNX export, or
+            ``http://host:port/v1#NAME``.
         tokenizer: local folder of the tokenizer of a model on a server; by default NAME.
         begin: the token that begins every text of a local model (see ``load_model``).
 
@@ -134,7 +135,7 @@ def open_model(
         LacyError: for the same reasons as ``lacy.model.load_model`` or ``connect``.
     """
     if not is_address(str(name)):
-        return load_model(name, begin=begin)
+        return open_local(name, begin=begin)
     url, _, model = str(name).partition("#")
     return connect(url, model, tokenizer)
 

@@ -46,9 +46,10 @@ def _with_model(
     """Return the measurement with the model opened."""
 
     def opened(config: EvaluateConfig) -> Measurement:
-        from lacy.model import load_model, set_precision
+        from lacy.model import set_precision
+        from lacy.runtimes import open_local
 
-        loaded = load_model(config.model)
+        loaded = open_local(config.model)
         if sentence := set_precision(loaded.model, config.dtype):
             note(sentence)
         config.tailor(loaded)

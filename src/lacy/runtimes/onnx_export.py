@@ -4,8 +4,7 @@ The graph is traced by the exporter of ``transformers`` with a cache of keys and
 prompts and decodes token by token. Inputs and outputs get the names that Optimum gives them. If
 embedding and head are one matrix, the file contains it once.
 
-``int8`` stores the matrices of the layers in blocks of 32 weights with a scale each, as
-``MatMulNBits`` reads them. See ``onnx_int8``.
+``int8`` stores all matrices in blocks of 32 weights with a scale each (``onnx_int8``).
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from lacy.runtimes.onnx_model import DATA, EXTRA, PARTS, PAST, PRESENT, OnnxMode
 from lacy.runtimes.tensors import distinct_bytes, require_size
 
 OnnxPrecision = Literal["f32", "int8"]
-"""Precision of the matrices in the layers; embedding, head and norms are float32."""
+"""Precision of the matrices; norms, biases and the row of ``<CALL>`` are always float32."""
 
 TOLERANCE = {"f32": 1e-4, "int8": 0.2}
 """Largest difference of the logits of a short text, relative to the largest logit. Models with
@@ -65,7 +64,7 @@ def write_onnx(
     Args:
         loaded: the model, in float32; not changed.
         out: the folder to write or replace.
-        precision: ``f32``, or ``int8`` for the matrices of the layers.
+        precision: precision of the matrices.
         notify: called with a sentence before the slow part.
 
     Raises:
@@ -90,7 +89,7 @@ def write_onnx(
         wanted = distinct_bytes(model)
         _require_weights(Path(out), graph, wanted)
         if precision == "int8":
-            quantize_graph(graph)
+            quantize_graph(graph, int(model.config.vocab_size))
         _save(graph, folder / ONNX)
         model.config.save_pretrained(folder)
         meta = export_meta(loaded, "onnx", precision)
@@ -107,8 +106,7 @@ _CARD = {
     "f32": "`model.onnx` computes the model in float32 in ONNX Runtime, with keys and values as "
     "inputs and outputs.",
     "int8": "`model.onnx` computes the model in ONNX Runtime, with keys and values as inputs and "
-    "outputs; the matrices of its layers are int8 (blocks of 32 with a scale), embedding and head "
-    "float32.",
+    "outputs; its matrices are int8 (blocks of 32 with a scale), the row of `<CALL>` float32.",
 }
 
 
