@@ -35,8 +35,8 @@ class ExportConfig:
     precision: str | None = None
     """Precision of the weights. gguf: f32 is exact, f16 (the default) nearly exact, q8_0 has half
     the size of f16; q5_1, q5_0, q4_1, iq4_nl and q4_0 have about a third of it, with embedding
-    and head in q8_0. safetensors: bf16 (the default), f16, f32, int8, int8_dynamic. onnx: f32 (the default),
-    int8."""
+    and head in q8_0. safetensors: bf16 (the default), f16, f32, int8, int8_dynamic. onnx: f32 (the
+    default), int8."""
     texts: Path | None = None
     """For gguf and a model with a separate gate: texts like those that it will write (a file or a
     folder), so that a server reports the gate's tokens; by default made-up biographies."""
