@@ -2,6 +2,7 @@ from .calls import calls_objective
 from .distilling import Distilled, distill, estimate
 from .divergence import Predictions, RowPredictions, divergence
 from .loss import DistillLoss
+from .on_policy import OnPolicy, distill_on_policy
 from .prepare import DistillRun
 from .settings import DistillSettings, Divergence, Imitate
 from .stored import StoredTeacher, store_teacher
@@ -15,12 +16,14 @@ __all__ = [
     "Divergence",
     "Imitate",
     "LiveTeacher",
+    "OnPolicy",
     "Predictions",
     "RowPredictions",
     "StoredTeacher",
     "Teacher",
     "calls_objective",
     "distill",
+    "distill_on_policy",
     "divergence",
     "estimate",
     "store_teacher",

@@ -53,4 +53,10 @@ ENTRIES = {
         USAGE,
         "Without a teacher, train on the texts alone: lacy train.",
     ),
+    "E307": Entry(
+        "cannot distil on the student's own texts: {why}",
+        "{do}",
+        USAGE,
+        "The student continues prompts, and its teacher corrects every token.",
+    ),
 }
