@@ -1,7 +1,7 @@
 """Recover SmolLM2-135M after a quarter of its blocks was removed, with and without a teacher.
 
     OMP_NUM_THREADS=1 python benchmarks/distill_pruned.py MODEL --train MARKED.jsonl \
-        --valid MARKED.jsonl          # about ten minutes for each arm
+        --valid MARKED.jsonl          # about three minutes for each arm
 
 MODEL is SmolLM2-135M tuned to call, with a trained body (LoRA, merged); it is also the teacher. All
 students start from the same blocks, chosen by block influence on training texts, and read the same
@@ -47,7 +47,7 @@ ARMS: dict[str, DistillSettings] = {
 def pruned(place: Path, train: Path) -> Loaded:
     """Return the model without a quarter of its blocks."""
     loaded = load_model(place)
-    rows = text_rows(itertools.islice(read(train), 64), loaded.tokenizer, rows=24, length=192)
+    rows = text_rows(itertools.islice(read(train), 64), loaded.tokenizer, rows=12, length=128)
     return prune_depth(loaded, rows, share=0.25, by="influence").loaded
 
 
@@ -82,11 +82,11 @@ def main() -> None:
     parser.add_argument("--valid", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("distill-pruned"))
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
-    parser.add_argument("--steps", type=int, default=36)
+    parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rows", type=int, default=8)
-    parser.add_argument("--context", type=int, default=256)
-    parser.add_argument("--count", type=int, default=100, help="held-out texts")
-    parser.add_argument("--articles", type=int, default=150, help="texts for the <CALL> row")
+    parser.add_argument("--context", type=int, default=128)
+    parser.add_argument("--count", type=int, default=40, help="held-out texts")
+    parser.add_argument("--articles", type=int, default=40, help="texts for the <CALL> row")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -41,6 +41,9 @@ LESS = {
         "--model": "tiny", "--steps": "4", "--batch-rows": "2", "--save-every": "2",
         "--eval-rows": "2", "--threads": "1", "--device": "cpu", "--dtype": "fp32",
     },
+    "distill": {
+        "--tokens": "512", "--batch-rows": "2", "--threads": "1", "--device": "cpu", "--top": "8",
+    },
     "generate": {"--max-new-tokens": "6", "--calibrate": "4"},
     "chat": {"--max-new-tokens": "6", "--calibrate": "4"},
     "why": {"--max-new-tokens": "6", "--calibrate": "4"},
@@ -57,6 +60,7 @@ GIVEN = {
     "how-to/documents.md": ["runs/mine", "articles.jsonl.gz", "notes"],
     "how-to/endpoint.md": ["runs/mine", "runs/partner"],
     "how-to/engine.md": ["runs/mine"],
+    "how-to/distill.md": ["articles.jsonl.gz", "runs/mine", "runs/partner"],
     "how-to/exact.md": ["models/base"],
     "how-to/fine-tune.md": [
         "articles.jsonl.gz",
