@@ -82,6 +82,7 @@ GIVEN = {
     "how-to/own-source.md": ["world", "runs/mine", "runs/partner"],
     "how-to/own-texts.md": ["articles.jsonl.gz", "held-out.jsonl.gz", "letters.txt"],
     "how-to/own-trainer.md": ["packed"],
+    "how-to/prune.md": ["models/base", "articles.jsonl.gz"],
     "how-to/reading-results.md": ["world", "runs/mine", "held-out.jsonl.gz"],
     "how-to/resume.md": ["packed"],
     "how-to/scorecard.md": ["runs/mine", "held-out.jsonl.gz"],

@@ -216,3 +216,14 @@ def test_a_block_whose_output_is_not_linear_is_left_alone_or_improved():
 def test_a_fit_needs_some_texts():
     with pytest.raises(LacyError, match="E290"):
         prune_depth(deep("llama"), by="last", count=1, refit=[texts()[1]])
+
+
+def test_in_bfloat16_the_same_blocks_go_and_the_fit_is_as_good():
+    loaded = deep("llama")
+    exact = prune_depth(loaded, texts(), count=2, by="influence", refit=texts())
+    fast = prune_depth(loaded, texts(), count=2, by="influence", refit=texts(), bf16=True)
+    assert fast.removed == exact.removed
+    for own, other in zip(exact.fits, fast.fits, strict=True):
+        assert other.errors == pytest.approx(own.errors, rel=0.1)
+    own, other = (logits(found.loaded.model, texts()[0]) for found in (exact, fast))
+    assert float((own - other).square().mean() / own.square().mean()) < 0.02

@@ -259,3 +259,13 @@ def test_adapters_are_refused_because_they_fill_the_zeros():
     state = FitState.start(loaded.model)
     with pytest.raises(LacyError, match="E295"), holding_zeros(state):
         pass
+
+
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
+def test_in_bfloat16_nearly_the_same_weights_go(method):
+    exact, fast = deep("llama"), deep("llama")
+    prune_weights(exact, rows_of(), method=method)
+    prune_weights(fast, rows_of(), method=method, bf16=True)
+    pairs = zip(matrices_of(exact.model).values(), matrices_of(fast.model).values(), strict=True)
+    same = torch.cat([((a == 0) == (b == 0)).flatten() for a, b in pairs])
+    assert float(same.float().mean()) > 0.97

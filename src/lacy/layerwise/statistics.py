@@ -81,7 +81,9 @@ def collecting(
             flat_NI = args[0].detach().flatten(0, -2)
             # Query, key and value share one input; its product is computed once.
             if not (seen and seen[0][0] is args[0]):
-                product = (flat_NI.float().T @ flat_NI.float()).double() if hessian else None
+                # A caller may run the model in bfloat16, in which sums would be too coarse.
+                with torch.autocast(flat_NI.device.type, enabled=False):
+                    product = (flat_NI.float().T @ flat_NI.float()).double() if hessian else None
                 seen[:] = [(args[0], product)]
             found[name].add(flat_NI, seen[0][1])
 

@@ -20,6 +20,7 @@ from lacy.layerwise import find_blocks
 from lacy.model import Loaded, without_call
 from lacy.prune.bypass import Bypass
 from lacy.prune.rebuild import (
+    autocast,
     block_list,
     count_parameters,
     evaluating,
@@ -70,6 +71,7 @@ def prune_depth(
     count: int | None = None,
     by: DepthChoice = "loss",
     refit: Sequence[Tensor] = (),
+    bf16: bool = False,
     notify: Callable[[str], object] = lambda sentence: None,
 ) -> DepthPruned:
     """Remove the blocks that a model misses least.
@@ -85,6 +87,7 @@ def prune_depth(
         by: how they are chosen.
         refit: token ids on which the remaining blocks learn, in closed form, what the removed ones
             added; thousands of tokens, four texts at least. None leaves their weights as they are.
+        bf16: run the blocks in bfloat16, which some processors do several times faster.
         notify: receives a sentence about each removed block.
 
     Raises:
@@ -106,12 +109,13 @@ def prune_depth(
         why = f"at least {HELD_OUT} texts are needed to fit the remaining blocks"
         raise LacyError("E290", number=number, blocks=len(blocks), why=why)
     choose = {"loss": _by_loss, "influence": _by_influence, "last": _last}[by]
-    with evaluating(model):
+    with evaluating(model), autocast(model, bf16):
         found = choose(loaded, rows, number, notify)
     removed = tuple(index for index, _ in found)
     smaller = without_blocks(model, removed)
     kept = [index for index in range(len(blocks)) if index not in removed]
-    fits = refit_outputs(smaller, model, kept, refit, notify) if refit else ()
+    with autocast(model, bf16):
+        fits = refit_outputs(smaller, model, kept, refit, notify) if refit else ()
     sizes = count_parameters(model), count_parameters(smaller)
     return DepthPruned(
         with_model(loaded, smaller), by, removed, tuple(score for _, score in found),

@@ -111,5 +111,13 @@ def evaluating(model: Any) -> Iterator[None]:
         model.train(was_training)
 
 
+def autocast(model: Any, bf16: bool) -> torch.autocast:
+    """Return a context in which the model runs in bfloat16, or as it is.
+
+    Weights change within it, so their copies in bfloat16 must not be kept.
+    """
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
+
+
 def _unsupported(model: Any, why: str) -> LacyError:
     return LacyError("E291", architecture=type(model).__name__, why=why)

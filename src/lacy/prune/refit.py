@@ -59,8 +59,9 @@ class _Sums:
     def add(self, inputs_NI: Tensor, missing_ND: Tensor, weight_N: Tensor) -> None:
         """Add tokens: inputs, what is missing of the output, and their weights."""
         scaled_NI = inputs_NI * weight_N[:, None]
-        self.hessian_II += (inputs_NI.T @ scaled_NI).double().cpu()
-        self.product_DI += (missing_ND.T @ scaled_NI).double().cpu()
+        with torch.autocast(inputs_NI.device.type, enabled=False):  # sums need float32
+            self.hessian_II += (inputs_NI.T @ scaled_NI).double().cpu()
+            self.product_DI += (missing_ND.T @ scaled_NI).double().cpu()
         self.square += float((missing_ND.square().sum(1) * weight_N).sum())
         self.count += len(inputs_NI)
 

@@ -17,9 +17,17 @@ from torch import Tensor
 
 from lacy._require import require_one_of
 from lacy.errors import LacyError
-from lacy.layerwise import Choose, InputStatistics, Matrix, find_blocks, solve_columns, walk_blocks
+from lacy.layerwise import (
+    BlockVisit,
+    Choose,
+    InputStatistics,
+    Matrix,
+    find_blocks,
+    solve_columns,
+    walk_blocks,
+)
 from lacy.model import Loaded
-from lacy.prune.rebuild import with_model
+from lacy.prune.rebuild import autocast, with_model
 
 WeightChoice = Literal["magnitude", "wanda", "sparsegpt"]
 """How the weights are chosen: the smallest ones of a matrix; those with the smallest product of
@@ -57,6 +65,7 @@ def prune_weights(
     method: WeightChoice = "wanda",
     sparsity: float = 0.5,
     pattern: str | None = None,
+    bf16: bool = False,
     notify: Callable[[str], object] = lambda sentence: None,
 ) -> WeightsPruned:
     """Set a share of the weights of all linear layers in the blocks to zero.
@@ -68,6 +77,7 @@ def prune_weights(
         sparsity: share of zeros in every matrix (in every row for ``wanda``).
         pattern: ``N:M`` keeps at most N of every M neighbouring weights of a row instead, such as
             ``2:4``, which GPUs compute faster.
+        bf16: run the blocks in bfloat16, which some processors do several times faster.
         notify: receives a sentence about every block.
 
     Raises:
@@ -88,23 +98,32 @@ def prune_weights(
         for matrix in matrices:
             _zero(matrix, rule.keep_in_matrix(matrix.weight_OI.abs()))
     else:
-        for visit in walk_blocks(model, rows):
-            statistics = visit.statistics(hessian=method == "sparsegpt")
-            for matrix in visit.matrices:
-                own = statistics[matrix.name]
-                if not own.count:
-                    unused.append(matrix.name)
-                    _zero(matrix, rule.keep_in_matrix(matrix.weight_OI.abs()))
-                elif method == "wanda":
-                    _zero(matrix, rule.keep_in_rows(wanda_scores(matrix.weight_OI, own)))
-                else:
-                    matrix.set_weight(sparsegpt(matrix.weight_OI, own, rule))
-            notify(f"Block {visit.block.index + 1} of {len(blocks)}: {rule} pruned by {method}.")
+        with autocast(model, bf16):
+            for visit in walk_blocks(model, rows):
+                unused += _prune_block(visit, method, rule)
+                number = f"{visit.block.index + 1} of {len(blocks)}"
+                notify(f"Block {number}: {rule} pruned by {method}.")
     return WeightsPruned(
         with_model(loaded, model), method, str(rule), len(matrices),
         sum(matrix.weight_OI.numel() for matrix in matrices), (before, count_zeros(matrices)),
         tuple(unused),
     )  # fmt: skip
+
+
+def _prune_block(visit: BlockVisit, method: WeightChoice, rule: _Rule) -> list[str]:
+    """Prune the matrices of a block; return the names of those that no text reached."""
+    unused = []
+    statistics = visit.statistics(hessian=method == "sparsegpt")
+    for matrix in visit.matrices:
+        own = statistics[matrix.name]
+        if not own.count:
+            unused.append(matrix.name)
+            _zero(matrix, rule.keep_in_matrix(matrix.weight_OI.abs()))
+        elif method == "wanda":
+            _zero(matrix, rule.keep_in_rows(wanda_scores(matrix.weight_OI, own)))
+        else:
+            matrix.set_weight(sparsegpt(matrix.weight_OI, own, rule))
+    return unused
 
 
 def count_zeros(matrices: Sequence[Matrix]) -> int:

@@ -23,6 +23,7 @@ from lacy.prune.channels import prune_channels, require_plain
 from lacy.prune.cuts import Cuts, contributions, group_contribution, switch_off
 from lacy.prune.parts import Heads, Neurons, find_heads, find_neurons
 from lacy.prune.rebuild import (
+    autocast,
     count_parameters,
     probe_logits,
     rebuilt,
@@ -60,6 +61,7 @@ def prune_width(
     neurons: int | None = None,
     channels: int | None = None,
     compensate: bool = True,
+    bf16: bool = False,
     notify: Callable[[str], object] = lambda sentence: None,
 ) -> WidthPruned:
     """Make a model narrower; the numbers say what remains.
@@ -76,6 +78,7 @@ def prune_width(
         neurons: number of neurons that remain in each MLP.
         channels: number of residual channels that remain.
         compensate: let the remaining parts make up for the removed ones.
+        bf16: run the blocks in bfloat16, which some processors do several times faster.
         notify: receives sentences.
 
     Raises:
@@ -92,22 +95,24 @@ def prune_width(
     before, width = count_parameters(model), model.config.hidden_size
     cuts, changes = Cuts(), dict(parts.changes)
     kept_channels: tuple[int, ...] = ()
-    if channels is not None:
-        kept_channels = prune_channels(
-            model, rows, parts.attention, parts.mlps, channels, cuts, compensate=compensate
-        )
-        notify(f"{channels} of {width} channels remain.")
     found_heads, found_kv, found_neurons = [], [], []
-    for visit in walk_blocks(model, rows):
-        if parts.plan is not None:
-            own = parts.attention[visit.block.index]
-            kept, kept_kv = _prune_heads(visit, own, parts.plan, cuts, compensate=compensate)
-            found_heads.append(kept)
-            found_kv.append(kept_kv)
-        if neurons is not None:
-            mlp = parts.mlps[visit.block.index]
-            found_neurons.append(_prune_neurons(visit, mlp, neurons, cuts, compensate=compensate))
-        notify(f"Block {visit.block.index + 1} of {len(parts.blocks)} is narrower.")
+    with autocast(model, bf16):
+        if channels is not None:
+            kept_channels = prune_channels(
+                model, rows, parts.attention, parts.mlps, channels, cuts, compensate=compensate
+            )
+            notify(f"{channels} of {width} channels remain.")
+        for visit in walk_blocks(model, rows):
+            if parts.plan is not None:
+                own = parts.attention[visit.block.index]
+                kept, kept_kv = _prune_heads(visit, own, parts.plan, cuts, compensate=compensate)
+                found_heads.append(kept)
+                found_kv.append(kept_kv)
+            if neurons is not None:
+                mlp = parts.mlps[visit.block.index]
+                kept = _prune_neurons(visit, mlp, neurons, cuts, compensate=compensate)
+                found_neurons.append(kept)
+            notify(f"Block {visit.block.index + 1} of {len(parts.blocks)} is narrower.")
     for what, size in (("neurons", neurons), ("channels", channels)):
         if size is not None and size % GGUF_BLOCK:
             notify(
