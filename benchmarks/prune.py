@@ -263,8 +263,20 @@ def recover(bench: Bench) -> None:
 # -------------------------------------------------------------------------------------- table
 
 
+RIVALS = {"wanda": "magnitude", "sparsegpt": "magnitude", ".refit": "", ".compensated": "",
+          "taught": "text"}  # fmt: skip
+"""A variant is also compared with the one whose name has the second part instead of the first."""
+
+
+def rivals_of(name: str) -> Iterator[str]:
+    """Yield the names of the variants that a variant is compared with."""
+    yield from (name.replace(own, other) for own, other in RIVALS.items() if own in name)
+    if name.startswith("width.neurons"):
+        yield from (f"peer.torch-pruning.neurons.{how}" for how in ("magnitude", "activation"))
+
+
 def table(keep: Path) -> Iterator[dict[str, Any]]:
-    """Yield one row per variant: losses, and their increase over the dense model."""
+    """Yield one row per variant: losses, and their increase over the dense model and rivals."""
     found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(keep.glob("*.json"))]
     dense = {row["model"]: row for row in found if row["variant"] == "dense"}
     for row in found:
@@ -277,6 +289,13 @@ def table(keep: Path) -> Iterator[dict[str, Any]]:
             row["loss"][part] = [score.value, score.low, score.high]
             row["increase"][part] = [gap.value, gap.low, gap.high]
             row["increase_percent"][part] = 100 * gap.value / ratio(*first).value
+        for rival in rivals_of(row["variant"]):
+            file = keep / f"{row['model']}.{rival}.json"
+            if file.exists():
+                other = json.loads(file.read_text(encoding="utf-8"))["losses"]
+                pairs = (list(zip(*each["all"], strict=True)) for each in (losses, other))
+                gap = difference(*pairs, unit="nats per token")
+                row.setdefault("minus", {})[rival] = [gap.value, gap.low, gap.high]
         row["parameters_share"] = row["parameters"] / dense[row["model"]]["parameters"]
         yield row
 
@@ -310,7 +329,8 @@ def main() -> None:
         write_atomic(RESULTS / "prune.json", json.dumps({"rows": rows}, indent=1) + "\n")
         for row in rows:
             shown = {p: round(v, 2) for p, v in row["increase_percent"].items()}
-            print(row["model"], row["variant"], f"{row['loss']['all'][0]:.4f}", shown)
+            rivals = {k: [round(x, 4) for x in v] for k, v in row.get("minus", {}).items()}
+            print(row["model"], row["variant"], f"{row['loss']['all'][0]:.4f}", shown, rivals)
         return
     args.keep.mkdir(parents=True, exist_ok=True)
     parts[args.part](Bench(args))
