@@ -53,6 +53,9 @@ class SourceOptions:
     """With --vocabulary: exact computes every other token that could be the likeliest; off never
     writes other tokens; a number such as 0.01 computes all tokens where the others could have more
     than this probability."""
+    offload: Rare[bool] = False
+    """With --vocabulary: leave embedding and head in the model's file, except the rows that are
+    computed."""
 
     def tailor(self, loaded: Any, on_note: Callable[[str], object] = note) -> None:
         """Make a model compute the logits of fewer tokens, if --vocabulary asks for it.
@@ -75,7 +78,8 @@ class SourceOptions:
             return
         vocabulary, mode = open_vocabulary(self.vocabulary, loaded.tokenizer)
         fallback = parse_fallback(self.fallback)
-        sizes = tailor(loaded, vocabulary, mode, fallback=fallback).sizes()
+        tailored = tailor(loaded, vocabulary, mode, fallback=fallback, offload=self.offload)
+        sizes = tailored.sizes()
         on_note(
             f"Vocabulary: {sizes.active:,} of {sizes.tokens:,} tokens and those that the model "
             f"reads ({mode}, fallback {self.fallback})."

@@ -41,4 +41,15 @@ ENTRIES = {
         "restore it first (Tailored.restore), or load the model again",
         USAGE,
     ),
+    "E276": Entry(
+        "the rows of embedding and head cannot stay in the model's file: {why}",
+        "save the model, load it from its folder and use it as it is, or leave --offload out",
+        USAGE,
+        "Rows are read where they are in a .safetensors file, which must be that of the model.",
+    ),
+    "E277": Entry(
+        "cannot measure the memory of {model}: {why}",
+        "free some memory, or use a smaller model; by stage it is measured on Linux only",
+        DATA,
+    ),
 }

@@ -1,5 +1,6 @@
 from .head import Fallback, HeadUse, TailoredHead
 from .measure import VocabularyFigures, measure_vocabulary
+from .memory import StageMemory, memory_by_stage
 from .tailoring import (
     CONTEXT_TOKENS,
     Mode,
@@ -21,12 +22,14 @@ __all__ = [
     "HeadUse",
     "Mode",
     "Sizes",
+    "StageMemory",
     "Tailored",
     "TailoredHead",
     "Vocabulary",
     "VocabularyFigures",
     "is_tailored",
     "measure_vocabulary",
+    "memory_by_stage",
     "open_vocabulary",
     "parse_fallback",
     "tailor",

@@ -20,6 +20,7 @@ from lacy.types import CALL_TOKEN
 from lacy.vocabulary.head import Fallback, HeadUse, TailoredHead
 from lacy.vocabulary.rows import ActiveRows, MemoryRows, RowTable
 from lacy.vocabulary.screen import Screen
+from lacy.vocabulary.stored import StoredEmbedding, stored_rows_of
 from lacy.vocabulary.task import Vocabulary
 from lacy.vocabulary.tokens import protected_ids
 
@@ -74,10 +75,19 @@ class Tailored:
         loaded: the model; its head is replaced until ``restore``.
         head: what stands in its place.
         seconds: how long it took.
+        matrices: embedding and head, if they were freed.
     """
 
-    def __init__(self, loaded: Loaded, head: TailoredHead, mode: Mode, seconds: float) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        head: TailoredHead,
+        mode: Mode,
+        seconds: float,
+        matrices: Matrices | None = None,
+    ) -> None:
         self.loaded, self.head, self.mode, self.seconds = loaded, head, mode, seconds
+        self._matrices = matrices
         model: Any = loaded.model
         self._original = model.get_output_embeddings()
         self._hooks: list[Any] = []
@@ -127,6 +137,8 @@ class Tailored:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+        if self._matrices is not None:
+            self._matrices.restore()
         self.loaded.model.set_output_embeddings(self._original)
         return self.loaded
 
@@ -149,7 +161,7 @@ def tailor(
     *,
     fallback: Fallback = "exact",
     top: int = 1,
-    table: RowTable | None = None,
+    offload: bool = False,
 ) -> Tailored:
     """Replace a model's head by one that computes only some tokens.
 
@@ -160,12 +172,14 @@ def tailor(
         fallback: what becomes of the others, see ``Fallback``.
         top: with ``exact``, number of likeliest tokens that are exact: 1 for greedy decoding, twice
             the number of beams for a beam search, k for sampling from the k likeliest.
-        table: the head's rows, if they are not in memory (``offload``).
+        offload: leave the rows of embedding and head in the model's file, except those that are
+            computed, and free their memory.
 
     Raises:
         LacyError: E12, an invalid setting; E58, the logits of this architecture are more than a
             head with a scale and a cap; E271, the vocabulary belongs to another tokenizer; E275,
-            the model's head is tailored already.
+            the model's head is tailored already; E276, with ``offload``, the model is not as in
+            its file.
     """
     mode = mode or ("hybrid" if vocabulary is not None else "dynamic")
     require_one_of("mode", mode, get_args(Mode))
@@ -187,7 +201,8 @@ def tailor(
     if vocabulary is not None:
         vocabulary.require(loaded.tokenizer)
     facts = read_head(model)
-    rows = table or MemoryRows(whole.weight)
+    matrices = Matrices(loaded) if offload else None
+    rows: RowTable = MemoryRows(whole.weight) if matrices is None else matrices.head
     fixed = set(vocabulary.ids) if vocabulary is not None else set(protected_ids(loaded.tokenizer))
     call_id = loaded.tokenizer.get_vocab().get(CALL_TOKEN)
     call = call_id is not None and call_id < rows.shape[0]
@@ -201,10 +216,48 @@ def tailor(
         others = sorted(set(range(rows.shape[0])) - set(order))
         screen = Screen(rows, bias_V, others, device)
     head = TailoredHead(
-        facts, None if table is not None else whole, rows, active, bias_V, call=call,
-        fallback=fallback, screen=screen, top=int(top),
+        facts, None if offload else whole, rows, active, bias_V, call=call, fallback=fallback,
+        screen=screen, top=int(top),
     )  # fmt: skip
-    return Tailored(loaded, head, mode, time.perf_counter() - begin)
+    if matrices is not None:
+        matrices.release()
+    return Tailored(loaded, head, mode, time.perf_counter() - begin, matrices)
+
+
+class Matrices:
+    """Embedding and head of a model, which can leave its memory and come back from its file."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._model: Any = loaded.model
+        self._embedding = self._model.get_input_embeddings()
+        self._output = self._model.get_output_embeddings()
+        self._tied = self._output.weight is self._embedding.weight
+        self.rows = stored_rows_of(loaded, self._embedding.weight)
+        self.head = self.rows if self._tied else stored_rows_of(loaded, self._output.weight)
+        scale = float(getattr(self._embedding, "embed_scale", 1.0))
+        self._stored = StoredEmbedding(self.rows, scale, self._model.device)
+        ids = torch.arange(8, device=self._model.device)
+        with torch.no_grad():
+            if not torch.allclose(self._stored(ids), self._embedding(ids)):
+                raise LacyError("E276", why="its embedding does more than look up rows")
+
+    def release(self) -> None:
+        """Free the matrices, and look up embeddings in the file."""
+        self._model.set_input_embeddings(self._stored)
+        for module in (self._embedding, self._output):
+            module.weight = torch.nn.Parameter(module.weight.new_empty(0), requires_grad=False)
+        self.rows.release()
+
+    def restore(self) -> None:
+        """Read the matrices into memory again."""
+        embedding = torch.nn.Parameter(self._stored.weight.to(self._model.device))
+        self._embedding.weight = embedding
+        if self._tied:
+            self._output.weight = embedding
+        else:
+            rows = torch.cat([rows_KD for _, rows_KD in self.head.blocks()])
+            self._output.weight = torch.nn.Parameter(rows.to(self._model.device))
+        self._model.set_input_embeddings(self._embedding)
 
 
 def open_vocabulary(name: str, tokenizer: Any) -> tuple[Vocabulary | None, Mode]:
