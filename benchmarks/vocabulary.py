@@ -1,6 +1,6 @@
-"""Smaller vocabularies on four tasks: what they cover, cost and change.
+r"""Smaller vocabularies on four tasks: what they cover, cost and change.
 
-    python benchmarks/vocabulary.py TASKS MODEL --marked VALID.jsonl --train TRAIN.jsonl \\
+    python benchmarks/vocabulary.py TASKS MODEL --marked VALID.jsonl --train TRAIN.jsonl \
         --leads vital_summaries.jsonl.gz --pairs pairs.jsonl
 
 TASKS are some of these, separated by commas:
@@ -14,9 +14,8 @@ TASKS are some of these, separated by commas:
 - speed: milliseconds of a head, and to swap vocabularies;
 - trimming: files of a trimmed model.
 
-Each task writes its own part of the results. Texts are written
-greedily by the whole head and by each tailored head, in the same batches, and compared as token
-ids.
+Each task writes its own part of the results. Texts are written greedily by the whole head and by
+each tailored head, in the same batches, and compared as token ids.
 """
 
 from __future__ import annotations
@@ -351,7 +350,8 @@ def bounds(args: Any, loaded: Any) -> dict[str, Any]:
     mixed[:, others] = estimate
     close = torch.distributions.Categorical(logits=mixed).entropy()
     found["entropy_nats"] = {
-        "mean": float(entropy.mean()), "error_with_estimates": float((close - entropy).abs().mean()),
+        "mean": float(entropy.mean()),
+        "error_with_estimates": float((close - entropy).abs().mean()),
         "error_of_active_rows_alone": float((only - entropy).abs().mean()),
     }  # fmt: skip
     return found
@@ -480,11 +480,12 @@ def main() -> None:
     loaded.model.eval()
     args.name = args.name or Path(args.model).name
     costs = {"bounds": bounds, "speed": speed, "memory": memory, "trimming": trimming}
-    for args.task in args.tasks.split(","):
+    for task in args.tasks.split(","):
+        args.task = task
         begin = time.process_time()
-        result = costs.get(args.task, run_task)(args, loaded)
+        result = costs.get(task, run_task)(args, loaded)
         known = json.loads(args.out.read_text()) if args.out.is_file() else {}
-        key = args.task if args.task in costs else f"{args.task}, {args.name}"
+        key = task if task in costs else f"{task}, {args.name}"
         known[key] = {
             **result, "model": args.name, "texts_at_most": args.count, "batch": BATCH,
             "cpu_seconds": round(time.process_time() - begin, 1), "environment": environment(),

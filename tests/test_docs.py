@@ -90,6 +90,7 @@ GIVEN = {
     "how-to/serve.md": ["world", "runs/mine"],
     "how-to/settings.md": ["packed"],
     "how-to/terminal.md": ["world", "runs/mine"],
+    "how-to/vocabulary.md": ["models/base", "articles.jsonl.gz", "held-out.jsonl.gz"],
     "how-to/verify.md": ["labels_Parrot.jsonl.gz", "passages.jsonl"],
     "how-to/tune.md": ["articles.jsonl.gz", "models/base", "notes.index"],
 }

@@ -13,7 +13,7 @@ from lacy.cli.vocabulary.examples import ExampleOptions
 
 if TYPE_CHECKING:
     from lacy.results import Score
-    from lacy.vocabulary import VocabularyFigures
+    from lacy.vocabulary import StageMemory, VocabularyFigures
 
 
 @dataclass
@@ -23,7 +23,7 @@ class CheckConfig(ExampleOptions):
     The whole head reads the texts. At every token of an output, its likeliest token, the output's
     own token and the probability of all others are compared with the active rows. The fallback
     computes other rows only where one of them could be the likeliest, so that greedy texts stay the
-    same; how often it does is the price.
+    same; the table says how often.
     """
 
     vocabulary: str = "dynamic"
@@ -34,6 +34,9 @@ class CheckConfig(ExampleOptions):
     """With a file: hybrid adds the tokens that the model has read; static does not."""
     tokens: int = 256
     """Maximum number of tokens of an output that are measured."""
+    memory: bool = False
+    """Also measure the memory of fresh processes by stage: of the whole model, and with embedding
+    and head in the model's file (Linux)."""
     # [Output]
     out: Path | None = None
     """Also write the figures as JSON."""
@@ -69,17 +72,38 @@ def run(config: CheckConfig) -> int:
         f"Embedding and head: {sizes.whole_bytes / 2**20:.1f} MiB; active rows and the fallback's "
         f"copy of the others: {mean / 2**20:.1f} MiB, of which the copy {rest / 2**20:.1f}."
     )
+    stages = _memory(config) if config.memory else {}
     if config.out is not None:
         from lacy.results import as_data
         from lacy.run import environment, write_atomic
 
         data = {
             "vocabulary": config.vocabulary, "data": config.data, "figures": as_data(figures),
-            "sizes": as_data(sizes), "environment": environment(),
+            "sizes": as_data(sizes), "memory": as_data(stages), "environment": environment(),
         }  # fmt: skip
         write_atomic(config.out, json.dumps(data, indent=2) + "\n")
         say(f"Written: {config.out}")
     return 0
+
+
+def _memory(config: CheckConfig) -> dict[str, list[StageMemory]]:
+    """Measure and print the memory by stage, of the whole model and of the offloaded one."""
+    from lacy.vocabulary import memory_by_stage
+
+    whole = memory_by_stage(config.model)
+    small = memory_by_stage(config.model, config.vocabulary, offload=True)
+    by_stage = {stage.stage: stage for stage in whole}
+    rows = []
+    for stage in small:
+        old = by_stage.get(stage.stage)
+        rows.append((stage.stage, _mib(old), _mib(stage), f"{stage.files / 2**20:,.0f}"))
+    columns = ("MiB after", "whole model", "offloaded", "... pages of files")
+    table("Memory of a fresh process", rows, columns)
+    return {"whole": whole, "offloaded": small}
+
+
+def _mib(stage: StageMemory | None) -> str:
+    return "" if stage is None else f"{stage.own / 2**20:,.0f}"
 
 
 def _print(figures: VocabularyFigures, name: str) -> None:
