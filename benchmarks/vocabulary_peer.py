@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 import torch
-from vocabulary import extraction_examples, score
 
 from lacy.model import load_model
 from lacy.run import environment, write_atomic
 from lacy.vocabulary import tailor
+from vocabulary import extraction_examples, score
 
 NEW = 40
 
