@@ -122,12 +122,13 @@ def refit_outputs(
 
 
 def _states_after(
-    model: Any, rows: Sequence[Tensor], ends: Sequence[int]
+    model: Any, rows: Sequence[Tensor], numbers: Sequence[int]
 ) -> Iterator[list[Tensor]]:
-    """Yield the states_BTD after each of these blocks of a model."""
+    """Yield the states_BTD after each of these blocks of a model, the last one among them."""
     for visit in walk_blocks(model, rows):
-        if visit.block.index in ends:
-            yield list(visit.outputs())
+        if visit.block.index - 1 in numbers:
+            yield visit.inputs
+    yield list(visit.outputs())
 
 
 def _fit(visit: BlockVisit, wanted: Sequence[Tensor]) -> BlockFit:
@@ -145,8 +146,7 @@ def _fit(visit: BlockVisit, wanted: Sequence[Tensor]) -> BlockFit:
         return BlockFit(visit.block.index, None, (before, before))
     change = (fitted + held).solve(penalty)
     matrix.set_weight(old_OI + change.to(old_OI))
-    _, after = _collect(visit, matrix, wanted)
-    if after.error(None) < before:
+    if _held_out_error(visit, wanted) < before:
         return BlockFit(visit.block.index, penalty, (before, best))
     matrix.set_weight(old_OI)  # the output is not linear in this matrix (a norm follows it)
     return BlockFit(visit.block.index, None, (before, before))
@@ -163,10 +163,31 @@ def _collect(visit: BlockVisit, matrix: Matrix, wanted: Sequence[Tensor]) -> tup
         for states_BTD, wanted_BTD in zip(visit.outputs(), wanted, strict=True):
             inputs_BTI = inputs.pop()
             for own_TI, is_TD, due_TD in zip(inputs_BTI, states_BTD, wanted_BTD, strict=True):
-                weight_T = 1 / due_TD.float().square().sum(-1).clamp_min(1e-12)
-                held_out = number % HELD_OUT == HELD_OUT - 1
-                sums[held_out].add(own_TI.float(), (due_TD - is_TD).float(), weight_T)
+                missing_TD = (due_TD - is_TD).float()
+                sums[_is_held_out(number)].add(own_TI.float(), missing_TD, _weight(due_TD))
                 number += 1
     finally:
         hook.remove()
     return sums
+
+
+def _held_out_error(visit: BlockVisit, wanted: Sequence[Tensor]) -> float:
+    """Run a block, and return the mean error on the texts that are held out."""
+    total, count, number = 0.0, 0, 0
+    for states_BTD, wanted_BTD in zip(visit.outputs(), wanted, strict=True):
+        for is_TD, due_TD in zip(states_BTD, wanted_BTD, strict=True):
+            if _is_held_out(number):
+                missing_TD = (due_TD - is_TD).float()
+                total += float((missing_TD.square().sum(1) * _weight(due_TD)).sum())
+                count += len(due_TD)
+            number += 1
+    return total / count
+
+
+def _is_held_out(number: int) -> bool:
+    return number % HELD_OUT == HELD_OUT - 1
+
+
+def _weight(due_TD: Tensor) -> Tensor:
+    """Return the weight of each token: errors count relative to its state."""
+    return 1 / due_TD.float().square().sum(-1).clamp_min(1e-12)
