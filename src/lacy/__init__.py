@@ -7,6 +7,7 @@ The packages, from top to bottom; each imports only from those below it:
     serve/        an OpenAI-compatible server for one model and its source
     study/        methods x seeds x sizes as one plan that can be stopped, with tidy results
     report/       pages, tables and figures made from results; runs no model
+    compress/     makes a model smaller by a plan, and measures every stage
     scorecard/    all measurements of a model as one scorecard, and comparisons of two
     tune/         teaches pretrained models to call, from marked articles
     harness/      lm-eval with lacy's models, alone and with a source

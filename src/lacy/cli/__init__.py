@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "vocabulary build": "find the tokens that a task needs",
         "vocabulary show": "print what a vocabulary contains",
         "vocabulary check": "measure what a smaller vocabulary would lose",
+        "compress": "make a model smaller by a plan, and measure every step",
         "export": "write a model in the format of another engine",
     },
     "Make a source": {

@@ -1,6 +1,6 @@
 from .energy import EnergyMeter
 from .measure import Efficiency, EfficiencyMeasured, Load
-from .memory import PeakMemory, peak_memory
+from .memory import PeakMemory, peak_memory, resident
 from .operations import Operations, count_operations
 from .price import RateCard
 from .privacy import PrivacyBudget, privacy_of
@@ -39,6 +39,7 @@ __all__ = [
     "peak_memory",
     "privacy_of",
     "quantile",
+    "resident",
     "time_requests",
     "timed_prompts",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from lacy.errors import (
+    compress,
     distill,
     exact,
     factscore,
@@ -46,6 +47,7 @@ CATALOG: dict[str, Entry] = {
     **pruning.ENTRIES,
     **distill.ENTRIES,
     **vocabulary.ENTRIES,
+    **compress.ENTRIES,
 }
 
 

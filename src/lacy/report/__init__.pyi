@@ -1,4 +1,11 @@
 from .comparison_page import comparison_markdown, comparison_rows, write_comparison_page
+from .compression_page import (
+    STAGE_COLUMNS,
+    compression_figure,
+    compression_markdown,
+    stage_cells,
+    write_compression_page,
+)
 from .demo import demo_figures, show_demo, write_demo
 from .figures import STUDY_FIGURES
 from .html import HtmlPage, NextStep, format_figure, format_score, write_html
@@ -20,6 +27,7 @@ __all__ = [
     "EXAMPLES",
     "LABELS",
     "SERIES_COLOURS",
+    "STAGE_COLUMNS",
     "STUDY_FIGURES",
     "STUDY_TABLES",
     "HtmlPage",
@@ -29,6 +37,8 @@ __all__ = [
     "ShownCondition",
     "comparison_markdown",
     "comparison_rows",
+    "compression_figure",
+    "compression_markdown",
     "demo_figures",
     "figure_panels",
     "format_cell",
@@ -39,9 +49,11 @@ __all__ = [
     "scorecard_markdown",
     "show_demo",
     "show_real_demo",
+    "stage_cells",
     "with_results",
     "world_page",
     "write_comparison_page",
+    "write_compression_page",
     "write_demo",
     "write_html",
     "write_real_demo",

@@ -196,7 +196,11 @@ def _save(tuning: Tuning, measured: Measured) -> tuple[Path, dict[str, Any]]:
         **({} if gate_entropy is None else {"gate_entropy": gate_entropy.to_data()}),
         "figures": as_data(measured.figures),
     }
-    kept = {key: value for key, value in loaded.meta.items() if key in ("preset", "training")}
+    kept = {
+        key: value
+        for key, value in loaded.meta.items()
+        if key in ("preset", "training", "compression")
+    }
     loaded.meta = {**kept, FINGERPRINT: model_fingerprint(loaded.model), "tune": meta}
     card = model_card(Path(tuning.name).name, meta, measured.figures)
     save_model(path, loaded.model.cpu(), loaded.tokenizer, loaded.meta, card=card)  # type: ignore[arg-type]

@@ -1,0 +1,112 @@
+"""``lacy compress``: make a model smaller by a plan, and measure what every step costs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lacy.cli.terminal import facts, note, say, table
+from lacy.compress import Compression, CompressPlan, Stage, planned, read_plan, stage_row
+from lacy.config import Positional, Rare
+
+
+@dataclass
+class CompressFlags:
+    """Make a model smaller step by step, write it for a runtime, and measure every stage.
+
+    A plan lists steps (vocabulary, layers, width, sparsity, recover) and outputs (gguf, int8, onnx,
+    folder). The model itself is only read. After every step, the row of <CALL> is fitted again, so
+    that the model keeps calling, and size, losses on and off fact tokens, AUROC of calls, facts
+    right with calls, speed and memory are measured on texts that no step has read. OUT receives the
+    models, the files, report.html and compression.json. The same command continues a stopped
+    compression; finished stages are never repeated.
+    """
+
+    model: Positional[str]
+    """Folder of a model or a run, a .gguf file, smollm2, or a Hub name."""
+    # [Plan]
+    plan: str = "phone"
+    """A plan: phone (one GGUF file, any text), browser (the smallest file, for texts like those of
+    --data), server (8-bit weights and GGUF), or a YAML file; `lacy help config compress` writes one
+    with all settings."""
+    data: str = ""
+    """Texts like those that the model will read and write: at least 20; 200 are better."""
+    held_out: str = ""
+    """Other texts, on which the stages are measured; by default every fifth text of --data."""
+    only: Rare[str | None] = None
+    """Use only texts for which this field is true, for example is_biography."""
+    # [Output]
+    out: Path | None = None
+    """Folder of the results; by default runs/MODEL-PLAN."""
+    dry_run: bool = False
+    """Check everything and print what would be done."""
+
+
+FILE = False
+FLAGS, SETTINGS = CompressFlags, CompressPlan
+EXAMPLES = """
+lacy compress runs/tuned --data my_articles/ --plan phone
+lacy compress smollm2 --data my_articles/ --plan my-plan.yaml --out runs/small --dry-run
+"""
+
+
+def run(flags: CompressFlags) -> int:
+    """Carry out a plan."""
+    from lacy import report
+    from lacy.compress import compress
+
+    if not flags.data:
+        from lacy.errors import LacyError
+
+        do = "give texts like those that the model will write: --data my_articles/"
+        raise LacyError("E12", key="data", value="", why="it is missing", do=do)
+    plan = read_plan(flags.plan)
+    name = Path(flags.model.rstrip("/")).stem
+    out = flags.out or Path("runs") / f"{name}-{Path(flags.plan).stem}"
+    if flags.dry_run:
+        return _dry_run(flags, plan, out)
+    done = compress(
+        flags.model, flags.data, plan, out, held_out=flags.held_out or None, only=flags.only,
+        notify=note, on_stage=_print_stage,
+    )  # fmt: skip
+    report.write_compression_page(out / "report.html", done)
+    _print_table(done)
+    say(f"Written: {out / 'report.html'} and {out / 'compression.json'}")
+    for stage in done.stages:
+        if stage.path.is_relative_to(out / "outputs"):
+            say(f"  {stage.name}: {stage.path}")
+    return 0
+
+
+def _dry_run(flags: CompressFlags, plan: CompressPlan, out: Path) -> int:
+    """Check the plan against the model, and print it."""
+    from lacy.compress import check_before_work
+    from lacy.model import load_model
+
+    loaded = load_model(flags.model)
+    check_before_work(loaded, plan, out, flags.model)
+    steps = {
+        step.name: ", ".join(f"{key} {value}" for key, value in asdict(step.settings).items())
+        for step in planned(plan)
+    }
+    facts(f"{flags.model} into {out}", steps)
+    return 0
+
+
+def _print_stage(original: Stage, stage: Stage) -> None:
+    """Print one line about a stage that is done."""
+    from lacy import report
+
+    cells = report.stage_cells(stage_row(original, stage))
+    shown = zip(report.STAGE_COLUMNS, cells, strict=True)
+    line = ", ".join(f"{name} {cell}" for name, cell in shown if cell not in ("–", "0"))
+    say(f"{stage.name}: {line}", file=sys.stderr)
+
+
+def _print_table(done: Compression) -> None:
+    from lacy import report
+    from lacy.compress import stage_rows
+
+    rows = [(row.name, *report.stage_cells(row)) for row in stage_rows(done)]
+    table("Stages; losses are relative to the original", rows, ("", *report.STAGE_COLUMNS))

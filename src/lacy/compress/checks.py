@@ -1,0 +1,85 @@
+"""Check before any work that a plan can be carried out on a model and this machine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lacy._require import require_package
+from lacy._text import format_bytes
+from lacy.compress.settings import (
+    CompressPlan,
+    GgufOutput,
+    Int8Output,
+    OnnxOutput,
+    Planned,
+    SparsityStep,
+    planned,
+)
+from lacy.errors import LacyError
+
+BYTES_PER_WEIGHT = 4
+"""Bytes per weight of a stored step."""
+
+
+def check_before_work(loaded: Any, plan: CompressPlan, out: Path, model: str | Path) -> None:
+    """Check packages, architecture, sizes, folders and disk space.
+
+    Args:
+        loaded: the original model.
+        plan: the plan.
+        out: folder of the results.
+        model: name of the original model.
+
+    Raises:
+        LacyError: E323, ``out`` and the model are in each other; E324, the disk is too small; E11,
+            a package is not installed; and the errors of the steps that cannot be applied.
+    """
+    _check_folders(out, model)
+    steps = planned(plan)
+    for step in steps:
+        _check_step(step, loaded)
+    _check_space(steps, loaded, out)
+
+
+def _check_folders(out: Path, model: str | Path) -> None:
+    """Raise E323 if the results would be written into the model's own folder, or around it."""
+    place = Path(model)
+    if not place.exists():
+        return  # a short name or a name on the Hub
+    source, target = place.resolve(), out.resolve()
+    folder = source if source.is_dir() else source.parent
+    inside = target == folder or (source.is_dir() and target.is_relative_to(folder))
+    if inside or source.is_relative_to(target):
+        raise LacyError("E323", out=out, model=model)
+
+
+def _check_step(step: Planned, loaded: Any) -> None:
+    match step.settings:
+        case SparsityStep(pattern=pattern) if pattern:
+            from lacy.prune import check_pattern
+
+            check_pattern(loaded, pattern)
+        case GgufOutput():
+            from lacy.model import check_gguf
+
+            require_package("gguf", "gguf", "GGUF")
+            check_gguf(loaded)
+        case Int8Output():
+            require_package("torchao", "quant", "8-bit weights")
+        case OnnxOutput():
+            for package in ("onnx", "onnxscript", "onnxruntime"):
+                require_package(package, "onnx", "ONNX")
+        case _:
+            pass
+
+
+def _check_space(steps: list[Planned], loaded: Any, out: Path) -> None:
+    """Raise E324 if the results do not fit on the disk."""
+    whole = BYTES_PER_WEIGHT * sum(p.numel() for p in loaded.model.parameters())
+    needed = whole * (1 + sum(1.0 if not step.is_output else 0.5 for step in steps))
+    place = out if out.exists() else next(p for p in out.resolve().parents if p.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise LacyError("E324", out=out, needed=format_bytes(needed), free=format_bytes(free))

@@ -1,0 +1,313 @@
+"""The plan of a compression: steps that change the model, and the files that are written of it.
+
+A plan is a YAML file. ``steps`` are applied one after another; ``outputs`` are written of the model
+after the last step, each in the format of the runtime that it is for:
+
+    steps:
+      - vocabulary: {tolerance: 0.01}
+      - layers: {remove: 3}
+      - recover: {tokens: 100_000}
+    outputs:
+      - gguf: {bits: 4.5}
+      - int8
+
+This module does not import torch, so a plan is checked quickly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from lacy._convert import Problem, read_fields
+from lacy._text import did_you_mean
+from lacy.config import load
+from lacy.errors import LacyError
+
+PLANS = Path(__file__).parent / "plans"
+"""Folder of the plans that ship with lacy, one per target."""
+
+Target = Literal["phone", "browser", "server"]
+
+
+@dataclass(frozen=True)
+class VocabularyStep:
+    """Keep the tokens that texts of the domain need; all other tokens are removed."""
+
+    tolerance: float = 0.01
+    """Share of the texts that may miss one of their tokens: the rarest tokens go first. A text is
+    still written completely, with more and shorter tokens."""
+
+
+@dataclass(frozen=True)
+class LayersStep:
+    """Remove the layers that change the hidden states least."""
+
+    remove: float = 0.25
+    """Number of layers, or a share below 1."""
+
+
+@dataclass(frozen=True)
+class WidthStep:
+    """Remove the least active parts of all layers."""
+
+    neurons: float = 1.0
+    """Share of the neurons of each MLP to keep."""
+    heads: float = 1.0
+    """Share of the attention heads to keep; the heads of a group stay together."""
+    channels: float = 1.0
+    """Share of the channels of the hidden states to keep."""
+
+
+@dataclass(frozen=True)
+class SparsityStep:
+    """Set weights to zero. The tensors keep their sizes; files get smaller only by compression."""
+
+    method: Literal["magnitude", "wanda", "sparsegpt"] = "wanda"
+    """How weights are chosen."""
+    share: float = 0.5
+    """Share of the weights of each matrix that become zero."""
+    pattern: str = ""
+    """N:M, such as 2:4: N of M neighbouring weights are kept; share is then ignored."""
+
+
+@dataclass(frozen=True)
+class RecoverStep:
+    """Train the changed model for a short time; the original model is its teacher."""
+
+    tokens: int = 100_000
+    """Number of tokens to train on."""
+    learning_rate: float = 1e-4
+    """Peak learning rate."""
+    delegation: bool = True
+    """Do not imitate the teacher where the student may call."""
+
+
+@dataclass(frozen=True)
+class GgufOutput:
+    """One GGUF file, for llama.cpp and engines built on it."""
+
+    bits: float = 0.0
+    """Mean number of bits per weight for a mixture of block types, such as 4.7; 0 for the type
+    given by ``precision``."""
+    precision: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = "q8_0"
+    """Type of the weights, unless ``bits`` is given."""
+    method: Literal["gptq", "scale", "nearest"] = "gptq"
+    """How weights are rounded: with correction of each column's error by the later ones (gptq),
+    with the scale of each block chosen for the inputs (scale), or to the nearest (nearest)."""
+
+
+@dataclass(frozen=True)
+class Int8Output:
+    """A model folder with weights in 8 bits (torchao), for transformers and PyTorch."""
+
+    activations: bool = False
+    """Round the inputs of each layer to 8 bits, too."""
+
+
+@dataclass(frozen=True)
+class OnnxOutput:
+    """A folder with an ONNX model, for ONNX Runtime."""
+
+    precision: Literal["f32", "int8"] = "int8"
+    """Precision of the weights."""
+
+
+@dataclass(frozen=True)
+class FolderOutput:
+    """A model folder, for transformers, vLLM and lacy itself."""
+
+    precision: Literal["f32", "bf16", "f16"] = "bf16"
+    """Precision of the weights."""
+
+
+Step: TypeAlias = VocabularyStep | LayersStep | WidthStep | SparsityStep | RecoverStep
+Output: TypeAlias = GgufOutput | Int8Output | OnnxOutput | FolderOutput
+
+STEPS: dict[str, type[Step]] = {
+    "vocabulary": VocabularyStep,
+    "layers": LayersStep,
+    "width": WidthStep,
+    "sparsity": SparsityStep,
+    "recover": RecoverStep,
+}
+OUTPUTS: dict[str, type[Output]] = {
+    "gguf": GgufOutput,
+    "int8": Int8Output,
+    "onnx": OnnxOutput,
+    "folder": FolderOutput,
+}
+
+
+@dataclass
+class MeasureSettings:
+    """What every stage is measured on."""
+
+    texts: int = 60
+    """Number of held-out texts."""
+    tokens: int = 256
+    """Tokens read of each text."""
+    subjects: int = 60
+    """Number of subjects of the facts that ship with lacy; the model completes sentences about
+    them, with a database."""
+    speed: bool = True
+    """Measure speed and memory, each in the runtime that a file is for."""
+
+
+@dataclass
+class CompressPlan:
+    """Steps that change a model, files that are written of it, and how both are measured."""
+
+    steps: tuple[Any, ...] = ()
+    """Steps in order: vocabulary, layers, width, sparsity, recover, each with its settings."""
+    outputs: tuple[Any, ...] = ()
+    """Files to write of the model after the last step: gguf, int8, onnx, folder."""
+    rows: int = 64
+    """Number of rows of text from which the inputs of layers are measured."""
+    length: int = 256
+    """Tokens per row."""
+    articles: int = 100
+    """Number of texts to which the ``<CALL>`` row is fitted again after each change."""
+    measure: MeasureSettings = field(default_factory=MeasureSettings)
+    """What every stage is measured on."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One step or output of a plan."""
+
+    kind: str
+    """Its name in a plan, such as ``layers``."""
+    name: str
+    """A name that is unique within the plan, such as ``2-layers`` or ``gguf-q8_0``."""
+    settings: Any
+    """A value of the classes of ``STEPS`` or ``OUTPUTS``."""
+
+    @property
+    def is_output(self) -> bool:
+        """True for an output."""
+        return self.kind in OUTPUTS
+
+    def key(self, before: str) -> str:
+        """Return a hash of this step, its settings and everything before it."""
+        basis = json.dumps([before, self.kind, asdict(self.settings)], sort_keys=True)
+        return hashlib.sha256(basis.encode()).hexdigest()[:16]
+
+
+def read_plan(path: str | Path) -> CompressPlan:
+    """Read and check a plan.
+
+    Args:
+        path: a YAML file, or the name of a plan that ships with lacy (``phone``, ``browser``,
+            ``server``).
+
+    Raises:
+        LacyError: for the same reasons as ``config.load``; E320 if the plan cannot be carried out.
+    """
+    shipped = PLANS / f"{path}.yaml"
+    plan = load(CompressPlan, shipped if shipped.is_file() else path, command="compress")
+    check_plan(plan)
+    return plan
+
+
+def check_plan(plan: CompressPlan) -> None:
+    """Raise E320 with all problems of a plan."""
+    problems = list(_problems(plan))
+    if problems:
+        listed = "".join(f"\n  - {sentence}" for sentence in problems)
+        raise LacyError("E320", problems=listed)
+
+
+def planned(plan: CompressPlan) -> list[Planned]:
+    """Return the steps and outputs of a plan in order."""
+    found = [
+        Planned(kind, f"{number}-{kind}", settings)
+        for number, (kind, settings) in enumerate(_parsed(plan.steps, STEPS, []), 1)
+    ]
+    for kind, settings in _parsed(plan.outputs, OUTPUTS, []):
+        found.append(Planned(kind, _output_name(kind, settings), settings))
+    return found
+
+
+def _output_name(kind: str, settings: Any) -> str:
+    match settings:
+        case GgufOutput(bits=bits, precision=precision, method=method):
+            how = f"{bits:g}" if bits else precision
+            return f"gguf-{how}" if method == "gptq" else f"gguf-{how}-{method}"
+        case Int8Output(activations=True):
+            return "int8-activations"
+        case OnnxOutput(precision=precision) | FolderOutput(precision=precision):
+            return f"{kind}-{precision}"
+    return kind
+
+
+def _parsed(
+    items: Sequence[Any], kinds: Mapping[str, type], problems: list[str]
+) -> Iterator[tuple[str, Any]]:
+    """Yield kind and settings of each item; problems are added to the list."""
+    for item in items:
+        entries = {item: None} if isinstance(item, str) else item
+        if not isinstance(entries, Mapping) or len(entries) != 1:
+            problems.append(f"{item!r} is not of the form NAME: {{SETTINGS}}")
+            continue
+        [(kind, given)] = entries.items()
+        if kind not in kinds:
+            known = f"; they are {', '.join(kinds)}"
+            problems.append(f"there is no {kind!r}{did_you_mean(str(kind), kinds) or known}")
+            continue
+        found: list[Problem] = []
+        values = read_fields(kinds[kind], given or {}, f"{kind}.", found)
+        problems += [f"{p.key} is {p.value!r}, expected {p.expected}{p.hint}" for p in found]
+        if not found:
+            yield kind, kinds[kind](**values)
+
+
+def _problems(plan: CompressPlan) -> Iterator[str]:
+    problems: list[str] = []
+    steps = list(_parsed(plan.steps, STEPS, problems))
+    outputs = list(_parsed(plan.outputs, OUTPUTS, problems))
+    yield from problems
+    if not plan.steps and not plan.outputs:
+        yield "it has neither steps nor outputs"
+    for key, least in (("rows", 1), ("length", 8), ("articles", 5)):
+        if getattr(plan, key) < least:
+            yield f"{key} is {getattr(plan, key)}, it is at least {least}"
+    if plan.measure.texts < 2 or plan.measure.tokens < 8:
+        yield "measure.texts is at least 2, and measure.tokens at least 8"
+    for _, settings in (*steps, *outputs):
+        yield from _setting_problems(settings)
+    names = [_output_name(kind, settings) for kind, settings in outputs]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"the output {name} is there twice"
+
+
+def _setting_problems(settings: Any) -> Iterator[str]:
+    """Yield what is wrong with the values of one step or output."""
+    match settings:
+        case VocabularyStep(tolerance=t) if not 0.0 <= t < 1.0:
+            yield f"vocabulary.tolerance is {t:g}, it is a share from 0 to below 1"
+        case LayersStep(remove=n) if n <= 0 or (n >= 1 and n != int(n)):
+            yield f"layers.remove is {n:g}, it is a number of layers or a share below 1"
+        case WidthStep():
+            parts = {"neurons": settings.neurons, "heads": settings.heads,
+                     "channels": settings.channels}  # fmt: skip
+            for name, share in parts.items():
+                if not 0.0 < share <= 1.0:
+                    yield f"width.{name} is {share:g}, it is a share above 0 and at most 1"
+            if all(share == 1.0 for share in parts.values()):
+                yield "width keeps everything; give neurons, heads or channels below 1"
+        case SparsityStep(share=share, pattern=pattern):
+            if not 0.0 < share < 1.0:
+                yield f"sparsity.share is {share:g}, it is a share between 0 and 1"
+            kept, _, of = pattern.partition(":")
+            if pattern and not (kept.isdigit() and of.isdigit() and 0 < int(kept) < int(of)):
+                yield f"sparsity.pattern is {pattern!r}, it is N:M with N below M, such as 2:4"
+        case RecoverStep(tokens=tokens, learning_rate=rate) if tokens < 1 or not 0 < rate < 1:
+            yield "recover.tokens is at least 1, and recover.learning_rate between 0 and 1"
+        case GgufOutput(bits=bits) if bits and not 4.5 <= bits <= 8.5:
+            yield f"gguf.bits is {bits:g}, llama.cpp's blocks have 4.5 to 8.5 bits per weight"

@@ -1,0 +1,286 @@
+"""What each step and output of a plan does, and how its files are measured."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lacy.compress.measuring import StageMeasured, measure_stage
+from lacy.compress.settings import (
+    CompressPlan,
+    FolderOutput,
+    GgufOutput,
+    Int8Output,
+    LayersStep,
+    OnnxOutput,
+    Planned,
+    RecoverStep,
+    SparsityStep,
+    VocabularyStep,
+    WidthStep,
+)
+from lacy.compress.speed import Speed, llama_cpp_speed, torch_speed
+from lacy.compress.texts import Texts
+from lacy.disk import CACHE_VARIABLE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lacy.model import Loaded
+
+GATE_TEXTS = 256
+"""Maximum number of texts from which a separate gate's second row in a GGUF file is fitted."""
+
+MODEL = "model"
+"""Name of the model's folder of a step."""
+
+
+@dataclass
+class Context:
+    """What all steps of a compression share."""
+
+    plan: CompressPlan
+    texts: Texts
+    out: Path
+    notify: Callable[[str], object]
+    teacher: str = ""
+    """The last model with the present tokens that no step has damaged."""
+
+    def rows(self, loaded: Any) -> list[Tensor]:
+        """Return token ids of the texts, from which steps measure the inputs of layers."""
+        from lacy.layerwise import text_rows
+
+        plan = self.plan
+        length = min(plan.length, loaded.context)
+        return text_rows(
+            self.texts.fit, loaded.tokenizer, rows=plan.rows, length=length, seed=plan.seed
+        )
+
+    @property
+    def articles(self) -> list[Any]:
+        """The texts to which the ``<CALL>`` row is fitted."""
+        return self.texts.fit[: self.plan.articles]
+
+
+def apply_step(
+    step: Planned, before: str, folder: Path, context: Context
+) -> tuple[Path, dict[str, Any]]:
+    """Apply a step to a model, fit its ``<CALL>`` row again, and write it.
+
+    Args:
+        step: the step.
+        before: name of the model that it is applied to.
+        folder: where the model's folder is written.
+        context: texts and settings.
+
+    Returns:
+        The model's folder, and what the step reports about itself.
+    """
+    from lacy.model import load_model
+
+    loaded = load_model(before)
+    loaded.model.eval()
+    history = list(loaded.meta.get("compression", []))
+    context.teacher = context.teacher or before
+    loaded, did = _applied(step.settings, loaded, context)
+    loaded.meta["compression"] = [*history, {step.kind: did}]
+    path = folder / MODEL
+    did |= _save_fitted(loaded, path, context)
+    if isinstance(step.settings, VocabularyStep):
+        context.teacher = str(path)  # later teachers need the same tokens
+    return path, did
+
+
+def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, dict[str, Any]]:
+    """Return the changed model, and what was done."""
+    rows, notify = context.rows(loaded), context.notify
+    match settings:
+        case VocabularyStep(tolerance=tolerance):
+            from lacy.vocabulary import task_vocabulary, trim_vocabulary
+
+            texts = [document.text for document in context.texts.fit]
+            vocabulary = task_vocabulary(texts, loaded.tokenizer, tolerance=tolerance)
+            before = len(loaded.tokenizer)
+            smaller = trim_vocabulary(loaded, vocabulary)
+            return smaller, {"tokens": len(smaller.tokenizer), "tokens_before": before}
+        case LayersStep(remove=remove):
+            from lacy.prune import prune_depth
+
+            how: dict[str, Any] = {"share": remove} if remove < 1 else {"count": int(remove)}
+            pruned = prune_depth(loaded, rows, **how, notify=notify)
+            return pruned.loaded, {
+                "removed": sorted(pruned.removed), "layers_before": pruned.blocks,
+                "parameters": pruned.parameters[1],
+            }  # fmt: skip
+        case WidthStep(neurons=neurons, heads=heads, channels=channels):
+            from lacy.prune import prune_width
+
+            narrow = prune_width(
+                loaded, rows, neurons=neurons, heads=heads, channels=channels, notify=notify
+            )
+            return narrow.loaded, {"parameters": narrow.parameters[1]}
+        case SparsityStep(method=method, share=share, pattern=pattern):
+            from lacy.prune import sparsify
+
+            sparse = sparsify(
+                loaded, rows, method=method, share=share, pattern=pattern or None, notify=notify
+            )
+            return sparse.loaded, {"zeros": sparse.zeros}
+        case RecoverStep():
+            from lacy.distill import DistillSettings, distill
+
+            imitate = "unmarked" if settings.delegation else "all"
+            done = distill(
+                loaded, context.teacher, context.texts.fit,
+                settings=DistillSettings(imitate=imitate), tokens=settings.tokens,
+                lr=settings.learning_rate, context=context.plan.length, seed=context.plan.seed,
+                notify=notify,
+            )  # fmt: skip
+            return done.loaded, {"tokens": done.tokens, "steps": done.steps}
+    raise AssertionError(f"no step for {settings!r}")
+
+
+def _save_fitted(loaded: Loaded, path: Path, context: Context) -> dict[str, Any]:
+    """Fit the ``<CALL>`` row again, and write the model's folder.
+
+    A row that was trained with the rest of the model (not a separate gate) stays as it is.
+    """
+    from lacy.model import gate_of, save_model
+    from lacy.tune import tune
+
+    if not loaded.calls or gate_of(loaded.model) != "sigmoid":
+        save_model(path, loaded.model, loaded.tokenizer, loaded.meta)
+        return {}
+    tuned = loaded.meta.get("tune", {})
+    with tempfile.TemporaryDirectory(dir=context.out) as states:
+        found = tune(
+            loaded, context.articles, out=path, target=tuned.get("target", "where"),
+            articles=context.plan.articles, tokens=context.plan.length, seed=context.plan.seed,
+            states=states, notify=context.notify, progress=False,
+        )  # fmt: skip
+    return {"gate_auroc": round(found.figures.target["gate"].auroc.value, 4)}
+
+
+def write_output(
+    step: Planned, before: str, folder: Path, context: Context
+) -> tuple[Path, dict[str, Any]]:
+    """Write an output of a model.
+
+    Args:
+        step: the output.
+        before: name of the model that is written.
+        folder: where the file or folder is written.
+        context: texts and settings.
+
+    Returns:
+        The file or folder, and what was done.
+    """
+    from lacy.model import load_model
+
+    loaded = load_model(before)
+    loaded.model.eval()
+    path = folder / (f"{MODEL}.gguf" if step.kind == "gguf" else MODEL)
+    return path, _written(step.settings, loaded, path, context)
+
+
+def _written(settings: Any, loaded: Loaded, path: Path, context: Context) -> dict[str, Any]:
+    match settings:
+        case GgufOutput():
+            return _write_gguf(settings, loaded, path, context)
+        case Int8Output(activations=activations):
+            from lacy.runtimes import save_int8
+
+            return dict(save_int8(loaded, path, activations=activations))
+        case OnnxOutput(precision=precision):
+            from lacy.runtimes import export_onnx
+
+            return dict(export_onnx(loaded, path, precision=precision))
+        case FolderOutput(precision=precision):
+            from lacy.runtimes import save_folder
+
+            return dict(save_folder(loaded, path, precision=precision))
+    raise AssertionError(f"no output for {settings!r}")
+
+
+def _write_gguf(
+    settings: GgufOutput, loaded: Loaded, path: Path, context: Context
+) -> dict[str, Any]:
+    """Quantize a model, fit its ``<CALL>`` row to the rounded weights, and write the file."""
+    from lacy.model import write_gguf
+
+    texts = [document.text for document in context.texts.fit[:GATE_TEXTS]]
+    if not settings.bits and not settings.precision.startswith("q"):
+        write_gguf(loaded, path, settings.precision, texts)
+        return {}
+    from lacy.quantize import quantize
+
+    quantized = quantize(
+        loaded, context.rows(loaded), bits=settings.bits or None,
+        precision=None if settings.bits else settings.precision, method=settings.method,
+        notify=context.notify,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(dir=context.out) as scratch:
+        did = _save_fitted(quantized.loaded, Path(scratch) / MODEL, context)
+    quantized.write(path, texts)
+    return {**did, "bits_per_weight": round(quantized.bits_per_weight, 3)}
+
+
+def measure_files(kind: str, path: Path, loaded: Loaded | None, context: Context) -> StageMeasured:
+    """Open the files of a stage again, and measure them.
+
+    Args:
+        kind: ``original``, or the kind of a step or output.
+        path: a folder or file.
+        loaded: the model, if it is open.
+        context: texts and settings.
+    """
+    with _scratch_cache(context.out) if kind == "gguf" else contextlib.nullcontext():
+        opened = loaded or _open(kind, path)
+        measured = measure_stage(
+            opened, context.texts.held_out, context.plan, notify=context.notify
+        )
+        if not context.plan.measure.speed:
+            return measured
+        context.notify("Measure speed and memory")
+        speed = _speed(kind, path, opened)
+    scores = {**measured.scores, "decode_rate": speed.decode, "peak_memory": speed.memory}
+    return replace(measured, scores=scores, conditions={"runtime": speed.runtime})
+
+
+def _open(kind: str, path: Path) -> Any:
+    """Open the files of a stage."""
+    from lacy.model import load_model
+
+    loaded = load_model(path)
+    loaded.model.eval()
+    return loaded
+
+
+def _speed(kind: str, path: Path, loaded: Loaded) -> Speed:
+    """Measure speed and memory in the runtime that the files are for."""
+    import torch
+
+    if kind == "gguf":
+        return llama_cpp_speed(path, torch.get_num_threads())
+    dtype = "bf16" if loaded.model.dtype == torch.bfloat16 else "fp32"
+    return torch_speed(loaded, path, dtype)
+
+
+@contextlib.contextmanager
+def _scratch_cache(out: Path) -> Iterator[None]:
+    """Convert GGUF files into a folder that is removed at the end, not into the user's cache."""
+    before = os.environ.get(CACHE_VARIABLE)
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        os.environ[CACHE_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[CACHE_VARIABLE]
+            else:
+                os.environ[CACHE_VARIABLE] = before

@@ -1,0 +1,96 @@
+"""The texts of a compression: some are read by the steps, others are held out for measuring."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lacy.compress.settings import CompressPlan
+from lacy.errors import LacyError
+from lacy.types import Document
+
+HELD_OUT = 5
+"""One in this many texts is held out if no other texts are given for measuring."""
+
+LEAST = 20
+"""Minimum number of texts in all."""
+
+MOST = 20_000
+"""Maximum number of texts that are read."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Marked texts of both kinds."""
+
+    fit: list[Document]
+    """Texts from which steps learn: the inputs of layers, tokens of the domain, training."""
+    held_out: list[Document]
+    """Texts on which stages are measured, cut to ``plan.measure.tokens``."""
+
+    def digest(self) -> str:
+        """Return a hash of all texts."""
+        digest = hashlib.sha256()
+        for document in (*self.fit, *self.held_out):
+            digest.update(document.text.encode("utf-8", "surrogatepass") + b"\0")
+        return digest.hexdigest()[:16]
+
+
+def read_texts(
+    data: str | Path,
+    held_out: str | Path | None,
+    tokenizer: Any,
+    plan: CompressPlan,
+    *,
+    only: str | None = None,
+    notify: Callable[[str], object] = lambda sentence: None,
+) -> Texts:
+    """Read and mark the texts.
+
+    Args:
+        data: texts of the domain, as in ``lacy.corpus.read``.
+        held_out: other texts for measuring; None to hold out a fifth of ``data``.
+        tokenizer: of the original model; it decides where a held-out text is cut.
+        plan: how many texts are read.
+        only: use only texts for which this field is true.
+        notify: receives sentences about automatic choices.
+
+    Raises:
+        LacyError: E322, there are too few texts; and the errors of ``read``.
+    """
+    from lacy.cascade import truncate_document
+    from lacy.corpus import read
+    from lacy.evaluate import marked_documents
+
+    documents = [d for d in itertools.islice(read(data, only=only), MOST) if d.text.strip()]
+    if held_out is None:
+        measured = documents[::HELD_OUT]
+        fit = [d for number, d in enumerate(documents) if number % HELD_OUT]
+    else:
+        fit = documents
+        measured = [d for d in itertools.islice(read(held_out, only=only), MOST) if d.text.strip()]
+    if len(fit) < LEAST or len(measured) < LEAST // HELD_OUT:
+        raise LacyError("E322", path=data, texts=len(fit), held_out=len(measured), least=LEAST)
+    measured = measured[: plan.measure.texts]
+    if held_out is None:
+        notify(f"Held out for measuring: {len(measured)} of {len(documents)} texts of {data}.")
+    seen = {document.text for document in fit}
+    measured = [document for document in measured if document.text not in seen]
+    if not measured:
+        why = "all held-out texts are also among the texts that steps read"
+        raise LacyError("E12", key="held_out", value=held_out, why=why, do="give other texts")
+    marked = marked_documents(measured, notify=notify)
+    cut = [truncate_document(d, tokenizer, plan.measure.tokens + 2) for d in marked]
+    return Texts(_marked_fit(fit, plan), cut)
+
+
+def _marked_fit(documents: Sequence[Document], plan: CompressPlan) -> list[Document]:
+    """Mark the texts that fit the ``<CALL>`` row; the others are read without marks."""
+    from lacy.evaluate import marked_documents
+
+    first = max(plan.articles, plan.rows)
+    return [*marked_documents(documents[:first]), *documents[first:]]
