@@ -1,31 +1,12 @@
 """A raw model of random weights, and marked articles for it."""
 
-import random
 from functools import partial
 
 import pytest
 
+from helpers.articles import article
 from helpers.raw import raw_llama, save_raw
 from helpers.records import write_records
-from lacy.types import Document, Mark
-
-CITIES = ("Ulm", "Paris", "Oslo", "Rome", "Riga")
-
-
-def article(number):
-    """A short text with marks on a name, a year and a city."""
-    rng = random.Random(number)
-    text, marks = "", []
-    for before, value, reason in (
-        ("Person ", f"{rng.choice('ABCDEF')}ell{number}", "ENTITY"),
-        (" was born in ", str(rng.randrange(1700, 2000)), "DATE"),
-        (" and lived in ", rng.choice(CITIES), "ENTITY"),
-        (" until the year ", str(rng.randrange(1700, 2000)), "DATE"),
-    ):
-        text += before
-        marks.append(Mark(len(text), len(text) + len(value), reason))
-        text += value
-    return Document(f"a{number}", f"{text}.", {}, tuple(marks))
 
 
 @pytest.fixture(scope="session")

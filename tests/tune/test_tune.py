@@ -16,7 +16,7 @@ from lacy.testing import ScriptedSource
 from lacy.tune import tune
 from lacy.types import Document
 
-from .conftest import article
+from helpers.articles import article
 
 
 def weights(model):

@@ -64,7 +64,6 @@ def _check_step(step: Planned, loaded: Any) -> None:
         case GgufOutput():
             from lacy.model import check_gguf
 
-            require_package("gguf", "gguf", "GGUF")
             check_gguf(loaded)
         case Int8Output():
             require_package("torchao", "quant", "8-bit weights")

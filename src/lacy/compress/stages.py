@@ -51,7 +51,7 @@ class Context:
     teacher: str = ""
     """The last model with the present tokens that no step has damaged."""
 
-    def rows(self, loaded: Any) -> list[Tensor]:
+    def rows(self, loaded: Any) -> tuple[Tensor, ...]:
         """Return token ids of the texts, from which steps measure the inputs of layers."""
         from lacy.layerwise import text_rows
 
@@ -125,12 +125,12 @@ def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, d
             )
             return narrow.loaded, {"parameters": narrow.parameters[1]}
         case SparsityStep(method=method, share=share, pattern=pattern):
-            from lacy.prune import sparsify
+            from lacy.prune import prune_weights
 
-            sparse = sparsify(
-                loaded, rows, method=method, share=share, pattern=pattern or None, notify=notify
+            sparse = prune_weights(
+                loaded, rows, method=method, sparsity=share, pattern=pattern or None, notify=notify
             )
-            return sparse.loaded, {"zeros": sparse.zeros}
+            return sparse.loaded, {"zeros": sparse.zeros[1], "weights": sparse.weights}
         case RecoverStep():
             from lacy.distill import DistillSettings, distill
 

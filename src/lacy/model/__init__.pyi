@@ -21,7 +21,7 @@ from .forward import (
     set_taught,
     taught_to_call,
 )
-from .gguf import GgufPrecision, write_gguf
+from .gguf import GgufPrecision, check_gguf, write_gguf
 from .gguf_blocks import (
     BLOCK,
     BLOCK_TYPES,
@@ -77,6 +77,7 @@ __all__ = [
     "bf16_is_fast",
     "build_model",
     "check_complete",
+    "check_gguf",
     "context_of",
     "damaged_model",
     "decodes_from_cache",

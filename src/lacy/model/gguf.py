@@ -100,6 +100,21 @@ def write_gguf(
     return out
 
 
+def check_gguf(loaded: Loaded) -> None:
+    """Check that a model can be written as GGUF, without writing anything.
+
+    Raises:
+        LacyError: E11, the package ``gguf`` is not installed; E90, llama.cpp would interpret the
+            model or tokenizer differently.
+    """
+    require_package("gguf", "gguf", "GGUF")
+    import gguf
+
+    where = loaded.path or "memory"
+    shape = shape_of(loaded.model, where)
+    add_tokens(gguf.GGUFWriter("", shape.arch), gguf, loaded, where, [])
+
+
 def _add_header(
     writer: Any, gguf: Any, loaded: Loaded, shape: Shape, precision: GgufPrecision, extra: int
 ) -> None:

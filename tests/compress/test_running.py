@@ -1,0 +1,160 @@
+"""A plan is carried out, stopped, continued and changed; the original is never touched."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from lacy.compress import CompressPlan, MeasureSettings, compress, stage_rows
+from lacy.errors import LacyError
+from lacy.model import load_model
+
+PLAN = CompressPlan(
+    steps=({"layers": {"remove": 1}}, {"sparsity": {"method": "magnitude"}}),
+    outputs=({"gguf": {"precision": "f32"}},),
+    rows=8, length=48, articles=24,
+    measure=MeasureSettings(texts=6, tokens=48, subjects=0, speed=False),
+)  # fmt: skip
+
+
+def digests(folder):
+    """Return a hash of every file of a folder."""
+    return {
+        path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def done(tuned, articles, tmp_path_factory):
+    """The plan, carried out; and the sentences that were said."""
+    said = []
+    before = digests(tuned)
+    out = tmp_path_factory.mktemp("compressed") / "out"
+    found = compress(tuned, articles, PLAN, out, notify=said.append)
+    assert digests(tuned) == before
+    return found, out, said
+
+
+def test_every_stage_is_made_measured_and_compared(done):
+    found, out, _ = done
+    assert [stage.name for stage in found.stages] == [
+        "original", "1-layers", "2-sparsity", "gguf-f32",
+    ]  # fmt: skip
+    rows = stage_rows(found)
+    assert rows[0].loss_off_facts.value == 0.0 and rows[0].auroc_change == 0.0
+    assert rows[1].loss_off_facts.value != 0.0
+    assert rows[1].bytes < rows[0].bytes
+    stored = json.loads((out / "compression.json").read_text())
+    assert [stage["name"] for stage in stored["stages"]] == [s.name for s in found.stages]
+    assert str(out) not in json.dumps(stored)
+
+
+def test_an_exact_output_measures_like_the_step_before_it(done):
+    rows = stage_rows(done[0])
+    assert rows[3].loss_off_facts.value == pytest.approx(rows[2].loss_off_facts.value, abs=1e-6)
+    assert rows[3].auroc.value == pytest.approx(rows[2].auroc.value, abs=1e-6)
+
+
+def test_every_stage_keeps_its_call_and_its_history(done):
+    found = done[0]
+    for stage in found.stages[1:3]:
+        loaded = load_model(stage.path)
+        assert loaded.calls and loaded.model.config.lacy_gate == "sigmoid"
+        assert loaded.call_id == loaded.model.config.vocab_size - 1
+    kinds = [next(iter(step)) for step in load_model(found.stages[2].path).meta["compression"]]
+    assert kinds == ["layers", "sparsity"]
+    assert load_model(found.stages[3].path).calls
+
+
+def test_the_row_is_fitted_again_after_a_step(done, tuned):
+    before = load_model(tuned).model.get_output_embeddings().weight[-1]
+    after = load_model(done[0].stages[1].path).model.get_output_embeddings().weight[-1]
+    assert not before.equal(after)
+
+
+def test_nothing_is_done_twice(done, tuned, articles):
+    found, out, _ = done
+    said = []
+    again = compress(tuned, articles, PLAN, out, notify=said.append)
+    assert [line for line in said if "done already" in line] == [
+        "1-layers: done already", "2-sparsity: done already", "gguf-f32: done already",
+    ]  # fmt: skip
+    assert not any(line.startswith("Measure") for line in said)
+    assert [s.measured.to_data() for s in again.stages] == [
+        s.measured.to_data() for s in found.stages
+    ]
+
+
+def test_a_stopped_compression_goes_on_with_what_is_missing(done, tuned, articles, tmp_path):
+    found, out, _ = done
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    (copy / "steps/2-sparsity/measured.json").unlink()
+    shutil.rmtree(copy / "outputs")
+    said = []
+    again = compress(tuned, articles, PLAN, copy, notify=said.append)
+    assert "1-layers: done already" in said and "2-sparsity: done already" in said
+    assert sum(line.startswith("Measure losses") for line in said) == 2
+    assert stage_rows(again)[3].loss_off_facts == stage_rows(found)[3].loss_off_facts
+
+
+def test_a_changed_setting_repeats_its_stage_and_all_later_ones(done, tuned, articles, tmp_path):
+    copy = tmp_path / "out"
+    shutil.copytree(done[1], copy)
+    said = []
+    steps = (PLAN.steps[0], {"sparsity": {"method": "magnitude", "share": 0.25}})
+    compress(tuned, articles, replace(PLAN, steps=steps), copy, notify=said.append)
+    assert [line for line in said if "done already" in line] == ["1-layers: done already"]
+
+
+def test_a_killed_process_leaves_whole_stages(tuned, articles, tmp_path):
+    """Every stage but the one in progress is kept; the interrupted one is made again."""
+
+    class Stopped(BaseException):
+        pass
+
+    def stop(sentence):
+        if sentence.startswith("2-sparsity"):
+            raise Stopped
+
+    out = tmp_path / "out"
+    with pytest.raises(Stopped):
+        compress(tuned, articles, PLAN, out, notify=stop)
+    said = []
+    compress(tuned, articles, PLAN, out, notify=said.append)
+    assert [line for line in said if "done already" in line] == ["1-layers: done already"]
+
+
+@pytest.mark.parametrize("place", [".", "inside", ".."])
+def test_results_are_never_written_into_the_model(tuned, articles, place):
+    out = tuned / place
+    with pytest.raises(LacyError, match="E323"):
+        compress(tuned, articles, PLAN, out)
+
+
+def test_a_full_disk_is_noticed_before_work(tuned, articles, tmp_path, monkeypatch):
+    import lacy.compress.checks as checks
+
+    monkeypatch.setattr(checks, "BYTES_PER_WEIGHT", 10**15)
+    with pytest.raises(LacyError, match="E324"):
+        compress(tuned, articles, PLAN, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_texts_are_refused(tuned, tmp_path):
+    from helpers.articles import article
+    from lacy.corpus import write_documents
+
+    few = tmp_path / "few.jsonl"
+    write_documents([article(number) for number in range(12)], few)
+    with pytest.raises(LacyError, match="E322"):
+        compress(tuned, few, PLAN, tmp_path / "out")
+
+
+def test_texts_that_steps_read_are_not_measured_on(tuned, articles, tmp_path):
+    with pytest.raises(LacyError, match="E12"):
+        compress(tuned, articles, PLAN, tmp_path / "out", held_out=articles)
