@@ -158,3 +158,36 @@ def test_too_few_texts_are_refused(tuned, tmp_path):
 def test_texts_that_steps_read_are_not_measured_on(tuned, articles, tmp_path):
     with pytest.raises(LacyError, match="E12"):
         compress(tuned, articles, PLAN, tmp_path / "out", held_out=articles)
+
+
+def test_eight_bits_and_half_precision_are_outputs(tuned, articles, tmp_path):
+    plan = replace(PLAN, steps=(), outputs=("int8", {"folder": {"precision": "bf16"}}))
+    found = compress(tuned, articles, plan, tmp_path / "out")
+    whole, int8, half = found.stages
+    assert whole.bytes > half.bytes > 0 and int8.bytes < whole.bytes
+    for stage in (int8, half):
+        assert load_model(stage.path).calls
+    assert abs(stage_rows(found)[2].loss_off_facts.value) < 0.02
+
+
+def test_a_narrow_model_is_trained_with_the_original_as_teacher(tuned, articles, tmp_path):
+    steps = (
+        {"width": {"neurons": 0.5, "heads": 0.5}},
+        {"recover": {"tokens": 2000, "learning_rate": 3e-3}},
+    )
+    found = compress(tuned, articles, replace(PLAN, steps=steps, outputs=()), tmp_path / "out")
+    _, narrow, recovered = stage_rows(found)
+    config = load_model(found.stages[2].path).model.config
+    assert (config.intermediate_size, config.num_attention_heads) == (32, 2)
+    assert config.num_key_value_heads == 1
+    assert recovered.loss_off_facts.value < narrow.loss_off_facts.value
+    assert found.stages[2].did["tokens"] >= 2000
+
+
+def test_a_model_that_was_not_taught_to_call_is_compressed_as_it_is(articles, tmp_path):
+    from helpers.raw import raw_llama, save_raw
+
+    raw = save_raw(tmp_path / "raw", raw_llama())
+    done = compress(raw, articles, replace(PLAN, outputs=("int8",)), tmp_path / "out")
+    assert all(row.auroc is None and row.right is None for row in stage_rows(done))
+    assert not load_model(done.stages[1].path).calls

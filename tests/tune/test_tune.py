@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from helpers.articles import article
 from helpers.raw import raw_llama, save_raw
 from lacy.cascade import Engine
 from lacy.corpus import write_documents
@@ -15,8 +16,6 @@ from lacy.model import FINGERPRINT, gate_of, load_model, model_fingerprint, save
 from lacy.testing import ScriptedSource
 from lacy.tune import tune
 from lacy.types import Document
-
-from helpers.articles import article
 
 
 def weights(model):

@@ -57,10 +57,10 @@ def _check_folders(out: Path, model: str | Path) -> None:
 
 def _check_step(step: Planned, loaded: Any) -> None:
     match step.settings:
-        case SparsityStep(pattern=pattern) if pattern:
-            from lacy.prune import check_pattern
+        case SparsityStep(share=share, pattern=pattern):
+            from lacy.prune import check_weights
 
-            check_pattern(loaded, pattern)
+            check_weights(loaded.model, sparsity=share, pattern=pattern or None)
         case GgufOutput():
             from lacy.model import check_gguf
 

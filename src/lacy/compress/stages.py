@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 GATE_TEXTS = 256
 """Maximum number of texts from which a separate gate's second row in a GGUF file is fitted."""
+
+WIDTH_MULTIPLE = 32
+"""Neurons and channels are kept in multiples of the block size of GGUF files."""
 
 MODEL = "model"
 """Name of the model's folder of a step."""
@@ -120,10 +123,9 @@ def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, d
         case WidthStep(neurons=neurons, heads=heads, channels=channels):
             from lacy.prune import prune_width
 
-            narrow = prune_width(
-                loaded, rows, neurons=neurons, heads=heads, channels=channels, notify=notify
-            )
-            return narrow.loaded, {"parameters": narrow.parameters[1]}
+            kept = _kept(loaded.model.config, neurons=neurons, heads=heads, channels=channels)
+            narrow = prune_width(loaded, rows, **kept, notify=notify)
+            return narrow.loaded, {**kept, "parameters": narrow.parameters[1]}
         case SparsityStep(method=method, share=share, pattern=pattern):
             from lacy.prune import prune_weights
 
@@ -134,7 +136,7 @@ def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, d
         case RecoverStep():
             from lacy.distill import DistillSettings, distill
 
-            imitate = "unmarked" if settings.delegation else "all"
+            imitate: Any = "unmarked" if settings.delegation else "all"
             done = distill(
                 loaded, context.teacher, context.texts.fit,
                 settings=DistillSettings(imitate=imitate), tokens=settings.tokens,
@@ -143,6 +145,23 @@ def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, d
             )  # fmt: skip
             return done.loaded, {"tokens": done.tokens, "steps": done.steps}
     raise AssertionError(f"no step for {settings!r}")
+
+
+def _kept(config: Any, *, neurons: float, heads: float, channels: float) -> dict[str, Any]:
+    """Return how many parts remain, in multiples that keep groups of heads and blocks whole."""
+    shares = {
+        "neurons": (neurons, config.intermediate_size, WIDTH_MULTIPLE),
+        "heads": (
+            heads, config.num_attention_heads,
+            config.num_attention_heads // getattr(config, "num_key_value_heads", 1),
+        ),
+        "channels": (channels, config.hidden_size, WIDTH_MULTIPLE),
+    }  # fmt: skip
+    return {
+        name: max(multiple, round(share * whole / multiple) * multiple)
+        for name, (share, whole, multiple) in shares.items()
+        if share < 1.0
+    }
 
 
 def _save_fitted(loaded: Loaded, path: Path, context: Context) -> dict[str, Any]:
@@ -193,17 +212,20 @@ def _written(settings: Any, loaded: Loaded, path: Path, context: Context) -> dic
         case GgufOutput():
             return _write_gguf(settings, loaded, path, context)
         case Int8Output(activations=activations):
-            from lacy.runtimes import save_int8
+            from lacy.runtimes import quantize_int8
 
-            return dict(save_int8(loaded, path, activations=activations))
+            kind: Any = "int8_dynamic" if activations else "int8"
+            loaded, record = quantize_int8(loaded, kind, notify=context.notify)
+            return {**asdict(record), **_save_fitted(loaded, path, context)}
         case OnnxOutput(precision=precision):
             from lacy.runtimes import export_onnx
 
             return dict(export_onnx(loaded, path, precision=precision))
         case FolderOutput(precision=precision):
-            from lacy.runtimes import save_folder
+            from lacy.runtimes import write_safetensors
 
-            return dict(save_folder(loaded, path, precision=precision))
+            write_safetensors(loaded, path, precision)
+            return {}
     raise AssertionError(f"no output for {settings!r}")
 
 

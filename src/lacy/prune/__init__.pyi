@@ -1,6 +1,6 @@
 from .depth import DEPTH_CHOICES, DepthPruned, prune_depth
 from .refit import BlockFit
-from .weights import WEIGHT_CHOICES, WeightsPruned, prune_weights
+from .weights import WEIGHT_CHOICES, WeightsPruned, check_weights, prune_weights
 from .width import WidthPruned, prune_width
 from .zeros import holding_zeros, sparse_masks
 
@@ -11,6 +11,7 @@ __all__ = [
     "DepthPruned",
     "WeightsPruned",
     "WidthPruned",
+    "check_weights",
     "holding_zeros",
     "prune_depth",
     "prune_weights",

@@ -124,6 +124,15 @@ def _prune_block(visit: BlockVisit, method: WeightChoice, rule: _Rule) -> list[s
         else:
             matrix.set_weight(sparsegpt(matrix.weight_OI, own, rule))
     return unused
+def check_weights(model: Any, *, sparsity: float = 0.5, pattern: str | None = None) -> None:
+    """Check that ``prune_weights`` can be applied, without changing anything.
+
+    Raises:
+        LacyError: E292, the pattern does not fit the matrices; E293, weights are not finite; E12, a
+            setting is invalid.
+    """
+    matrices = [matrix for block in find_blocks(model) for matrix in block.matrices]
+    _check(matrices, _Rule.of(sparsity, pattern))
 
 
 def count_zeros(matrices: Sequence[Matrix]) -> int:
