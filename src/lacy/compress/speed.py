@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from lacy.efficiency import peak_memory, quantile, time_requests, timed_prompts
 from lacy.errors import LacyError
 from lacy.results import Score
 
-PROMPT_TOKENS, NEW_TOKENS, REPEAT = 64, 64, 6
+PROMPT_TOKENS, NEW_TOKENS, REPEAT = 16, 48, 8
 """Length of the prompt and of the text after it, and the number of repetitions."""
 
-PROMPT = "The river flows past the town and into the sea. " * 5
+PROMPT = "The river flows past the town and into the sea."
 """Prompt for llama.cpp, which counts its tokens itself."""
+
+_LOG_LINE = re.compile(r"\d+\.\d+\.\d+\.\d+ [A-Z] ")
+"""A line of llama.cpp's log: its time and its level."""
 
 SECONDS = 900.0
 """Time limit of the process that runs llama.cpp."""
@@ -77,8 +81,9 @@ def llama_cpp_speed(path: str | Path, threads: int) -> Speed:
         raise LacyError("E321", path=path, why=f"no result after {SECONDS:g} s") from error
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise LacyError("E321", path=path, why=last)
+        said = [line for line in done.stderr.splitlines() if line and not _LOG_LINE.match(line)]
+        why = said[-1] if said else f"exit code {done.returncode}"
+        raise LacyError("E321", path=path, why=why)
     found = json.loads(lines[-1])
     decode = quantile(found["decode"], 0.5, "tokens per second")
     return Speed(decode, _bytes(found["peak"]), f"llama.cpp, {threads} threads")
@@ -95,7 +100,7 @@ def _run_llama_cpp(path: str, threads: int) -> dict[str, Any]:
     from lacy.efficiency import resident
 
     params = xllamacpp.CommonParams()
-    params.model.path, params.n_ctx, params.n_parallel = path, 1024, 1
+    params.model.path, params.n_ctx, params.n_parallel = path, 256, 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     server = xllamacpp.Server(params)
     rates = []
@@ -106,6 +111,8 @@ def _run_llama_cpp(path: str, threads: int) -> dict[str, Any]:
                 "ignore_eos": True, "cache_prompt": False,
             }
         )  # fmt: skip
+        if "timings" not in answer:
+            sys.exit(f"the server answered {answer}")
         if number:  # the first one warms up
             rates.append(answer["timings"]["predicted_per_second"])
     return {"decode": rates, "peak": resident(peak=True)}

@@ -39,7 +39,7 @@ def stage_cells(row: StageRow) -> tuple[str, ...]:
     """Return the cells of a stage, in the order of ``STAGE_COLUMNS``."""
     first = row.kind == "original"
     return (
-        format_bytes(row.bytes),
+        f"{row.bytes / 1e6:.1f} MB",
         f"{row.ratio:.1f} x",
         "0" if first else _signed(row.loss_off_facts),
         "0" if first else _signed(row.loss_on_facts),
@@ -175,7 +175,7 @@ def _lede(rows: Sequence[StageRow]) -> str:
         return "The plan has no outputs; the last step's folder is the result."
     least = min(outputs, key=lambda row: row.bytes)
     return (
-        f"The smallest file is {least.name}: {format_bytes(least.bytes)}, {least.ratio:.1f} times "
+        f"The smallest file is {least.name}: {least.bytes / 1e6:.1f} MB, {least.ratio:.1f} times "
         f"smaller than the original in 32 bits; its loss off facts is "
         f"{_signed(least.loss_off_facts)} of the original's."
     )

@@ -1,0 +1,72 @@
+"""`lacy compress` as it is typed."""
+
+import json
+
+import pytest
+
+from helpers import pages
+
+PLAN = """
+steps:
+  - layers: {remove: 1}
+outputs:
+  - gguf: {precision: f16}
+  - folder: {precision: bf16}
+rows: 8
+length: 48
+articles: 24
+measure: {texts: 4, tokens: 48, subjects: 2, speed: true}
+"""
+
+
+def lacy(*argv):
+    return pages.lacy(*map(str, argv))
+
+
+@pytest.fixture
+def plan(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(PLAN)
+    return path
+
+
+@pytest.mark.slow
+def test_a_plan_becomes_files_a_table_and_a_page(tuned, articles, plan, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ("compress", tuned, "--data", articles, "--plan", plan, "--out", out)
+    assert lacy(*words) == 0
+    shown = capsys.readouterr()
+    assert "facts right with calls" in shown.out and "gguf-f16" in shown.out
+    assert str(out / "outputs/gguf-f16/model.gguf") in shown.out.replace("\n", "")
+    assert "1-layers: size" in shown.err
+    page = (out / "report.html").read_text()
+    assert "Size against loss" in page and "gguf-f16" in page and "<svg" in page
+    stages = json.loads((out / "compression.json").read_text())["stages"]
+    assert all(stage["measured"]["scores"]["decode_rate"]["value"] > 0 for stage in stages)
+    assert all(stage["measured"]["scores"]["peak_memory"]["value"] > 1e7 for stage in stages)
+    assert lacy(*words) == 0
+    assert "1-layers: done already" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
+    tuned, articles, plan, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    words = ("compress", tuned, "--data", articles, "--plan", plan, "--out", out, "--dry-run")
+    assert lacy(*words) == 0
+    shown = capsys.readouterr().out
+    assert "1-layers" in shown and "remove 1" in shown and "gguf-f16" in shown
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], "--data"),
+        (["--data", "nowhere.jsonl"], "E13"),
+        (["--data", "nowhere.jsonl", "--plan", "fone"], "E13"),
+    ],
+)
+def test_a_mistake_gets_a_hint(flags, expected, tuned, tmp_path, capsys):
+    assert lacy("compress", tuned, "--out", tmp_path / "o", *flags) != 0
+    assert expected in capsys.readouterr().err
