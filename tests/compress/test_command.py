@@ -36,7 +36,7 @@ def test_a_plan_becomes_files_a_table_and_a_page(tuned, articles, plan, tmp_path
     words = ("compress", tuned, "--data", articles, "--plan", plan, "--out", out)
     assert lacy(*words) == 0
     shown = capsys.readouterr()
-    assert "facts right with calls" in shown.out and "gguf-f16" in shown.out
+    assert "rise of the loss off and on facts" in shown.out and "gguf-f16" in shown.out
     assert str(out / "outputs/gguf-f16/model.gguf") in shown.out.replace("\n", "")
     assert "1-layers: size" in shown.err
     page = (out / "report.html").read_text()

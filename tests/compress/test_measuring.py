@@ -110,8 +110,8 @@ def test_cells_say_what_is_missing():
     measured = replace(after.measured, openings=None, scores={
         "parameters": after.measured.scores["parameters"],
     })  # fmt: skip
-    cells = dict(zip(STAGE_COLUMNS, stage_cells(stage_row(before, replace(after, measured=measured))),
-                     strict=True))  # fmt: skip
+    row = stage_row(before, replace(after, measured=measured))
+    cells = dict(zip(STAGE_COLUMNS, stage_cells(row), strict=True))
     assert cells["loss off facts"] == "+10.00% [+10.00, +10.00]"
     assert cells["AUROC of calls"] == cells["facts right with calls"] == "–"
     assert cells["tokens per second"] == cells["peak memory"] == "–"

@@ -7,8 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lacy.cli.terminal import facts, note, say, table
-from lacy.compress import Compression, CompressPlan, Stage, planned, read_plan, stage_row
+from lacy.compress import (
+    Compression,
+    CompressPlan,
+    Stage,
+    StageRow,
+    planned,
+    read_plan,
+    stage_row,
+)
 from lacy.config import Positional, Rare
+from lacy.results import Score
 
 
 @dataclass
@@ -105,8 +114,23 @@ def _print_stage(original: Stage, stage: Stage) -> None:
 
 
 def _print_table(done: Compression) -> None:
-    from lacy import report
     from lacy.compress import stage_rows
 
-    rows = [(row.name, *report.stage_cells(row)) for row in stage_rows(done)]
-    table("Stages; losses are relative to the original", rows, ("", *report.STAGE_COLUMNS))
+    rows = [(row.name, *_short(row)) for row in stage_rows(done)]
+    title = "Stages: rise of the loss off and on facts; AUROC of calls; facts right with calls"
+    columns = ("", "size", "smaller", "off facts", "on facts", "AUROC", "right", "tokens/s")
+    table(title, rows, columns)
+
+
+def _short(row: StageRow) -> tuple[str, ...]:
+    """Return the values of a stage without intervals, for a terminal."""
+    from lacy.report import format_figure
+
+    def shown(score: Score | None) -> str:
+        return format_figure(score.value, score.unit) if score else "–"
+
+    return (
+        f"{row.bytes / 1e6:.1f} MB", f"{row.ratio:.1f} x", f"{100 * row.loss_off_facts.value:+.2f}%",
+        f"{100 * row.loss_on_facts.value:+.2f}%", shown(row.auroc), shown(row.right),
+        shown(row.decode),
+    )  # fmt: skip
