@@ -182,6 +182,23 @@ def test_a_narrow_model_is_trained_with_the_original_as_teacher(tuned, articles,
     assert config.num_key_value_heads == 1
     assert recovered.loss_off_facts.value < narrow.loss_off_facts.value
     assert found.stages[2].did["tokens"] >= 2000
+    assert load_model(found.stages[2].path).calls
+
+
+def test_a_smaller_vocabulary_is_the_teachers_vocabulary_too(tuned, articles, tmp_path):
+    steps = (
+        {"vocabulary": {"tolerance": 2}},
+        {"layers": {"remove": 1}},
+        {"recover": {"tokens": 500}},
+    )
+    plan = replace(PLAN, steps=steps, outputs=({"gguf": {"precision": "f16"}},))
+    found = compress(tuned, articles, plan, tmp_path / "out")
+    sizes = [len(load_model(stage.path).tokenizer) for stage in found.stages]
+    assert sizes[0] > sizes[1] == sizes[2] == sizes[3]
+    assert found.stages[1].did["tokens"] == sizes[1]
+    assert all(load_model(stage.path).calls for stage in found.stages)
+    rows = stage_rows(found)
+    assert rows[4].loss_off_facts.value == pytest.approx(rows[3].loss_off_facts.value, abs=2e-3)
 
 
 def test_a_model_that_was_not_taught_to_call_is_compressed_as_it_is(articles, tmp_path):

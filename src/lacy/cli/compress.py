@@ -130,7 +130,7 @@ def _short(row: StageRow) -> tuple[str, ...]:
         return format_figure(score.value, score.unit) if score else "–"
 
     return (
-        f"{row.bytes / 1e6:.1f} MB", f"{row.ratio:.1f} x", f"{100 * row.loss_off_facts.value:+.2f}%",
-        f"{100 * row.loss_on_facts.value:+.2f}%", shown(row.auroc), shown(row.right),
-        shown(row.decode),
+        f"{row.bytes / 1e6:.1f} MB", f"{row.ratio:.1f} x",
+        f"{100 * row.loss_off_facts.value:+.2f}%", f"{100 * row.loss_on_facts.value:+.2f}%",
+        shown(row.auroc), shown(row.right), shown(row.decode),
     )  # fmt: skip

@@ -4,7 +4,7 @@ A plan is a YAML file. ``steps`` are applied one after another; ``outputs`` are 
 after the last step, each in the format of the runtime that it is for:
 
     steps:
-      - vocabulary: {tolerance: 0.01}
+      - vocabulary: {tolerance: 1}
       - layers: {remove: 3}
       - recover: {tokens: 100_000}
     outputs:
@@ -38,9 +38,9 @@ Target = Literal["phone", "browser", "server"]
 class VocabularyStep:
     """Keep the tokens that texts of the domain need; all other tokens are removed."""
 
-    tolerance: float = 0.01
-    """Share of the texts that may miss one of their tokens: the rarest tokens go first. A text is
-    still written completely, with more and shorter tokens."""
+    tolerance: float = 1.0
+    """Mean number of tokens that a text may miss; the rarest tokens go first. A text is still
+    written completely: a missing token is replaced by the shorter ones that it is made of."""
 
 
 @dataclass(frozen=True)
@@ -289,8 +289,8 @@ def _problems(plan: CompressPlan) -> Iterator[str]:
 def _setting_problems(settings: Any) -> Iterator[str]:
     """Yield what is wrong with the values of one step or output."""
     match settings:
-        case VocabularyStep(tolerance=t) if not 0.0 <= t < 1.0:
-            yield f"vocabulary.tolerance is {t:g}, it is a share from 0 to below 1"
+        case VocabularyStep(tolerance=t) if not t >= 0.0:
+            yield f"vocabulary.tolerance is {t:g}, it is at least 0"
         case LayersStep(remove=n) if n <= 0 or (n >= 1 and n != int(n)):
             yield f"layers.remove is {n:g}, it is a number of layers or a share below 1"
         case WidthStep():

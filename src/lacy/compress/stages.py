@@ -106,8 +106,10 @@ def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, d
         case VocabularyStep(tolerance=tolerance):
             from lacy.vocabulary import task_vocabulary, trim_vocabulary
 
-            texts = [document.text for document in context.texts.fit]
-            vocabulary = task_vocabulary(texts, loaded.tokenizer, tolerance=tolerance)
+            pairs = (("", document.text) for document in context.texts.fit)
+            vocabulary = task_vocabulary(
+                loaded.tokenizer, pairs, counted="all", tolerance=tolerance, where="the texts"
+            )
             before = len(loaded.tokenizer)
             smaller = trim_vocabulary(loaded, vocabulary)
             return smaller, {"tokens": len(smaller.tokenizer), "tokens_before": before}
@@ -137,12 +139,15 @@ def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, d
             from lacy.distill import DistillSettings, distill
 
             imitate: Any = "unmarked" if settings.delegation else "all"
+            meta = dict(loaded.meta)
             done = distill(
                 loaded, context.teacher, context.texts.fit,
                 settings=DistillSettings(imitate=imitate), tokens=settings.tokens,
                 lr=settings.learning_rate, context=context.plan.length, seed=context.plan.seed,
                 notify=notify,
             )  # fmt: skip
+            # How the model was made stays on record; this training is a part of "compression".
+            done.loaded.meta = meta
             return done.loaded, {"tokens": done.tokens, "steps": done.steps}
     raise AssertionError(f"no step for {settings!r}")
 

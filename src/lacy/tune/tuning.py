@@ -199,7 +199,7 @@ def _save(tuning: Tuning, measured: Measured) -> tuple[Path, dict[str, Any]]:
     kept = {
         key: value
         for key, value in loaded.meta.items()
-        if key in ("preset", "training", "compression")
+        if key in ("preset", "training", "trimmed", "compression")
     }
     loaded.meta = {**kept, FINGERPRINT: model_fingerprint(loaded.model), "tune": meta}
     card = model_card(Path(tuning.name).name, meta, measured.figures)
