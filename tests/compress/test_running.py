@@ -13,7 +13,7 @@ from lacy.model import load_model
 
 PLAN = CompressPlan(
     steps=({"layers": {"remove": 1}}, {"sparsity": {"method": "magnitude"}}),
-    outputs=({"gguf": {"precision": "f32"}},),
+    outputs=({"gguf": {"precision": "f32"}}, {"gguf": {"bits": 5.5}}),
     rows=8, length=48, articles=24,
     measure=MeasureSettings(texts=6, tokens=48, subjects=0, speed=False),
 )  # fmt: skip
@@ -42,7 +42,7 @@ def done(tuned, articles, tmp_path_factory):
 def test_every_stage_is_made_measured_and_compared(done):
     found, out, _ = done
     assert [stage.name for stage in found.stages] == [
-        "original", "1-layers", "2-sparsity", "gguf-f32",
+        "original", "1-layers", "2-sparsity", "gguf-f32", "gguf-5.5",
     ]  # fmt: skip
     rows = stage_rows(found)
     assert rows[0].loss_off_facts.value == 0.0 and rows[0].auroc_change == 0.0
@@ -57,6 +57,14 @@ def test_an_exact_output_measures_like_the_step_before_it(done):
     rows = stage_rows(done[0])
     assert rows[3].loss_off_facts.value == pytest.approx(rows[2].loss_off_facts.value, abs=1e-6)
     assert rows[3].auroc.value == pytest.approx(rows[2].auroc.value, abs=1e-6)
+
+
+def test_rounded_weights_are_within_their_budget(done):
+    exact, rounded = done[0].stages[3:5]
+    assert rounded.did["bits_per_weight"] <= 5.5
+    assert rounded.bytes < exact.bytes
+    assert abs(stage_rows(done[0])[4].loss_off_facts.value) < 0.1
+    assert load_model(rounded.path).calls
 
 
 def test_every_stage_keeps_its_call_and_its_history(done):
@@ -82,6 +90,7 @@ def test_nothing_is_done_twice(done, tuned, articles):
     again = compress(tuned, articles, PLAN, out, notify=said.append)
     assert [line for line in said if "done already" in line] == [
         "1-layers: done already", "2-sparsity: done already", "gguf-f32: done already",
+        "gguf-5.5: done already",
     ]  # fmt: skip
     assert not any(line.startswith("Measure") for line in said)
     assert [s.measured.to_data() for s in again.stages] == [
@@ -98,7 +107,7 @@ def test_a_stopped_compression_goes_on_with_what_is_missing(done, tuned, article
     said = []
     again = compress(tuned, articles, PLAN, copy, notify=said.append)
     assert "1-layers: done already" in said and "2-sparsity: done already" in said
-    assert sum(line.startswith("Measure losses") for line in said) == 2
+    assert sum(line.startswith("Measure losses") for line in said) == 3
     assert stage_rows(again)[3].loss_off_facts == stage_rows(found)[3].loss_off_facts
 
 

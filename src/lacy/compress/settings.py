@@ -92,13 +92,15 @@ class GgufOutput:
     """One GGUF file, for llama.cpp and engines built on it."""
 
     bits: float = 0.0
-    """Mean number of bits per weight for a mixture of block types, such as 4.7; 0 for the type
-    given by ``precision``."""
-    precision: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = "q8_0"
-    """Type of the weights, unless ``bits`` is given."""
-    method: Literal["gptq", "scale", "nearest"] = "gptq"
-    """How weights are rounded: with correction of each column's error by the later ones (gptq),
-    with the scale of each block chosen for the inputs (scale), or to the nearest (nearest)."""
+    """Mean number of bits per weight, such as 4.7: each matrix gets the block type with which the
+    whole model loses least; 0 for the type given by ``precision``."""
+    precision: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"] = (
+        "q8_0"
+    )
+    """Type of the weights, unless ``bits`` is given; embedding and head have at least q8_0."""
+    method: Literal["gptq", "search", "nearest"] = "gptq"
+    """How weights are rounded: so that later columns make up for the error of earlier ones (gptq),
+    on grids that minimise the output error (search), or to the nearest value (nearest)."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 GATE_TEXTS = 256
 """Maximum number of texts from which a separate gate's second row in a GGUF file is fitted."""
+
+COST_TOKENS = 4096
+"""Number of tokens from which it is estimated what rounding each matrix costs."""
 
 WIDTH_MULTIPLE = 32
 """Neurons and channels are kept in multiples of the block size of GGUF files."""
@@ -244,17 +248,26 @@ def _write_gguf(
     if not settings.bits and not settings.precision.startswith("q"):
         write_gguf(loaded, path, settings.precision, texts)
         return {}
-    from lacy.quantize import quantize
+    from lacy.quantize import choose_types, matrix_costs, quantize
 
-    quantized = quantize(
-        loaded, context.rows(loaded), bits=settings.bits or None,
-        precision=None if settings.bits else settings.precision, method=settings.method,
-        notify=context.notify,
-    )  # fmt: skip
+    rows = context.rows(loaded)
+    types: Any = settings.precision
+    if settings.bits:
+        few = [ids_BT[: COST_TOKENS // ids_BT.shape[1] + 1] for ids_BT in rows[:1]]
+        costs = matrix_costs(loaded, few)
+        weights = sum(p.numel() for p in loaded.model.parameters() if p.ndim == 2)
+        types = choose_types(costs, int(settings.bits * weights / 8))
+    quantized = quantize(loaded, rows, types, method=settings.method, notify=context.notify)
     with tempfile.TemporaryDirectory(dir=context.out) as scratch:
         did = _save_fitted(quantized.loaded, Path(scratch) / MODEL, context)
     quantized.write(path, texts)
-    return {**did, "bits_per_weight": round(quantized.bits_per_weight, 3)}
+    report = quantized.report
+    kinds = Counter(matrix.kind for matrix in report.matrices)
+    how = Counter(matrix.how for matrix in report.matrices)
+    return {
+        **did, "bits_per_weight": round(report.bits_per_weight, 3), "types": dict(kinds),
+        "rounded": dict(how),
+    }  # fmt: skip
 
 
 def measure_files(kind: str, path: Path, loaded: Loaded | None, context: Context) -> StageMeasured:
