@@ -54,6 +54,7 @@ LESS = {
 
 GIVEN = {
     "annotation.md": ["wiki.jsonl.gz"],
+    "how-to/compress.md": ["world", "runs/mine"],
     "how-to/chain.md": ["runs/mine", "runs/partner"],
     "how-to/data-loop.md": ["world", "models/base", "articles.jsonl.gz"],
     "how-to/database.md": ["runs/mine"],

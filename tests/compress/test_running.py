@@ -159,7 +159,7 @@ def test_too_few_texts_are_refused(tuned, tmp_path):
     from lacy.corpus import write_documents
 
     few = tmp_path / "few.jsonl"
-    write_documents([article(number) for number in range(12)], few)
+    write_documents([article(number) for number in range(8)], few)
     with pytest.raises(LacyError, match="E322"):
         compress(tuned, few, PLAN, tmp_path / "out")
 

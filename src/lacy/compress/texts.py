@@ -16,7 +16,7 @@ from lacy.types import Document
 HELD_OUT = 5
 """One in this many texts is held out if no other texts are given for measuring."""
 
-LEAST = 20
+LEAST = 10
 """Minimum number of texts in all."""
 
 MOST = 20_000
