@@ -10,6 +10,7 @@ import pytest
 from lacy.compress import CompressPlan, MeasureSettings, compress, stage_rows
 from lacy.errors import LacyError
 from lacy.model import load_model
+from lacy.runtimes import open_local
 
 PLAN = CompressPlan(
     steps=({"layers": {"remove": 1}}, {"sparsity": {"method": "magnitude"}}),
@@ -169,14 +170,19 @@ def test_texts_that_steps_read_are_not_measured_on(tuned, articles, tmp_path):
         compress(tuned, articles, PLAN, tmp_path / "out", held_out=articles)
 
 
-def test_eight_bits_and_half_precision_are_outputs(tuned, articles, tmp_path):
-    plan = replace(PLAN, steps=(), outputs=("int8", {"folder": {"precision": "bf16"}}))
+@pytest.mark.slow
+def test_eight_bits_half_precision_and_onnx_are_outputs(tuned, articles, tmp_path):
+    outputs = ("int8", {"folder": {"precision": "bf16"}}, {"onnx": {"precision": "f32"}})
+    plan = replace(PLAN, steps=(), outputs=outputs)
     found = compress(tuned, articles, plan, tmp_path / "out")
-    whole, int8, half = found.stages
+    whole, int8, half, onnx = found.stages
     assert whole.bytes > half.bytes > 0 and int8.bytes < whole.bytes
-    for stage in (int8, half):
-        assert load_model(stage.path).calls
-    assert abs(stage_rows(found)[2].loss_off_facts.value) < 0.02
+    for stage in (int8, half, onnx):
+        assert open_local(stage.path).calls
+    rows = stage_rows(found)
+    assert abs(rows[2].loss_off_facts.value) < 0.02
+    assert rows[3].loss_off_facts.value == pytest.approx(0, abs=1e-4)
+    assert onnx.bytes >= whole.bytes
 
 
 def test_a_narrow_model_is_trained_with_the_original_as_teacher(tuned, articles, tmp_path):

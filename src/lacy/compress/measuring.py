@@ -126,8 +126,9 @@ def measure_stage(
         notify(f"Measure facts in cascade on {plan.measure.subjects} subjects")
         openings, right = _openings(loaded, plan)
         scores["openings_right"] = right
-    counts = [p.numel() for p in loaded.model.parameters()]
-    scores["parameters"] = _exact(sum(counts), "parameters")
+    if hasattr(loaded.model, "parameters"):  # a graph of ONNX has none
+        count = sum(p.numel() for p in loaded.model.parameters())
+        scores["parameters"] = _exact(count, "parameters")
     return StageMeasured(scores, texts, openings)
 
 

@@ -40,12 +40,13 @@ class Speed:
     runtime: str
 
 
-def torch_speed(loaded: Any, path: str | Path, dtype: str = "fp32") -> Speed:
-    """Measure a model folder in PyTorch, with one text at a time.
+def engine_speed(loaded: Any, path: str | Path, runtime: str, dtype: str = "fp32") -> Speed:
+    """Measure a model folder in lacy's engine, with one text at a time.
 
     Args:
         loaded: the open model.
         path: its folder, which a fresh process opens to measure memory.
+        runtime: what computes its logits.
         dtype: precision of the weights.
     """
     from lacy.cascade import Engine
@@ -61,7 +62,7 @@ def torch_speed(loaded: Any, path: str | Path, dtype: str = "fp32") -> Speed:
         peak = float(found.peak)
     except LacyError:
         peak = math.nan
-    return Speed(decode, _bytes(peak), f"PyTorch, {dtype}")
+    return Speed(decode, _bytes(peak), f"{runtime}, {dtype}")
 
 
 def llama_cpp_speed(path: str | Path, threads: int) -> Speed:

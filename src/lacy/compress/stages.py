@@ -25,7 +25,7 @@ from lacy.compress.settings import (
     VocabularyStep,
     WidthStep,
 )
-from lacy.compress.speed import Speed, llama_cpp_speed, torch_speed
+from lacy.compress.speed import Speed, engine_speed, llama_cpp_speed
 from lacy.compress.texts import Texts
 from lacy.disk import CACHE_VARIABLE
 
@@ -227,9 +227,10 @@ def _written(settings: Any, loaded: Loaded, path: Path, context: Context) -> dic
             loaded, record = quantize_int8(loaded, kind, notify=context.notify)
             return {**asdict(record), **_save_fitted(loaded, path, context)}
         case OnnxOutput(precision=precision):
-            from lacy.runtimes import export_onnx
+            from lacy.runtimes import write_onnx
 
-            return dict(export_onnx(loaded, path, precision=precision))
+            write_onnx(loaded, path, precision, notify=context.notify)
+            return {}
         case FolderOutput(precision=precision):
             from lacy.runtimes import write_safetensors
 
@@ -280,7 +281,7 @@ def measure_files(kind: str, path: Path, loaded: Loaded | None, context: Context
         context: texts and settings.
     """
     with _scratch_cache(context.out) if kind == "gguf" else contextlib.nullcontext():
-        opened = loaded or _open(kind, path)
+        opened = loaded or _open(path)
         measured = measure_stage(
             opened, context.texts.held_out, context.plan, notify=context.notify
         )
@@ -292,11 +293,11 @@ def measure_files(kind: str, path: Path, loaded: Loaded | None, context: Context
     return replace(measured, scores=scores, conditions={"runtime": speed.runtime})
 
 
-def _open(kind: str, path: Path) -> Any:
+def _open(path: Path) -> Any:
     """Open the files of a stage."""
-    from lacy.model import load_model
+    from lacy.runtimes import open_local
 
-    loaded = load_model(path)
+    loaded = open_local(path)
     loaded.model.eval()
     return loaded
 
@@ -307,8 +308,10 @@ def _speed(kind: str, path: Path, loaded: Loaded) -> Speed:
 
     if kind == "gguf":
         return llama_cpp_speed(path, torch.get_num_threads())
+    if kind == "onnx":
+        return engine_speed(loaded, path, "ONNX Runtime")
     dtype = "bf16" if loaded.model.dtype == torch.bfloat16 else "fp32"
-    return torch_speed(loaded, path, dtype)
+    return engine_speed(loaded, path, "PyTorch", dtype)
 
 
 @contextlib.contextmanager

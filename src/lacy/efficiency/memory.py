@@ -82,11 +82,13 @@ def _measure(model: str, prompt_tokens: int, new_tokens: int, dtype: str) -> Pea
 
     from lacy.cascade import Engine
     from lacy.efficiency.timing import timed_prompts
-    from lacy.model import load_model, set_precision
+    from lacy.model import set_precision
+    from lacy.runtimes import open_local
 
     imports = resident()
-    loaded = load_model(model)
-    set_precision(loaded.model, dtype)  # type: ignore[arg-type]
+    loaded = open_local(model)
+    if isinstance(loaded.model, torch.nn.Module):
+        set_precision(loaded.model, dtype)  # type: ignore[arg-type]
     if torch.cuda.is_available():
         loaded.model.to("cuda")  # type: ignore[arg-type]
     with_model = resident()

@@ -12,7 +12,7 @@ import torch
 from lacy.errors import LacyError
 from lacy.model import resolve
 
-WEIGHT_FILES = (".safetensors", ".gguf", ".bin")
+WEIGHT_FILES = (".safetensors", ".gguf", ".bin", ".onnx", ".data")
 
 
 @dataclass(frozen=True, slots=True)

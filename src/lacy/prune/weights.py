@@ -124,6 +124,8 @@ def _prune_block(visit: BlockVisit, method: WeightChoice, rule: _Rule) -> list[s
         else:
             matrix.set_weight(sparsegpt(matrix.weight_OI, own, rule))
     return unused
+
+
 def check_weights(model: Any, *, sparsity: float = 0.5, pattern: str | None = None) -> None:
     """Check that ``prune_weights`` can be applied, without changing anything.
 
