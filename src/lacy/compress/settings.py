@@ -88,6 +88,14 @@ class RecoverStep:
 
 
 @dataclass(frozen=True)
+class RefitStep:
+    """Fit the ``<CALL>`` row again and change nothing else.
+
+    Every other step does this, too; alone, it shows how much of a difference comes from the row.
+    """
+
+
+@dataclass(frozen=True)
 class GgufOutput:
     """One GGUF file, for llama.cpp and engines built on it."""
 
@@ -127,7 +135,7 @@ class FolderOutput:
     """Precision of the weights."""
 
 
-Step: TypeAlias = VocabularyStep | LayersStep | WidthStep | SparsityStep | RecoverStep
+Step: TypeAlias = VocabularyStep | LayersStep | WidthStep | SparsityStep | RecoverStep | RefitStep
 Output: TypeAlias = GgufOutput | Int8Output | OnnxOutput | FolderOutput
 
 STEPS: dict[str, type[Step]] = {
@@ -136,6 +144,7 @@ STEPS: dict[str, type[Step]] = {
     "width": WidthStep,
     "sparsity": SparsityStep,
     "recover": RecoverStep,
+    "refit": RefitStep,
 }
 OUTPUTS: dict[str, type[Output]] = {
     "gguf": GgufOutput,
@@ -165,7 +174,7 @@ class CompressPlan:
     """Steps that change a model, files that are written of it, and how both are measured."""
 
     steps: tuple[Any, ...] = ()
-    """Steps in order: vocabulary, layers, width, sparsity, recover, each with its settings."""
+    """Steps in order: vocabulary, layers, width, sparsity, recover, refit, each with its settings."""
     outputs: tuple[Any, ...] = ()
     """Files to write of the model after the last step: gguf, int8, onnx, folder."""
     rows: int = 64

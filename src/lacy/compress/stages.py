@@ -21,6 +21,7 @@ from lacy.compress.settings import (
     OnnxOutput,
     Planned,
     RecoverStep,
+    RefitStep,
     SparsityStep,
     VocabularyStep,
     WidthStep,
@@ -107,6 +108,8 @@ def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, d
     """Return the changed model, and what was done."""
     rows, notify = context.rows(loaded), context.notify
     match settings:
+        case RefitStep():
+            return loaded, {}
         case VocabularyStep(tolerance=tolerance):
             from lacy.vocabulary import task_vocabulary, trim_vocabulary
 
