@@ -24,12 +24,12 @@ from lacy.results import Score
 class CompressFlags:
     """Make a model smaller step by step, write it for a runtime, and measure every stage.
 
-    A plan lists steps (vocabulary, layers, width, sparsity, recover, refit) and outputs (gguf, int8, onnx,
-    folder). The model itself is only read. After every step, the row of <CALL> is fitted again, so
-    that the model keeps calling, and size, losses on and off fact tokens, AUROC of calls, facts
-    right with calls, speed and memory are measured on texts that no step has read. OUT receives the
-    models, the files, report.html and compression.json. The same command continues a stopped
-    compression; finished stages are never repeated.
+    A plan lists steps (vocabulary, layers, width, sparsity, recover, refit) and outputs (gguf,
+    int8, onnx, folder). The model itself is only read. After every step, the row of <CALL> is
+    fitted again, so that the model keeps calling, and size, losses on and off fact tokens, AUROC of
+    calls, facts right with calls, speed and memory are measured on texts that no step has read. OUT
+    receives the models, the files, report.html and compression.json. The same command continues a
+    stopped compression; finished stages are never repeated.
     """
 
     model: Positional[str]

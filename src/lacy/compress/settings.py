@@ -174,7 +174,7 @@ class CompressPlan:
     """Steps that change a model, files that are written of it, and how both are measured."""
 
     steps: tuple[Any, ...] = ()
-    """Steps in order: vocabulary, layers, width, sparsity, recover, refit, each with its settings."""
+    """Steps in order: vocabulary, layers, width, sparsity, recover, refit, with their settings."""
     outputs: tuple[Any, ...] = ()
     """Files to write of the model after the last step: gguf, int8, onnx, folder."""
     rows: int = 64
