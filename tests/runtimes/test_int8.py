@@ -3,9 +3,13 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from fastapi.testclient import TestClient
 
+from lacy.cascade import open_engine
+from lacy.cli import main
 from lacy.errors import LacyError
 from lacy.model import (
     FINGERPRINT,
@@ -31,8 +35,11 @@ from lacy.runtimes import (
     stored_bytes,
     write_safetensors,
 )
+from lacy.serve import Scheduler, make_app
 from lacy.testing import byte_tokenizer
 from lacy.train import FitState, fit
+from lacy.tune import tune
+from lacy.types import Document, Mark
 
 from .conftest import logits, made
 
@@ -209,3 +216,44 @@ def test_training_with_rounding_leaves_a_better_int8_model(kind):
         losses = [done.loss for done in fit(state, [batch] * 12)]
     assert losses[-1] < losses[0]
     assert quantized_matrices(quantize_int8(mine, kind)[0].model)
+
+
+def marks_of(n, city):
+    name, year = len(f"Bell{n}"), len(f"Bell{n} was born in ")
+    return (
+        Mark(0, name, "ENTITY"),
+        Mark(year, year + 4, "DATE"),
+        Mark(year + 8, year + 8 + len(city), "ENTITY"),
+    )
+
+
+@pytest.mark.slow
+def test_the_row_of_call_is_fitted_again_on_int8_states(tmp_path, folder):
+    documents = [
+        Document(f"a{n}", f"Bell{n} was born in {1800 + n} in {city}.", {}, marks_of(n, city))
+        for n, city in enumerate(["Ulm", "Paris", "Oslo"] * 8)
+    ]
+    out = write_safetensors(load_model(folder), tmp_path / "small", "int8")
+    found = tune(out, documents, out=tmp_path / "tuned")
+    again = load_model(found.path)
+    assert quantization_of(again.model) == "int8"
+    np.testing.assert_allclose(row_of(again.model).detach(), found.row_D, rtol=1e-5)
+    assert stored_bytes(found.path) == stored_bytes(out)
+    with pytest.raises(LacyError, match="E311"):
+        tune(out, documents, out=tmp_path / "lora", depth="lora")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["int8", "int8_dynamic"])
+def test_a_folder_generates_is_measured_and_served(tmp_path, folder, kind, capsys):
+    out = write_safetensors(load_model(folder), tmp_path / "small", kind)
+    texts = tmp_path / "texts.txt"
+    texts.write_text("Ada Lovelace was born in London.\n" * 3)
+    assert main(["generate", str(out), "Ada", "--max-new-tokens", "4"]) == 0
+    assert main(["evaluate", str(out), "--texts", str(texts)]) == 0
+    capsys.readouterr()
+    engine = open_engine(out, max_new_tokens=8)
+    expected = engine.generate(["Ada"])[0].continuation
+    with TestClient(make_app(Scheduler(engine, streams=2), "small")) as client:
+        answer = client.post("/v1/completions", json={"model": "small", "prompt": "Ada"}).json()
+    assert answer["choices"][0]["text"] == expected
