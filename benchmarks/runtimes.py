@@ -7,7 +7,7 @@ MODEL is a tuned model in float32; its exports are written to FOLDER once. Parts
 - ``losses``: losses of held-out texts on and off fact tokens, and the gate's logits, of each format
   against the model itself on the same tokens. Articles are resampled, never tokens.
 - ``memory``: bytes of the weights, and resident memory in a fresh process that generates once.
-- ``speed``: greedy decoding of one text (no calls), one thread, 24 tokens of prompt and 48 new;
+- ``speed``: greedy decoding of one text (no calls), one thread, 24 tokens of prompt and 32 new;
   in each round all formats run in random order after a warm-up. CPU seconds of this process, and
   wall seconds, which other processes of the machine lengthen. Before, the seconds to load, with all
   packages imported and the files in the system's cache.
@@ -45,7 +45,7 @@ RESULTS = Path(__file__).parent / "results" / "runtimes.json"
 BF16 = "bf16-computed"
 """The bf16 folder, with bfloat16 also in memory (``--dtype bf16``)."""
 FORMATS = ("f32", "bf16", BF16, "int8", "int8_dynamic", "onnx-f32", "onnx-int8", "onnx-dynamic")
-PROMPT, NEW, TOKENS = 24, 48, 256
+PROMPT, NEW, TOKENS = 24, 32, 192
 
 
 def make(source: Path, work: Path) -> dict[str, Path]:
@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--articles", type=Path)
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--texts", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)

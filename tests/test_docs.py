@@ -63,6 +63,7 @@ GIVEN = {
     "how-to/engine.md": ["runs/mine"],
     "how-to/distill.md": ["articles.jsonl.gz", "runs/mine", "runs/partner"],
     "how-to/exact.md": ["models/base"],
+    "how-to/export.md": ["world", "runs/mine"],
     "how-to/fine-tune.md": [
         "articles.jsonl.gz",
         "held-out.jsonl.gz",

@@ -197,6 +197,10 @@ def test_models_that_an_onnx_graph_cannot_hold_are_refused(tmp_path):
     one.model = MambaForCausalLM(config)
     with pytest.raises(LacyError, match=r"E90.*more than keys and values"):
         write_onnx(one, tmp_path / "out")
+    changed = made()
+    changed.model.model.layers[0].mlp.up_proj.weight.data += 1
+    with pytest.raises(LacyError, match="E155"):
+        write_onnx(changed, tmp_path / "out")
     for precision, code in (("int4", "E312"), ("f8", "E12")):
         with pytest.raises(LacyError, match=code):
             write_onnx(made(), tmp_path / "out", precision)

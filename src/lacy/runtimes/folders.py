@@ -51,37 +51,32 @@ def write_safetensors(loaded: Loaded, out: str | Path, precision: FolderPrecisio
     refused_precision(precision, "safetensors")
     require_one_of("precision", precision, get_args(FolderPrecision))
     where = loaded.name or str(loaded.path or "memory")
+    source = model_fingerprint(loaded.model)
     if quantization_of(loaded.model) != precision:
         require_unquantized(loaded.model, where, f"written as {precision}")
         loaded = _converted(loaded, precision, where)
+        if loaded.meta.get(FINGERPRINT) == source:  # its row was fitted on what is exported
+            loaded.meta = {**loaded.meta, FINGERPRINT: model_fingerprint(loaded.model)}
     with replace_folder(out) as folder:
-        write_with_card(folder, loaded, precision, _WORDS[precision])
+        meta = export_meta(loaded, "safetensors", precision, source)
+        write_model(folder, loaded.model, loaded.tokenizer, meta)
+        add_to_card(folder, loaded, f"The weights are {_WORDS[precision]}.")
         wanted = distinct_bytes(loaded.model)
         require_size(Path(out), stored_bytes(folder), wanted)
     return Path(out)
 
 
-def write_with_card(folder: Path, loaded: Loaded, precision: str, words: str) -> None:
-    """Write model, tokenizer, ``lacy.json`` and card into a folder."""
-    write_model(
-        folder, loaded.model, loaded.tokenizer, export_meta(loaded, "safetensors", precision)
-    )
-    add_to_card(folder, loaded, f"The weights are {words}.")
-
-
-def export_meta(loaded: Loaded, to: str, precision: str) -> dict[str, Any]:
+def export_meta(loaded: Loaded, to: str, precision: str, source: str) -> dict[str, Any]:
     """Return the contents of ``lacy.json`` for an export.
 
-    The fingerprint that belongs to a tuned ``<CALL>`` row becomes that of the exported weights,
-    because the row is exported with them.
+    Args:
+        loaded: the model.
+        to: the format.
+        precision: precision of the weights.
+        source: fingerprint of the weights that are exported.
     """
     meta = {key: value for key, value in loaded.meta.items() if key not in _OF_THE_FOLDER}
-    if FINGERPRINT in meta:
-        meta["export"] = {"to": to, "precision": precision, "from": meta[FINGERPRINT]}
-        meta[FINGERPRINT] = model_fingerprint(loaded.model)
-    else:
-        meta["export"] = {"to": to, "precision": precision}
-    return meta
+    return {**meta, "export": {"to": to, "precision": precision, "from": source}}
 
 
 _OF_THE_FOLDER = (

@@ -59,9 +59,8 @@ def quantize_int8(
         notify: called with a sentence about the result.
 
     Returns:
-        A new model, and what was done. If ``loaded`` has the fingerprint of the weights that its
-        ``<CALL>`` row was fitted on, the new model has that of its own weights: the row stays as it
-        is until ``lacy.tune`` fits it again.
+        A new model, and what was done. The ``<CALL>`` row stays as it is until ``lacy.tune`` fits
+        it again; if it was fitted on the weights of ``loaded``, the new model loads with it.
 
     Raises:
         LacyError: E11, torchao is not installed; E12, unknown kind; E90, the model has no linear
@@ -74,6 +73,7 @@ def quantize_int8(
     require_unquantized(loaded.model, where, f"quantized to {kind}")
     config = _torchao_config(kind)
     before, matrices = distinct_bytes(loaded.model), len(_matrices(loaded.model))
+    fits = loaded.meta.get(FINGERPRINT) == model_fingerprint(loaded.model)
     if not matrices:
         why = f"{type(loaded.model).__name__} has no linear layers (torch.nn.Linear) to quantize"
         raise LacyError("E90", path=where, to=kind, why=why)
@@ -84,7 +84,7 @@ def quantize_int8(
         model = read_model(Path(folder), quantization=TorchAoConfig(config)).eval()
     model.config.name_or_path = loaded.model.config.name_or_path
     meta = dict(loaded.meta)
-    if FINGERPRINT in meta:
+    if fits:
         meta[FINGERPRINT] = model_fingerprint(model)
     after = distinct_bytes(model)
     record = Int8Record(kind, matrices, before, after)

@@ -24,9 +24,11 @@ from lacy._require import require_one_of, require_package
 from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.model import (
+    FINGERPRINT,
     ONNX,
     Loaded,
     keeps_keys_and_values,
+    model_fingerprint,
     new_decoder,
     require_unquantized,
     write_beside,
@@ -69,8 +71,9 @@ def write_onnx(
 
     Raises:
         LacyError: E11, a package of the extra ``onnx`` is not installed; E12, unknown precision;
-            E90, the architecture cannot be exported; E311, the model is quantized; E312, a
-            precision that lacy does not write; E313, the file does not contain each tensor once;
+            E90, the architecture cannot be exported; E155, the weights have changed since
+            ``<CALL>`` was tuned; E311, the model is quantized; E312, a precision that lacy does not
+            write; E313, the file does not contain each tensor once;
             E314, the graph computes other logits; E16, ``out`` contains other files.
     """
     refused_precision(precision, "onnx")
@@ -82,6 +85,9 @@ def write_onnx(
     require_unquantized(model, where, "exported to ONNX")
     if not keeps_keys_and_values(model):
         raise graph_error(where, "what it keeps of a text is more than keys and values")
+    source = model_fingerprint(model)
+    if loaded.meta.get(FINGERPRINT, source) != source:
+        raise LacyError("E155", path=where)
     notify("Tracing the model; this takes a few seconds per layer ...")
     with replace_folder(out) as folder:
         graph = _traced(model, where)
@@ -92,7 +98,7 @@ def write_onnx(
             quantize_graph(graph, int(model.config.vocab_size))
         _save(graph, folder / ONNX)
         model.config.save_pretrained(folder)
-        meta = export_meta(loaded, "onnx", precision)
+        meta = export_meta(loaded, "onnx", precision, source)
         write_beside(folder, model, loaded.tokenizer, meta)
         add_to_card(folder, loaded, _CARD[precision])
         if model.can_generate():
