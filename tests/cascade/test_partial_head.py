@@ -99,3 +99,14 @@ def test_tokens_of_a_text_are_scored_by_all_tokens():
     tailor(loaded, SMALL, "static", fallback="off")
     for mine, theirs in zip(scored(), wanted, strict=True):
         assert torch.allclose(mine, theirs, atol=1e-4)
+
+
+def test_tokens_of_ended_texts_are_forgotten():
+    loaded = loaded_of()
+    tailored = tailor(loaded)
+    engine = Engine(loaded, max_new_tokens=2)
+    engine.generate([TEXTS[0][:60]])
+    first = len(tailored.head.active)
+    engine.generate(["He"])
+    assert len(tailored.head.active) < first
+    assert any(n in tailored.head.active for n in TOKENIZER.encode("He"))

@@ -19,7 +19,7 @@ from lacy.cascade.scores import Scorer, TokenScore, token_scores
 from lacy.cascade.sequence import TextSequence
 from lacy.cascade.settings import EngineSettings
 from lacy.cascade.signals import step_signals
-from lacy.model import Decoder, new_decoder, without_call
+from lacy.model import Decoder, new_decoder, partial_head, without_call
 
 PREFILL = 256
 """Maximum number of prompt tokens per step, so that a long prompt does not delay other texts."""
@@ -94,6 +94,8 @@ class LocalBackend:
 
     def add(self, sequences: Sequence[TextSequence]) -> None:
         """Add new sequences; equal prompts are read only once."""
+        if self.idle and (head := partial_head(self._engine.model)) is not None:
+            head.forget()
         prompts = dict.fromkeys(tuple(sequence.ids) for sequence in sequences)
         rows = {prompt: row for row, prompt in enumerate(prompts)}
         self._new.append(_New(list(sequences), self._new_decoder(), rows))

@@ -44,6 +44,7 @@ from .io import (
 )
 from .likelihood import without_call
 from .naming import SHORT_NAMES, resolve
+from .partial import PartialHead, partial_head
 from .precision import Precision, bf16_is_fast, set_precision
 from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training_memory
 from .quantized import plain_parts, quantization_of, require_unquantized
@@ -69,6 +70,7 @@ __all__ = [
     "GgufPrecision",
     "Loaded",
     "Memory",
+    "PartialHead",
     "Precision",
     "Preset",
     "RecomputingDecoder",
@@ -99,6 +101,7 @@ __all__ = [
     "new_cache",
     "new_decoder",
     "newest_complete",
+    "partial_head",
     "plain_parts",
     "positions",
     "preset_names",

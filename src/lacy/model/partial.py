@@ -22,6 +22,10 @@ class PartialHead(Protocol):
         """Return all logits of the model, after scale and cap, ``[N, V]``."""
         ...
 
+    def forget(self) -> None:
+        """Forget the tokens of all contexts, as no text is being written."""
+        ...
+
     def everything(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which all logits are computed."""
         ...

@@ -249,6 +249,10 @@ class TailoredHead(torch.nn.Module):
         self._rows_B = [set() for _ in contexts] if apart and contexts else None
         self.admit(contexts)
 
+    def forget(self) -> None:
+        """Forget the tokens of all contexts, as no text is being written."""
+        self.begin((), apart=False)
+
     def _strangers(self, rows: int) -> Tensor:
         """Return which active rows belong to contexts of other texts only, ``[N, n]``."""
         assert self._rows_B is not None
