@@ -27,6 +27,7 @@ from lacy.prune.rebuild import (
     probe_logits,
     rebuilt,
     require_equal,
+    require_prunable,
     with_model,
 )
 from lacy.prune.refit import HELD_OUT, BlockFit, refit_outputs
@@ -92,10 +93,12 @@ def prune_depth(
 
     Raises:
         LacyError: E290, no block or all blocks would be removed, or there are too few texts; E291,
-            the architecture cannot do without blocks; E12, a setting is invalid.
+            the architecture cannot do without blocks; E293, weights are not finite; E311,
+            the model is quantized; E12, a setting is invalid.
     """
     require_one_of("by", by, DEPTH_CHOICES)
     require_share("share", share)
+    require_prunable(loaded)
     model: Any = loaded.model
     blocks = find_blocks(model)
     number = int(share * len(blocks)) if count is None else count

@@ -19,7 +19,14 @@ from torch import Tensor
 
 from lacy._text import first_line
 from lacy.errors import LacyError
-from lacy.model import FINGERPRINT, Loaded, freeze_biases, probe, relative_error
+from lacy.model import (
+    FINGERPRINT,
+    Loaded,
+    freeze_biases,
+    probe,
+    relative_error,
+    require_unquantized,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,6 +36,18 @@ TOLERANCE = 1e-3
 
 _OUTDATED = (FINGERPRINT, "parameters", "preset")
 """Entries of ``lacy.json`` that are not true of the smaller model."""
+
+
+def require_prunable(loaded: Loaded) -> None:
+    """Raise an error before any work if a model is quantized or broken.
+
+    Raises:
+        LacyError: E311, it is quantized; E293, weights are not finite.
+    """
+    require_unquantized(loaded.model, loaded.name or "the model", "pruned")
+    for name, parameter in loaded.model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise LacyError("E293", name=name)
 
 
 def rebuilt(

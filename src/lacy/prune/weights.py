@@ -27,7 +27,7 @@ from lacy.layerwise import (
     walk_blocks,
 )
 from lacy.model import Loaded
-from lacy.prune.rebuild import autocast, with_model
+from lacy.prune.rebuild import autocast, require_prunable, with_model
 
 WeightChoice = Literal["magnitude", "wanda", "sparsegpt"]
 """How the weights are chosen: the smallest ones of a matrix; those with the smallest product of
@@ -82,10 +82,12 @@ def prune_weights(
 
     Raises:
         LacyError: E292, the pattern does not fit the matrices, or there are no rows; E293, weights
-            are not finite; E281, the model cannot be run block by block; E12, a setting is invalid.
+            are not finite; E311, the model is quantized; E281, it cannot be run block by block;
+            E12, a setting is invalid.
     """
     require_one_of("method", method, WEIGHT_CHOICES)
     rule = _Rule.of(sparsity, pattern)
+    require_prunable(loaded)
     model: Any = loaded.model
     blocks = find_blocks(model)
     matrices = [matrix for block in blocks for matrix in block.matrices]
@@ -207,11 +209,9 @@ def _zero(matrix: Matrix, kept_OI: Tensor) -> None:
 
 
 def _check(matrices: Sequence[Matrix], rule: _Rule) -> None:
-    """Raise an error if the rule does not fit the matrices, or their weights are broken."""
+    """Raise E292 if the rule does not fit the matrices."""
     for matrix in matrices:
         inputs = matrix.weight_OI.shape[1]
         if rule.of_every and inputs % rule.of_every:
             why = f"{matrix.name} has {inputs} inputs, which is no multiple of {rule.of_every}"
             raise LacyError("E292", pattern=rule, why=why)
-        if not bool(matrix.weight_OI.isfinite().all()):
-            raise LacyError("E293", name=matrix.name)

@@ -28,6 +28,7 @@ from lacy.prune.rebuild import (
     probe_logits,
     rebuilt,
     require_equal,
+    require_prunable,
     with_model,
 )
 
@@ -84,13 +85,14 @@ def prune_width(
     Raises:
         LacyError: E294, a number is out of range, does not fit the groups, or there are no rows;
             E291, the config of this architecture cannot express it; E281, the model cannot be run
-            block by block.
+            block by block; E293, weights are not finite; E311, the model is quantized.
     """
     model: Any = loaded.model
     wanted = {"heads": heads, "neurons": neurons, "channels": channels}
     if not rows or not any(wanted.values()):
         why = "nothing is to be removed" if rows else "calibration texts are needed"
         raise LacyError("E294", part="heads, neurons or channels", kept="any", why=why)
+    require_prunable(loaded)
     parts = _Parts.of(model, wanted, kv_heads)
     before, width = count_parameters(model), model.config.hidden_size
     cuts, changes = Cuts(), dict(parts.changes)
