@@ -122,9 +122,10 @@ def main() -> None:
                 settings = ARMS["text alone"]
                 steps = round(steps * seconds["teacher everywhere"] / seconds["text alone"])
             start = build_model("demo", data.tokenizer, context=CONTEXT, seed=seed)
+            student = Loaded(start, data.tokenizer, {"preset": "demo"})
             began = time.process_time()
             made = distill(
-                Loaded(start, data.tokenizer), teacher, data, settings=settings, objective=CALLS,
+                student, teacher, data, settings=settings, objective=CALLS,
                 out=args.out / f"s{seed}" / arm.replace(" ", "-").replace(",", ""), seed=seed,
                 tokens=steps * ROWS * CONTEXT, **TRAINING,
             )  # fmt: skip

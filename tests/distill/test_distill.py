@@ -52,6 +52,13 @@ def test_a_gate_stays_and_its_owner_is_told(packed, student, teacher):
     assert any("lacy tune" in line for line in said)
 
 
+def test_the_preset_of_a_student_is_kept(packed, student, teacher):
+    """A model that began with new weights does not read sources; its ``lacy.json`` says so."""
+    student.meta = {"preset": "tiny", "training": {"settings": {"method": "lacy"}}}
+    result = distill(student, teacher, packed, **QUICK)
+    assert result.loaded.meta["preset"] == "tiny"
+
+
 def test_calls_are_learned_beside_the_teacher(packed, student, teacher):
     row_D = student.model.get_output_embeddings().weight[-1].detach().clone()
     result = distill(

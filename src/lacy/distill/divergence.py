@@ -168,13 +168,18 @@ class _Divergence(torch.autograd.Function):
             if grad_ND is not None:
                 grad_ND[rows_n] = (grad_nV @ text_VD).to(exact)
             if grad_VD is not None:
-                grad_VD[:-1] += grad_nV.T @ hidden_nD
+                if grad_VD.dtype == hidden_nD.dtype:
+                    grad_VD[:-1].addmm_(grad_nV.T, hidden_nD)
+                else:
+                    grad_VD[:-1] += grad_nV.T @ hidden_nD
         ctx.save_for_backward(grad_ND, grad_VD)
         ctx.types = hidden_ND.dtype, head_VD.dtype
         return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph=True: a part of the gradient would be missing
+            raise RuntimeError("second-order gradients need divergence_reference")
         scaled = [
             None if found is None else (found * grad).to(dtype)
             for found, dtype in zip(ctx.saved_tensors, ctx.types, strict=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lacy._parse import parse_json
 from lacy.errors import LacyError
-from lacy.model import bf16_is_fast, gate_of
+from lacy.model import META, bf16_is_fast, gate_of, resolve
 from lacy.objective import METHODS
 from lacy.train.config import AUTOMATIC, RatePasses, TrainConfig
 from lacy.train.depth import TOO_HIGH, choose_lr
@@ -23,6 +25,22 @@ if TYPE_CHECKING:
 
 EVAL_ROWS, SLOW_EVAL_ROWS, SLOW_ON_CPU = 256, 32, 50_000_000
 """Default rows of a validation; models above ``SLOW_ON_CPU`` parameters use fewer on a CPU."""
+
+
+def preset_of(config: TrainConfig) -> str | None:
+    """Return the preset of a new model, or the one that the model to start from began with.
+
+    It is kept, because a model that began with new weights here does not read sources
+    (``lacy.cascade``), however often it is trained again.
+    """
+    if config.new_model:
+        return config.model
+    place = resolve(config.model)
+    try:
+        name = parse_json((Path(place) / META).read_text(encoding="utf-8")).get("preset")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def with_choices(config: TrainConfig, stored: Mapping[str, Any]) -> TrainConfig:

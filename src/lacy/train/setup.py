@@ -39,6 +39,7 @@ from lacy.train.choices import (
     check_rate,
     choose_bf16,
     choose_passes,
+    preset_of,
     settle,
     with_choices,
 )
@@ -198,7 +199,7 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
     mixture = Mixture(data, order, replay, config.replay_share)
     trained.model.to(device)  # type: ignore[arg-type]
     state, notes = _fit_state(config, trained.model, device, accelerator)
-    first_step, preset = 0, config.model if config.new_model else None
+    first_step, preset = 0, None if config.fork else preset_of(config)
     if source is not None:  # a resumed run must keep the start step of its schedule
         first_step = source.step if source is start.forked else int(source.info["start"])
         preset = source.preset()
