@@ -1,14 +1,15 @@
-"""Recover SmolLM2-135M after a quarter of its blocks was removed, with and without a teacher.
+"""Recover a model after a quarter of its blocks was removed, with and without a teacher.
 
     OMP_NUM_THREADS=1 python benchmarks/distill_pruned.py MODEL --train MARKED.jsonl \
         --valid MARKED.jsonl          # about three minutes for each arm
 
-MODEL is SmolLM2-135M tuned to call, with a trained body (LoRA, merged); it is also the teacher. All
+MODEL is SmolLM2-135M tuned to call, with a trained body (LoRA, merged), or a small model that lacy
+trained (``--name distill_own3m --steps 48 --count 60 --articles 60``). It is also the teacher. All
 students start from the same blocks, chosen by block influence on training texts, and read the same
 texts in the same order. The ``<CALL>`` row is fitted again after each run (``lacy tune``), on
 training texts. The script measures the loss on and off fact tokens, and where the models call, on
-held-out texts, with intervals over texts. Writes ``results/distill_pruned.json``; a stopped run
-goes on.
+held-out texts, with intervals over texts; differences from the arm without a teacher are paired.
+Writes ``results/NAME.json``; a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lacy._text import json_safe
 from lacy.annotate import encode_many
 from lacy.corpus import PackedData, read
 from lacy.distill import DistillSettings, distill
-from lacy.evaluate import measure_on_texts
+from lacy.evaluate.bits import fact_loss, language_loss
+from lacy.evaluate.calls import call_quality
+from lacy.evaluate.signals import read_signals
 from lacy.layerwise import text_rows
 from lacy.model import Loaded, load_model
 from lacy.prune import prune_depth
@@ -52,18 +56,56 @@ def pruned(place: Path, train: Path) -> Loaded:
 
 
 def measure(loaded: Loaded, args: argparse.Namespace) -> dict[str, Any]:
-    """Return losses and separation of facts on held-out texts."""
-    found = measure_on_texts(loaded, itertools.islice(read(args.valid), args.count))
-    margin = found.calls.separation["margin"]
+    """Return losses and separation of facts on held-out texts, with the sums of each text."""
+    signals = read_signals(loaded, itertools.islice(read(args.valid), args.count))
+    margin = call_quality(signals).separation["margin"]
     scores: dict[str, Score] = {
-        "other_loss": found.language_loss, "fact_loss": found.fact_loss,
+        "other_loss": language_loss(signals), "fact_loss": fact_loss(signals),
         "auroc_fact": margin.fact, "auroc_start": margin.value_start,
     }  # fmt: skip
-    return {
-        name: {"value": round(s.value, 4), "interval": [round(s.low, 4), round(s.high, 4)],
-               "n": s.n}
+    found: dict[str, Any] = {
+        name: {"value": round(s.value, 4), "interval": [round(s.low, 4), round(s.high, 4)]}
         for name, s in scores.items()
-    }  # fmt: skip
+    }
+    for name, fact in (("other_loss", False), ("fact_loss", True)):
+        masks = [text.is_fact == fact for text in signals]
+        found[name]["texts"] = [
+            [round(float(text.loss[mask].sum()), 3), int(mask.sum())]
+            for text, mask in zip(signals, masks, strict=True)
+        ]
+    return found
+
+
+def differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the losses of each arm minus those of the arm without a teacher, over all seeds.
+
+    Texts are resampled in pairs; the sums of a text are added over seeds.
+    """
+    sums: dict[tuple[str, str], np.ndarray] = {}
+    seeds = {row["seed"] for row in rows if row["arm"] == "text alone"}
+    for row in rows:
+        for name in ("other_loss", "fact_loss"):
+            if row["seed"] in seeds:
+                texts_N2 = np.array(row["measured"][name]["texts"])
+                sums[row["arm"], name] = sums.get((row["arm"], name), 0.0) + texts_N2
+    found = []
+    for (arm, name), own_N2 in sums.items():
+        base_N2 = sums["text alone", name]
+        if arm in ARMS and arm != "text alone":
+            draws = np.random.default_rng(0).integers(0, len(own_N2), (1000, len(own_N2)))
+
+            def mean(drawn: np.ndarray) -> np.ndarray:
+                total = drawn.sum(-2)
+                return total[..., 0] / total[..., 1]
+
+            gains = mean(own_N2[draws]) - mean(base_N2[draws])
+            low, high = np.quantile(gains, [0.025, 0.975])
+            value = float(mean(own_N2) - mean(base_N2))
+            found.append({
+                "arm": arm, "metric": name, "difference": round(value, 4),
+                "interval": [round(float(low), 4), round(float(high), 4)], "n": len(own_N2),
+            })  # fmt: skip
+    return found
 
 
 def fit_gate(loaded: Loaded, args: argparse.Namespace) -> Loaded:
@@ -88,9 +130,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40, help="held-out texts")
     parser.add_argument("--articles", type=int, default=40, help="texts for the <CALL> row")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", default="distill_pruned", help="of the file of results")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    file = RESULTS / "distill_pruned.json"
+    file = RESULTS / f"{args.name}.json"
     rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if file.is_file() else []
 
     def add(arm: str, **figures: Any) -> None:
@@ -98,20 +141,24 @@ def main() -> None:
         report = {
             "what": "recovery of a model after a quarter of its blocks was removed",
             "settings": {k: str(v) for k, v in vars(args).items()},
-            "environment": environment(), "rows": rows,
+            "environment": environment(), "differences": differences(rows), "rows": rows,
         }  # fmt: skip
         RESULTS.mkdir(exist_ok=True)
         file.write_text(json.dumps(json_safe(report), indent=1) + "\n")
-        print(json.dumps(rows[-1]), flush=True)
+        shown = {
+            name: {part: score for part, score in found.items() if part != "texts"}
+            for name, found in rows[-1]["measured"].items()
+        }
+        print(json.dumps({**rows[-1], "measured": shown}), flush=True)
 
     done = {row["arm"] for row in rows if row["seed"] == args.seed}
     if "teacher" not in done:
         add("teacher", measured=measure(load_model(args.model), args))
     if "pruned" not in done:
         student = pruned(args.model, args.train)
-        before = measure(student, args)
+        before = measure(student, args)["auroc_start"]
         parameters = student.model.num_parameters()
-        add("pruned", parameters=parameters, before_gate=before,
+        add("pruned", parameters=parameters, auroc_before_fit=before,
             measured=measure(fit_gate(student, args), args))  # fmt: skip
     for arm in args.arms:
         if arm in done:
@@ -128,9 +175,9 @@ def main() -> None:
             threads=1, save_minutes=0.0, grad_accum=2,
         )  # fmt: skip
         seconds = time.process_time() - began
-        before = measure(made.loaded, args)
+        before = measure(made.loaded, args)["auroc_start"]
         add(arm, steps=made.steps, tokens=made.tokens, lr=made.run.lr,
-            cpu_seconds=round(seconds, 1), before_gate=before,
+            cpu_seconds=round(seconds, 1), auroc_before_fit=before,
             measured=measure(fit_gate(made.loaded, args), args))  # fmt: skip
 
 

@@ -135,6 +135,10 @@ def test_mistakes_are_found_before_the_first_step(packed, student, teacher, docu
         with pytest.raises(LacyError, match=code):
             distill(student, out=tmp_path / "run", **arguments, **QUICK)
         assert not (tmp_path / "run").exists()
+    for name in ("other", "other-work"):  # settings are checked before anything is written
+        with pytest.raises(LacyError, match="E45"):
+            distill(student, teacher, packed, out=tmp_path / "other", depth="half", **QUICK)
+        assert not (tmp_path / name).exists()
     with pytest.raises(LacyError, match="student itself"):
         distill(student, student, packed, **QUICK)
 

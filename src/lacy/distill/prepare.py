@@ -96,12 +96,18 @@ def prepare(
     """Check everything, write what a run starts from, and open the teacher (see ``distill``)."""
     settings = settings or DistillSettings()
     settings.check()
+    start = work / "student"
+    chosen = objective if objective is not None else Objective(method="none")
+    shared = {entry.name: getattr(chosen, entry.name) for entry in fields(Objective)}
+    config = DistillRun(**{**shared, "data": work / "packed", "model": str(start), **run})
+    config.check()
     opened = _open(student)
     guide = None if teacher is None else _open(teacher)
     _require_teacher(opened, guide, stored, settings)
     packed = _pack(data, opened, min(context, opened.context), work)
     imitate = _where(settings, packed, objective, notify)
-    extra, used = None, {"teacher": "", "top": 0}
+    extra: DistillLoss | None = None
+    used: dict[str, Any] = {"teacher": "", "top": 0}
     if settings.weight > 0:
         found: Teacher
         if stored is not None:
@@ -117,17 +123,10 @@ def prepare(
     trains_calls = objective is not None and objective.delegates
     if opened.calls and not trains_calls:
         notify("The row of <CALL> is not trained; fit it again afterwards: lacy tune.")
-    start = work / "student"
     save_model(start, opened.model.cpu(), opened.tokenizer, _kept(opened))  # type: ignore[arg-type]
-    chosen = objective if objective is not None else Objective(method="none")
-    shared = {entry.name: getattr(chosen, entry.name) for entry in fields(Objective)}
     own = {entry.name: getattr(settings, entry.name) for entry in fields(settings)}
-    config = DistillRun(
-        **{**shared, **own, **used, "imitate": imitate, "data": packed.path, "model": str(start),
-           **run}
-    )  # fmt: skip
-    config.check()
-    return Prepared(config, extra, packed.context)
+    complete = replace(config, data=packed.path, **{**own, **used, "imitate": imitate})
+    return Prepared(complete, extra, packed.context)
 
 
 def _stored(

@@ -48,7 +48,8 @@ class LiveTeacher:
     """A model that predicts each micro-batch while the student is trained.
 
     Args:
-        model: a model whose last row is ``<CALL>`` (which it need not have been taught).
+        model: a model whose last row is ``<CALL>`` (which it need not have been taught); it is
+            frozen.
         temperature: temperature of its predictions.
 
     Raises:
