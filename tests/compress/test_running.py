@@ -146,6 +146,15 @@ def test_results_are_never_written_into_the_model(tuned, articles, place):
         compress(tuned, articles, PLAN, out)
 
 
+def test_somebody_elses_files_are_never_removed(tuned, articles, tmp_path):
+    notes = tmp_path / "out/steps/1-layers/notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    with pytest.raises(LacyError, match="E16"):
+        compress(tuned, articles, PLAN, tmp_path / "out")
+    assert notes.read_text() == "mine"
+
+
 def test_a_full_disk_is_noticed_before_work(tuned, articles, tmp_path, monkeypatch):
     import lacy.compress.checks as checks
 

@@ -22,7 +22,7 @@ from lacy.compress.measuring import StageMeasured
 from lacy.compress.settings import CompressPlan, Planned, check_plan, planned
 from lacy.compress.stages import Context, apply_step, measure_files, write_output
 from lacy.compress.texts import read_texts
-from lacy.disk import lock, write_atomic
+from lacy.disk import OWNER_FILE, can_replace, lock, write_atomic
 from lacy.errors import LacyError
 from lacy.results import answer_key
 
@@ -170,8 +170,7 @@ def _stage(step: Planned, before: str, key: str, out: Path, context: Context) ->
     record = _read(folder / STAGE_FILE)
     if record is None or record["key"] != key or not (folder / record["files"]).exists():
         context.notify(f"{step.name}: {_shown(step.settings)}")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        _empty(folder)
         begin = time.perf_counter()
         apply = write_output if step.is_output else apply_step
         path, did = apply(step, before, folder, context)
@@ -191,6 +190,20 @@ def _stage(step: Planned, before: str, key: str, out: Path, context: Context) ->
         step.name, step.kind, path, _weight_bytes(path), record["did"], measured,
         record["settings"], record["seconds"],
     )  # fmt: skip
+
+
+def _empty(folder: Path) -> None:
+    """Make an empty folder in the place of an older stage.
+
+    Raises:
+        LacyError: E16, the folder contains something that lacy did not write.
+    """
+    if folder.exists():
+        if not can_replace(folder):
+            raise LacyError("E16", path=folder)
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    write_atomic(folder / OWNER_FILE, "A stage of lacy compress; replaced as a whole.\n")
 
 
 def _shown(settings: Any) -> str:

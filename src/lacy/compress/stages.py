@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,8 @@ class Context:
     notify: Callable[[str], object]
     teacher: str = ""
     """The last model with the present tokens that no step has damaged."""
+    costs: dict[str, Any] = field(default_factory=dict)
+    """What rounding the matrices of a model costs, by the model's folder."""
 
     def rows(self, loaded: Any) -> tuple[Tensor, ...]:
         """Return token ids of the texts, from which steps measure the inputs of layers."""
@@ -257,8 +259,10 @@ def _write_gguf(
     rows = context.rows(loaded)
     types: Any = settings.precision
     if settings.bits:
-        few = [ids_BT[: COST_TOKENS // ids_BT.shape[1] + 1] for ids_BT in rows[:1]]
-        costs = matrix_costs(loaded, few)
+        costs = context.costs.get(str(loaded.path))
+        if costs is None:  # the same for all sizes
+            few = [ids_BT[: COST_TOKENS // ids_BT.shape[1] + 1] for ids_BT in rows[:1]]
+            costs = context.costs[str(loaded.path)] = matrix_costs(loaded, few)
         weights = sum(p.numel() for p in loaded.model.parameters() if p.ndim == 2)
         types = choose_types(costs, int(settings.bits * weights / 8))
     quantized = quantize(loaded, rows, types, method=settings.method, notify=context.notify)
