@@ -223,6 +223,10 @@ def test_a_smaller_vocabulary_is_the_teachers_vocabulary_too(tuned, articles, tm
     assert all(load_model(stage.path).calls for stage in found.stages)
     rows = stage_rows(found)
     assert rows[4].loss_off_facts.value == pytest.approx(rows[3].loss_off_facts.value, abs=2e-3)
+    # A compression that goes on after the vocabulary has the same teacher.
+    shutil.rmtree(tmp_path / "out/steps/3-recover")
+    again = compress(tuned, articles, plan, tmp_path / "out")
+    assert again.stages[3].measured.to_data() == found.stages[3].measured.to_data()
 
 
 def test_a_model_that_was_not_taught_to_call_is_compressed_as_it_is(articles, tmp_path):

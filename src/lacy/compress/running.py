@@ -112,12 +112,14 @@ def compress(
         key = answer_key(weights_of(loaded), texts.digest(), _common(plan))
         done = [_original(loaded, model, out, key, context)]
         on_stage(done[0], done[0])
-        current, before = str(model), key
+        current, before, context.teacher = str(model), key, str(model)
         for step in planned(plan):
             stage_key = step.key(before)
             stage = _stage(step, current, stage_key, out, context)
             if not step.is_output:
                 current, before = str(stage.path), stage_key
+            if step.kind == "vocabulary":
+                context.teacher = current  # a teacher needs the same tokens as its student
             done.append(stage)
             on_stage(done[0], stage)
         found = Compression(

@@ -96,14 +96,10 @@ def apply_step(
     loaded = load_model(before)
     loaded.model.eval()
     history = list(loaded.meta.get("compression", []))
-    context.teacher = context.teacher or before
     loaded, did = _applied(step.settings, loaded, context)
     loaded.meta["compression"] = [*history, {step.kind: did}]
     path = folder / MODEL
-    did |= _save_fitted(loaded, path, context)
-    if isinstance(step.settings, VocabularyStep):
-        context.teacher = str(path)  # later teachers need the same tokens
-    return path, did
+    return path, did | _save_fitted(loaded, path, context)
 
 
 def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, dict[str, Any]]:
