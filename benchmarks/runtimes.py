@@ -48,18 +48,19 @@ FORMATS = ("f32", "bf16", BF16, "int8", "int8_dynamic", "onnx-f32", "onnx-int8",
 PROMPT, NEW, TOKENS = 24, 32, 192
 
 
-def make(source: Path, work: Path) -> dict[str, Path]:
-    """Write the exports that are not there yet; return their folders."""
-    folders = {name: work / name for name in FORMATS}
-    folders |= {"f32": source, BF16: work / "bf16"}
-    for name in ("bf16", "int8", "int8_dynamic"):
-        if not folders[name].exists():
-            write_safetensors(load_model(source), folders[name], name)
-    for name in ("f32", "int8"):
-        if not folders[f"onnx-{name}"].exists():
-            write_onnx(load_model(source), folders[f"onnx-{name}"], name)
-    if not folders["onnx-dynamic"].exists():
-        make_dynamic(folders["onnx-f32"], folders["onnx-dynamic"])
+def make(source: Path, work: Path, formats: list[str]) -> dict[str, Path]:
+    """Write the exports that are not there yet; return the folders by format, f32 first."""
+    folders = {"f32": source, BF16: work / "bf16"}
+    folders = {name: folders.get(name, work / name) for name in FORMATS if name in formats}
+    for name, folder in folders.items():
+        if folder.exists():
+            continue
+        if name == "onnx-dynamic":
+            make_dynamic(work / "onnx-f32", folder)
+        elif name.startswith("onnx-"):
+            write_onnx(load_model(source), folder, name.removeprefix("onnx-"))
+        else:
+            write_safetensors(load_model(source), folder, folder.name)
     return folders
 
 
@@ -89,9 +90,9 @@ def read_texts(loaded: Any, articles: Path, count: int) -> list[dict[str, np.nda
     for document in read(articles):
         encoded = encode(truncate_document(document, loaded.tokenizer, TOKENS), loaded.tokenizer)
         ids, marks = encoded.input_ids[:-1], np.asarray(encoded.marks[1:-1], np.uint8)
-        logits_TV = loaded.model(input_ids=torch.tensor([ids[:-1].tolist()])).logits[0].float()
+        logits_TV = loaded.model(input_ids=torch.tensor([list(ids[:-1])])).logits[0].float()
         text_TV = without_call(logits_TV, loaded.call_id)
-        target_T1 = torch.tensor(ids[1:].tolist())[:, None]
+        target_T1 = torch.tensor(list(ids[1:]))[:, None]
         loss_T = torch.logsumexp(text_TV, -1) - text_TV.gather(-1, target_T1)[:, 0]
         fact_T = (marks & MarkFlag.FACT) != 0
         found.append(
@@ -137,7 +138,7 @@ def compare_losses(mine: list[dict], plain: list[dict], seed: int) -> dict[str, 
 def losses(folders: dict[str, Path], args: argparse.Namespace) -> dict[str, Any]:
     plain: list[dict] = []
     result = {}
-    for name in FORMATS:
+    for name in folders:
         texts = read_texts(opened(name, folders), args.articles, args.texts)
         plain = plain or texts
         result[name] = compare_losses(texts, plain, args.seed)
@@ -148,7 +149,7 @@ def losses(folders: dict[str, Path], args: argparse.Namespace) -> dict[str, Any]
 
 def memory(folders: dict[str, Path], args: argparse.Namespace) -> dict[str, Any]:
     result = {}
-    for name in FORMATS:
+    for name in folders:
         dtype = "bf16" if name == BF16 else "fp32"
         peak = peak_memory(folders[name], prompt_tokens=PROMPT, new_tokens=NEW, dtype=dtype)
         result[name] = {"weight_bytes": file_sizes(folders[name]).weights, **asdict(peak)}
@@ -158,9 +159,9 @@ def memory(folders: dict[str, Path], args: argparse.Namespace) -> dict[str, Any]
 
 def speed(folders: dict[str, Path], args: argparse.Namespace) -> dict[str, Any]:
     engines, loads = {}, {}
-    opened("onnx-f32", folders)  # imports what loading needs
-    opened("int8", folders)
-    for name in FORMATS:
+    for name in folders.keys() & {"onnx-int8", "int8"}:
+        opened(name, folders)  # imports what loading needs
+    for name in folders:
         wall, cpu = time.perf_counter(), time.process_time()
         loaded = opened(name, folders)
         loads[name] = (time.perf_counter() - wall, time.process_time() - cpu)
@@ -204,18 +205,20 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--articles", type=Path)
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--texts", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    folders = make(args.model, args.work)
-    data = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    folders = make(args.model, args.work, ["f32", *args.formats])
     for part in args.part:
         if part == "losses" and args.articles is None:
             parser.error("--articles is needed for losses")
-        data[part] = PARTS[part](folders, args)
+        found = PARTS[part](folders, args)
+        data = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        data[part] = {**data.get(part, {}), **found}
         data["conditions"] = {
             "model": args.model.name, "texts": args.texts, "tokens_per_text": TOKENS,
             "prompt": PROMPT, "new_tokens": NEW, "rounds": args.rounds, "threads": 1,

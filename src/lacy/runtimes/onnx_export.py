@@ -37,7 +37,7 @@ from lacy.run import replace_folder
 from lacy.runtimes.folders import add_to_card, export_meta
 from lacy.runtimes.int8 import refused_precision
 from lacy.runtimes.onnx_int8 import quantize_graph
-from lacy.runtimes.onnx_model import DATA, EXTRA, PARTS, PAST, PRESENT, OnnxModel, graph_error
+from lacy.runtimes.onnx_model import DATA, EXTRA, PARTS, PAST, PRESENT, OnnxModel
 from lacy.runtimes.tensors import distinct_bytes, require_size
 
 OnnxPrecision = Literal["f32", "int8"]
@@ -73,18 +73,18 @@ def write_onnx(
         LacyError: E11, a package of the extra ``onnx`` is not installed; E12, unknown precision;
             E90, the architecture cannot be exported; E155, the weights have changed since
             ``<CALL>`` was tuned; E311, the model is quantized; E312, a precision that lacy does not
-            write; E313, the file does not contain each tensor once;
-            E314, the graph computes other logits; E16, ``out`` contains other files.
+            write; E313, the file does not contain each tensor once; E314, the graph computes other
+            logits; E16, ``out`` contains other files.
     """
     refused_precision(precision, "onnx")
     require_one_of("precision", precision, get_args(OnnxPrecision))
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require_package(package, EXTRA, "export to ONNX")
-    model: Any = loaded.model.float().eval()
     where = loaded.name or str(loaded.path or "memory")
-    require_unquantized(model, where, "exported to ONNX")
+    require_unquantized(loaded.model, where, "exported to ONNX")
+    model: Any = loaded.model.float().eval()
     if not keeps_keys_and_values(model):
-        raise graph_error(where, "what it keeps of a text is more than keys and values")
+        raise _unwritable(where, "what it keeps of a text is more than keys and values")
     source = model_fingerprint(model)
     if loaded.meta.get(FINGERPRINT, source) != source:
         raise LacyError("E155", path=where)
@@ -133,7 +133,7 @@ def _traced(model: Any, where: str) -> Any:
             program: Any = OnnxExporter().export(model, inputs, config=config).program
     except Exception as error:  # the tracer and the translator raise exceptions of any class
         kind = type(model).__name__
-        raise graph_error(where, f"{kind} cannot be traced ({first_line(error)})") from error
+        raise _unwritable(where, f"{kind} cannot be traced ({first_line(error)})") from error
     _rename(program.graph, layers, where)
     return program
 
@@ -164,7 +164,7 @@ def _rename(graph: Any, layers: int, where: str) -> None:
             value.name = f"{what}.{layer}.{part}"
             renamed += 1
     if renamed != 4 * layers or "logits" not in {value.name for value in graph.outputs}:
-        raise graph_error(where, "the exporter lost its keys and values")
+        raise _unwritable(where, "the exporter lost its keys and values")
 
 
 def _share_head(graph: Any) -> None:
@@ -253,3 +253,8 @@ def _silenced() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         for one, level in zip(loggers, levels, strict=True):
             one.setLevel(level)
+
+
+def _unwritable(where: str, why: str) -> LacyError:
+    """Return the error E90 for ONNX."""
+    return LacyError("E90", path=where, to="onnx", why=why)

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from lacy._require import require_package
 from lacy._text import first_line
-from lacy.errors import LacyError
 from lacy.model import ONNX, Loaded, damaged_model, load_beside, load_model
 
 DATA = f"{ONNX}.data"
@@ -234,8 +233,3 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 def _name(what: str, layer: int, part: str) -> str:
     return f"{what}.{layer}.{part}"
-
-
-def graph_error(place: object, why: str) -> LacyError:
-    """Return the error E90 for a model that cannot be exported to ONNX."""
-    return LacyError("E90", path=place, to="onnx", why=why)
