@@ -81,7 +81,7 @@ class Bench:
     def variant(self, name: str, step: Step, keep_model: bool = False) -> None:
         """Measure a variant, unless it was measured before."""
         file, only = self.args.keep / f"{self.name}.{name}.json", self.args.only
-        if file.exists() or (only and not any(part in name for part in only)):
+        if file.exists() or (only and not any(name.endswith(part) for part in only)):
             return
         cpu = time.process_time()
         loaded, about = step(self.open())
@@ -316,7 +316,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.25)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--compress", action="store_true")
-    parser.add_argument("--only", nargs="+", help="parts of the names of variants")
+    parser.add_argument("--only", nargs="+", help="ends of the names of variants")
     parser.add_argument("--starts", nargs="+", default=["depth.loss", "depth.loss.refit"])
     parser.add_argument("--tokens", type=int, nargs="+", default=[8192])
     parser.add_argument("--batch-rows", type=int, default=8)
