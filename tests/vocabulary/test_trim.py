@@ -173,8 +173,8 @@ def test_whole_words_without_merges_are_kept():
 def test_tokenizers_that_cannot_be_trimmed_are_refused():
     words = Tokenizer(models.WordPiece({END: 0, "a": 1, "##b": 2}, unk_token=END))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    letters = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2, END: 3}, [("a", "b")]))
-    for backend, why in ((words, "WordPiece"), (letters, "single bytes")):
+    letters = Tokenizer(models.BPE({"a": 0, "é": 1, "aé": 2, END: 3}, [("a", "é")]))
+    for backend, why in ((words, "WordPiece"), (letters, "single byte")):
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END, bos_token=END)
         tokenizer.add_tokens([CALL], special_tokens=True)
         whole = Vocabulary((0, 1), len(tokenizer), fingerprint(tokenizer))
@@ -186,6 +186,24 @@ def test_tokenizers_that_cannot_be_trimmed_are_refused():
     tailor(loaded)
     with pytest.raises(LacyError, match="E275"):
         trim_vocabulary(loaded, small(ALL["byte_level"]))
+
+
+def test_bytes_that_no_token_contains_need_no_token():
+    """SmolLM2's tokenizer has no token for 21 bytes, and drops them from texts."""
+    state = json.loads(ALL["byte_level"].backend_tokenizer.to_str())
+    gone = "ñ"  # the byte 0xF1 in the table of byte-level tokenizers
+    kept = [name for name in state["model"]["vocab"] if name != gone]
+    state["model"]["vocab"] = {name: number for number, name in enumerate(kept)}
+    state["added_tokens"] = [t for t in state["added_tokens"] if t["content"] == END]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)), bos_token=END, eos_token=END
+    )
+    tokenizer.add_tokens([CALL], special_tokens=True)
+    new = trimmed(tokenizer).tokenizer
+    text = "Mara ñandú \U00041000 東京"
+    assert TokenText(new).decode(encode(new, text)) == TokenText(tokenizer).decode(
+        encode(tokenizer, text)
+    )
 
 
 def test_a_vocabulary_of_all_tokens_changes_nothing():

@@ -90,8 +90,12 @@ def kept_ids(tokenizer: Any, model: Mapping[str, Any], wanted: set[int]) -> list
     if rules:
         raise LacyError("E274", why=f"it marks parts of words ({', '.join(rules)})")
     text = TokenText(tokenizer)
-    if len({text.bytes_of(n) for n in wanted} & {bytes([n]) for n in range(256)}) < 256:
-        raise LacyError("E274", why="it has no tokens for single bytes")
+    used = {byte for n in range(len(tokenizer)) for byte in text.bytes_of(n)}
+    # Some tokenizers have no token for bytes that no text of theirs contained (SmolLM2: 21 bytes).
+    single = {text.bytes_of(n) for n in wanted}
+    if missing := [byte for byte in sorted(used) if bytes([byte]) not in single]:
+        why = f"it has no token for the single byte {missing[0]:#04x}, which other tokens contain"
+        raise LacyError("E274", why=why)
     if kind == "Unigram":
         return sorted(wanted)
     names = tokenizer.convert_ids_to_tokens(sorted(wanted))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class BuildConfig(ExampleOptions):
+class BuildVocabularyConfig(ExampleOptions):
     """Find the tokens that a model needs for a task, from examples of what it writes.
 
     With `--vocabulary FILE`, generate, serve and evaluate compute the logits of these tokens and of
@@ -39,14 +39,14 @@ class BuildConfig(ExampleOptions):
 
 
 FILE = False
-FLAGS = BuildConfig
+FLAGS = BuildVocabularyConfig
 EXAMPLES = """
 lacy vocabulary build smollm2 --data articles.jsonl.gz --out biographies.json
 lacy vocabulary build smollm2 --data pairs.jsonl --input-field en --output-field pt --out pt.json
 """
 
 
-def run(config: BuildConfig) -> int:
+def run(config: BuildVocabularyConfig) -> int:
     """Write the vocabulary and print what is in it."""
     from lacy.model import load_model
     from lacy.vocabulary import task_vocabulary
@@ -57,14 +57,14 @@ def run(config: BuildConfig) -> int:
         tolerance=config.tolerance, where=config.data,
     )  # fmt: skip
     vocabulary.save(config.out)
-    show(str(config.out), vocabulary)
+    print_vocabulary(str(config.out), vocabulary)
     model, out = shlex.quote(config.model), shlex.quote(str(config.out))
     say(f"Next: lacy vocabulary check {model} --vocabulary {out} --data HELD_OUT", sys.stderr)
     say(f'      lacy generate {model} "..." --vocabulary {out}', sys.stderr)
     return 0
 
 
-def show(name: str, vocabulary: Vocabulary) -> None:
+def print_vocabulary(name: str, vocabulary: Vocabulary) -> None:
     """Print what a vocabulary contains and how it was made."""
     made = vocabulary.made
     values = {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class CheckConfig(ExampleOptions):
+class CheckVocabularyConfig(ExampleOptions):
     """Measure on held-out texts what the head misses if it computes only some tokens.
 
     The whole head reads the texts. At every token of an output, its likeliest token, the output's
@@ -43,14 +43,14 @@ class CheckConfig(ExampleOptions):
 
 
 FILE = False
-FLAGS = CheckConfig
+FLAGS = CheckVocabularyConfig
 EXAMPLES = """
 lacy vocabulary check smollm2 --vocabulary biographies.json --data held-out.jsonl.gz --limit 50
 lacy vocabulary check smollm2 --data held-out.jsonl.gz --limit 50
 """
 
 
-def run(config: CheckConfig) -> int:
+def run(config: CheckVocabularyConfig) -> int:
     """Print and write the figures."""
     from lacy.model import load_model
     from lacy.vocabulary import measure_vocabulary, open_vocabulary, tailor
@@ -86,7 +86,7 @@ def run(config: CheckConfig) -> int:
     return 0
 
 
-def _memory(config: CheckConfig) -> dict[str, list[StageMemory]]:
+def _memory(config: CheckVocabularyConfig) -> dict[str, list[StageMemory]]:
     """Measure and print the memory by stage, of the whole model and of the offloaded one."""
     from lacy.vocabulary import memory_by_stage
 

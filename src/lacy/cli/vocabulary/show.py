@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lacy.cli.terminal import say
-from lacy.cli.vocabulary.build import show
+from lacy.cli.vocabulary.build import print_vocabulary
 from lacy.config import Positional
 
 
 @dataclass
-class ShowConfig:
+class ShowVocabularyConfig:
     """Print what a vocabulary contains and how it was made."""
 
     file: Positional[Path]
@@ -21,7 +21,7 @@ class ShowConfig:
 
 
 FILE = False
-FLAGS = ShowConfig
+FLAGS = ShowVocabularyConfig
 EXAMPLES = """
 lacy vocabulary show biographies.json
 lacy vocabulary show biographies.json --model smollm2
@@ -30,19 +30,19 @@ _SAMPLE = 60
 """Number of tokens that are printed."""
 
 
-def run(config: ShowConfig) -> int:
+def run(config: ShowVocabularyConfig) -> int:
     """Print the figures of the vocabulary and, with a model, a sample of its tokens."""
     from lacy.vocabulary import Vocabulary
 
     if config.model is None:
-        show(str(config.file), Vocabulary.load(config.file))
+        print_vocabulary(str(config.file), Vocabulary.load(config.file))
         return 0
     from lacy.corpus import TokenText
     from lacy.model import load_model
 
     tokenizer = load_model(config.model).tokenizer
     vocabulary = Vocabulary.load(config.file, tokenizer)
-    show(str(config.file), vocabulary)
+    print_vocabulary(str(config.file), vocabulary)
     text = TokenText(tokenizer)
     longer = [n for n in vocabulary.ids if len(text.bytes_of(n)) > 1]
     sample = longer[:: max(1, len(longer) // _SAMPLE)][:_SAMPLE]
