@@ -58,6 +58,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--policies", nargs="+", default=["never", "budget=0.22"])
     parser.add_argument("--precisions", nargs="+", default=["f16", "q8_0", "q4_1"])
+    parser.add_argument(
+        "--files", nargs="*", default=[], help="further files of the same model, NAME=FILE.gguf"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS / "hosted_speed.json")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -70,6 +73,9 @@ def main():
             path = write_gguf(loaded, Path(folder) / f"{precision}.gguf", precision)
             url = stack.enter_context(llama_server(path, 256))
             models[f"llama.cpp, {precision}"] = connect(f"{url}/v1", "", args.model)
+        for name, path in (given.split("=", 1) for given in args.files):
+            url = stack.enter_context(llama_server(Path(path), 256))
+            models[f"llama.cpp, {name}"] = connect(f"{url}/v1", "", args.model)
         found = {}
         for policy in args.policies:
             engines = {

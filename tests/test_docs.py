@@ -81,6 +81,7 @@ GIVEN = {
         "held-out.jsonl.gz",
     ],
     "how-to/llama-cpp.md": ["world", "runs/mine"],
+    "how-to/quantize.md": ["runs/mine", "articles.jsonl.gz"],
     "how-to/own-source.md": ["world", "runs/mine", "runs/partner"],
     "how-to/own-texts.md": ["articles.jsonl.gz", "held-out.jsonl.gz", "letters.txt"],
     "how-to/own-trainer.md": ["packed"],

@@ -115,7 +115,7 @@ def test_a_second_rounding_is_never_silent():
     first, said = quantize(llama(), rows(), "q5_1"), []
     second = quantize(first.loaded, rows(), "q4_0", notify=said.append)
     assert {m.was for m in second.report.matrices} == {"q5_1", "q8_0"}
-    assert any("rounded a second time" in sentence for sentence in said)
+    assert any("Rounded a second time" in sentence for sentence in said)
 
 
 def test_one_changed_matrix_is_rounded_and_the_others_are_kept():

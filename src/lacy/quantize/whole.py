@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from lacy._require import require_one_of
-from lacy.layerwise import InputStatistics, walk_blocks
-from lacy.model import BLOCK_TYPES, BlockKind, BlockMatrix, Loaded
+from lacy.errors import LacyError
+from lacy.layerwise import BlockVisit, InputStatistics, walk_blocks
+from lacy.model import BLOCK_TYPES, BlockKind, BlockMatrix, Loaded, hidden_states
 from lacy.quantize.gptq import compensated_matrix
 from lacy.quantize.on_grid import blocks_of_kind, exact_blocks
 from lacy.quantize.parts import matrices_of, require_quantizable, sizes_of, tables_of
@@ -23,14 +24,13 @@ from lacy.quantize.quantized import (
 )
 from lacy.quantize.search import search_matrix
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 Method = Literal["nearest", "search", "gptq"]
 """How weights are rounded: to the nearest values on grids from each block's extremes; on grids that
 minimise the output error; or so that later columns make up for the error of earlier ones. The
 latter two keep, for each matrix, whichever result has the smallest measured output error."""
-
-_SECOND = (
-    "{count} matrices lay on the grid of {old} before and are rounded a second time, to {new}."
-)
 
 
 def quantize(
@@ -69,40 +69,73 @@ def quantize(
     require_quantizable(loaded)
     if method != "nearest" and not rows:
         raise _no_rows()
-    model = loaded.model
-    found: dict[str, BlockMatrix] = {}
-    reports: list[MatrixReport] = []
-
-    def done(name: str, blocks: BlockMatrix, report: MatrixReport) -> None:
-        found[name] = blocks
-        reports.append(report)
-
-    statistics = None if method == "nearest" else head_statistics(model, rows)
-    for name, weight in tables_of(model).items():
-        blocks, report = _table(name, weight, plan[name], method, statistics)
-        with torch.no_grad():
-            weight.copy_(blocks.dequantized())
-        done(name, blocks, report)
-    if method == "nearest":
-        for name, matrix in matrices_of(model).items():
-            blocks, report = rounded(name, matrix.weight_OI, plan[name], method, None, damping)
-            matrix.set_weight(blocks.dequantized())
-            done(name, blocks, report)
+    work = _Rounding(loaded.model, plan, method, damping)
+    work.round_tables(None if method == "nearest" else head_statistics(loaded.model, rows))
+    if method == "nearest" or work.nothing_to_round:
+        for name in work.inner:
+            work.round_inner(name, None)
     else:
-        for visit in walk_blocks(model, rows):
-            inputs = visit.statistics(hessian=True)
-            for matrix in visit.matrices:
-                name = f"{matrix.name}.weight"
-                blocks, report = rounded(
-                    name, matrix.weight_OI, plan[name], method, inputs[matrix.name], damping
-                )
-                matrix.set_weight(blocks.dequantized())
-                done(name, blocks, report)
+        for visit in walk_blocks(loaded.model, rows):
+            work.round_block(visit)
     tokens = sum(ids_BT.numel() for ids_BT in rows)
-    result = QuantizeReport(tuple(reports), tokens, mean_bits(list(found.values())))
-    for sentence in _remarks(result):
+    report = QuantizeReport(tuple(work.reports), tokens, mean_bits(list(work.blocks.values())))
+    for sentence in _remarks(report):
         notify(sentence)
-    return Quantized(loaded, found, result)
+    return Quantized(loaded, work.blocks, report)
+
+
+class _Rounding:
+    """Rounds the matrices of one model and remembers what was done."""
+
+    def __init__(
+        self, model: PreTrainedModel, plan: Mapping[str, BlockKind], method: Method, damping: float
+    ) -> None:
+        self.model, self.plan, self.method, self.damping = model, plan, method, damping
+        self.inner = matrices_of(model)
+        self.known = {name: exact_blocks(matrix.weight_OI) for name, matrix in self.inner.items()}
+        self.blocks: dict[str, BlockMatrix] = {}
+        self.reports: list[MatrixReport] = []
+
+    @property
+    def nothing_to_round(self) -> bool:
+        """True if all matrices in blocks lie on grids that may be kept."""
+        return all(self._is_kept(name) for name in self.inner)
+
+    def round_tables(self, inputs: InputStatistics | None) -> None:
+        """Round embedding and head."""
+        for name, weight in tables_of(self.model).items():
+            blocks, report = _table(name, weight.detach(), self.plan[name], self.method, inputs)
+            with torch.no_grad():
+                weight.copy_(blocks.dequantized())
+            self._add(report, blocks)
+
+    def round_block(self, visit: BlockVisit) -> None:
+        """Round the matrices of one block with the inputs that it receives now."""
+        names = [f"{matrix.name}.weight" for matrix in visit.matrices]
+        wanted = [m.name for m, name in zip(visit.matrices, names, strict=True)
+                  if not self._is_kept(name)]  # fmt: skip
+        inputs = visit.statistics(wanted) if wanted else {}
+        for matrix, name in zip(visit.matrices, names, strict=True):
+            self.round_inner(name, inputs.get(matrix.name))
+
+    def round_inner(self, name: str, inputs: InputStatistics | None) -> None:
+        """Round one matrix, or keep it."""
+        matrix, before = self.inner[name], self.known[name]
+        if before is not None and self._is_kept(name):
+            kept = MatrixReport(name, before.kind, "kept", before.bytes, 0.0, before.kind)
+            return self._add(kept, before)
+        kind, was = self.plan[name], None if before is None else before.kind
+        blocks, how, error = rounded(matrix.weight_OI, kind, self.method, inputs, self.damping)
+        matrix.set_weight(blocks.dequantized())
+        return self._add(MatrixReport(name, kind, how, blocks.bytes, error, was), blocks)
+
+    def _is_kept(self, name: str) -> bool:
+        before = self.known[name]
+        return before is not None and _fits(before.kind, self.plan[name])
+
+    def _add(self, report: MatrixReport, blocks: BlockMatrix) -> None:
+        self.reports.append(report)
+        self.blocks[report.name] = blocks
 
 
 def planned_types(
@@ -128,69 +161,65 @@ def planned_types(
 
 
 @torch.no_grad()
-def head_statistics(model: torch.nn.Module, rows: Sequence[Tensor]) -> InputStatistics:
+def head_statistics(model: PreTrainedModel, rows: Sequence[Tensor]) -> InputStatistics:
     """Return the squares of the head's inputs over the rows."""
-    head = model.get_output_embeddings()  # type: ignore[operator]
-    device, size = head.weight.device, head.weight.shape[1]
-    found = InputStatistics(0, torch.zeros(size, dtype=torch.float64, device=device))
-    base = model.base_model
+    weight_VD = next(reversed(tables_of(model).values()))
+    zeros_D = torch.zeros(weight_VD.shape[1], dtype=torch.float64, device=weight_VD.device)
+    found = InputStatistics(0, zeros_D)
     for ids_BT in rows:
-        output = base(input_ids=ids_BT.to(device), use_cache=False)  # type: ignore[operator]
-        found.add(output.last_hidden_state.flatten(0, -2), None)
+        found.add(hidden_states(model, ids_BT.to(weight_VD.device)).flatten(0, -2), None)
     return found
 
 
 def _table(
-    name: str, weight: Tensor, kind: BlockKind, method: Method, inputs: InputStatistics | None
+    name: str, weight_VD: Tensor, kind: BlockKind, method: Method, inputs: InputStatistics | None
 ) -> tuple[BlockMatrix, MatrixReport]:
     """Round embedding or head. The row of ``<CALL>`` is apart: it may be new on an old grid."""
-    weight_VD = weight.detach()
     body = exact_blocks(weight_VD[:-1])
     if body is not None and _fits(body.kind, kind):
         last = blocks_of_kind(weight_VD[-1:], body.kind)
         blocks = body.followed_by(last or BlockMatrix.nearest(weight_VD[-1:], body.kind))
         return blocks, MatrixReport(name, body.kind, "kept", blocks.bytes, was=body.kind)
     squares_D = None if inputs is None else inputs.squares_I
-    if method == "nearest":
-        blocks, how = BlockMatrix.nearest(weight_VD, kind), "nearest"
+    how: How = "nearest" if method == "nearest" else "search"
+    if how == "nearest":
+        blocks = BlockMatrix.nearest(weight_VD, kind)
     else:
-        blocks, how = search_matrix(weight_VD, kind, squares_D), "search"
+        blocks = search_matrix(weight_VD, kind, squares_D)
     error = None
     if squares_D is not None:
         change_VD = (blocks.dequantized() - weight_VD.float()).square()
         scale_D = squares_D.float()
         error = float((change_VD @ scale_D).sum() / (weight_VD.float().square() @ scale_D).sum())
     was = None if body is None else body.kind
-    return blocks, MatrixReport(name, kind, how, blocks.bytes, error, was)  # type: ignore[arg-type]
+    return blocks, MatrixReport(name, kind, how, blocks.bytes, error, was)
 
 
 def rounded(
-    name: str,
     weight_OI: Tensor,
     kind: BlockKind,
     method: Method,
     inputs: InputStatistics | None,
     damping: float,
-) -> tuple[BlockMatrix, MatrixReport]:
-    """Round one matrix in every way that the method allows; return the best and its report."""
-    known = exact_blocks(weight_OI)
-    if known is not None and _fits(known.kind, kind):
-        return known, MatrixReport(name, known.kind, "kept", known.bytes, 0.0, known.kind)
-    tried: dict[How, BlockMatrix] = {"nearest": BlockMatrix.nearest(weight_OI, kind)}
-    if inputs is not None and inputs.count and inputs.hessian_II is not None:
-        tried["search"] = search_matrix(weight_OI, kind, inputs.squares_I)
-        if method == "gptq":
-            tried["gptq"] = compensated_matrix(weight_OI, kind, inputs.hessian_II, damping=damping)
-        errors = {
-            how: inputs.output_error(blocks.dequantized() - weight_OI)
-            for how, blocks in tried.items()
-        }
-        how = min(errors, key=errors.__getitem__)
-        error = errors[how] / max(inputs.output_error(weight_OI), 1e-30)
-    else:
-        how, error = "nearest", None
-    was = None if known is None else known.kind
-    return tried[how], MatrixReport(name, kind, how, tried[how].bytes, error, was)
+) -> tuple[BlockMatrix, How, float | None]:
+    """Round one matrix in every way that the method allows.
+
+    Returns:
+        The blocks with the smallest output error, how they were made, and the error relative to the
+        output; None if there are no statistics of inputs.
+    """
+    nearest = BlockMatrix.nearest(weight_OI, kind)
+    if inputs is None or not inputs.count or inputs.hessian_II is None:
+        return nearest, "nearest", None
+    tried: dict[How, BlockMatrix] = {
+        "nearest": nearest,
+        "search": search_matrix(weight_OI, kind, inputs.squares_I),
+    }
+    if method == "gptq":
+        tried["gptq"] = compensated_matrix(weight_OI, kind, inputs.hessian_II, damping=damping)
+    errors = {how: inputs.output_error(b.dequantized() - weight_OI) for how, b in tried.items()}
+    how = min(errors, key=errors.__getitem__)
+    return tried[how], how, errors[how] / max(inputs.output_error(weight_OI), 1e-30)
 
 
 def _fits(known: BlockKind, wanted: BlockKind) -> bool:
@@ -210,13 +239,14 @@ def _remarks(report: QuantizeReport) -> list[str]:
         )
     again = [m for m in report.matrices if m.was is not None and m.how != "kept"]
     for old, new in sorted({(m.was, m.kind) for m in again}):
-        count = sum((m.was, m.kind) == (old, new) for m in again)
-        found.append(_SECOND.format(count=count, old=old, new=new))
+        names = [m.name for m in again if (m.was, m.kind) == (old, new)]
+        which = names[0] if len(names) == 1 else f"{len(names)} matrices"
+        found.append(
+            f"Rounded a second time, from the grid of {old} where the model lay to {new}: {which}."
+        )
     return found
 
 
-def _no_rows() -> Exception:
-    from lacy.errors import LacyError
-
+def _no_rows() -> LacyError:
     do = "give rows of token ids (lacy.layerwise.text_rows), or method='nearest'"
     return LacyError("E12", key="rows", value="()", why="this method needs texts", do=do)
