@@ -22,19 +22,19 @@ PLANS = {
     "sizes": CompressPlan(
         steps=("refit",),
         outputs=(
+            {"gguf": {"bits": 5.6}},
             {"gguf": {"precision": "q8_0"}},
-            {"gguf": {"bits": 5.3}},
             {"gguf": {"bits": 4.7}},
-            {"gguf": {"precision": "q4_1", "method": "nearest"}},
+            {"gguf": {"precision": "q4_1", "method": "nearest", "norm_tokens": 0}},
         ),
     ),
     "vocabulary": CompressPlan(
         steps=({"vocabulary": {"tolerance": 1.0}},),
-        outputs=({"gguf": {"bits": 5.0}}, {"gguf": {"bits": 4.6}}),
+        outputs=({"gguf": {"bits": 4.6}},),
     ),
     "layers": CompressPlan(
         steps=({"layers": {"remove": 3}}, {"recover": {"tokens": 60_000}}),
-        outputs=({"gguf": {"bits": 5.3}},),
+        outputs=({"gguf": {"bits": 5.6}},),
     ),
 }
 

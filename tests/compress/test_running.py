@@ -14,7 +14,7 @@ from lacy.runtimes import open_local
 
 PLAN = CompressPlan(
     steps=({"layers": {"remove": 1}}, {"sparsity": {"method": "magnitude"}}),
-    outputs=({"gguf": {"precision": "f32"}}, {"gguf": {"bits": 5.5}}),
+    outputs=({"gguf": {"precision": "f32"}}, {"gguf": {"bits": 5.5, "norm_tokens": 600}}),
     rows=8, length=48, articles=24,
     measure=MeasureSettings(texts=6, tokens=48, subjects=0, speed=False),
 )  # fmt: skip
@@ -64,6 +64,9 @@ def test_rounded_weights_are_within_their_budget(done):
     exact, rounded = done[0].stages[3:5]
     assert rounded.did["bits_per_weight"] <= 5.5
     assert rounded.bytes < exact.bytes
+    one, other = (load_model(stage.path).model.state_dict() for stage in (exact, rounded))
+    norms = [name for name, weight in one.items() if weight.ndim == 1]
+    assert norms and not any(one[name].equal(other[name]) for name in norms)
     assert abs(stage_rows(done[0])[4].loss_off_facts.value) < 0.1
     assert load_model(rounded.path).calls
 

@@ -23,7 +23,9 @@ from lacy.train.trained import Trained
 from lacy.world import make_world
 
 TIMES = ("seconds", "tokens_per_second")
-DEPTHS = ("lora", "last=1", "row")
+DEPTHS = ("lora", "last=1", "norms", "row")
+WHOLE = ("last=1", "norms")
+"""Depths that store whole tensors."""
 
 
 def families():
@@ -97,6 +99,8 @@ def test_only_what_the_depth_names_is_changed(config, places, family, depth):
     elif depth == "last=1":
         assert all(".1." in name or "norm" in name or "ln_f" in name for name in layers)
         assert any(".1." in name for name in layers)
+    elif depth == "norms":
+        assert layers == {name for name in before if "norm" in name or "ln_" in name}
     else:
         matrices = {name for name, weight in before.items() if weight.ndim == 2 and (
             ".h." in name or ".layers." in name)}  # fmt: skip
@@ -112,8 +116,8 @@ def test_checkpoints_hold_what_is_trained(config, places, depth):
     names = {file.name for file in kept.iterdir()}
     assert "model.safetensors" not in names
     assert {"trainer.safetensors", "trainer.json", "lacy.json", "tokenizer.json"} <= names
-    assert ("trained.safetensors" in names) == (depth == "last=1")
-    assert ("adapter_config.json" in names) == (depth != "last=1")
+    assert ("trained.safetensors" in names) == (depth in WHOLE)
+    assert ("adapter_config.json" in names) == (depth not in WHOLE)
     assert {file.name for file in (out / "stable").iterdir()} == names
     # two moments per trained number, and the numbers themselves
     numbers = json.loads((kept / "lacy.json").read_text())["parameters"]
@@ -262,7 +266,7 @@ def test_the_learning_rate_fits_the_model(config, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"depth": "lasso"}, "depth is 'lasso', choose one of full, lora, last=N, row"),
+        ({"depth": "lasso"}, "depth is 'lasso', choose one of full, lora, last=N, norms, row"),
         ({"depth": "last=0"}, "depth is 'last=0'"),
         ({"depth": "lora", "model": "tiny"}, "tiny is a new one"),
         ({"depth": "last=9"}, "the model has 2 layers"),

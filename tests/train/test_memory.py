@@ -50,7 +50,7 @@ def kept_by_autograd(model, rows, context):
 
 
 @pytest.mark.parametrize("family", SHAPES)
-@pytest.mark.parametrize("depth", ["full", "lora", "last=1", "row"])
+@pytest.mark.parametrize("depth", ["full", "lora", "last=1", "norms", "row"])
 def test_activations_are_what_autograd_keeps(tmp_path, family, depth):
     shape = shape_of(family)
     shape.save_pretrained(tmp_path)

@@ -58,7 +58,8 @@ class DistillConfig(TextOptions):
     tokens: int | None = None
     """Tokens to train on; by default one pass over the data."""
     depth: str = "full"
-    """How much of the student is trained: full, last=N (layers) or lora (adapters)."""
+    """How much of the student is trained: full, last=N (layers), lora (adapters) or
+    norms (their scales)."""
     lr: float | None = None
     """Learning rate; by default one that suits the size and --depth."""
     calls: bool = False

@@ -109,6 +109,10 @@ class GgufOutput:
     method: Literal["gptq", "search", "nearest"] = "gptq"
     """How weights are rounded: so that later columns make up for the error of earlier ones (gptq),
     on grids that minimise the output error (search), or to the nearest value (nearest)."""
+    norm_tokens: int = 20_000
+    """Number of tokens on which the scales of the norms, which stay in 32 bits, are trained after
+    rounding, with the model before rounding as teacher (Norm Tweaking, arXiv 2309.02784). Types
+    with 8 bits or more need none."""
 
 
 @dataclass(frozen=True)
@@ -320,5 +324,8 @@ def _setting_problems(settings: Any) -> Iterator[str]:
                 yield f"sparsity.pattern is {pattern!r}, it is N:M with N below M, such as 2:4"
         case RecoverStep(tokens=tokens, learning_rate=rate) if tokens < 1 or not 0 < rate < 1:
             yield "recover.tokens is at least 1, and recover.learning_rate between 0 and 1"
-        case GgufOutput(bits=bits) if bits and not 4.5 <= bits <= 8.5:
-            yield f"gguf.bits is {bits:g}, llama.cpp's blocks have 4.5 to 8.5 bits per weight"
+        case GgufOutput(bits=bits, norm_tokens=tokens):
+            if bits and not 4.5 <= bits <= 8.5:
+                yield f"gguf.bits is {bits:g}, llama.cpp's blocks have 4.5 to 8.5 bits per weight"
+            if tokens < 0:
+                yield f"gguf.norm_tokens is {tokens}, it is at least 0"

@@ -41,6 +41,9 @@ GATE_TEXTS = 256
 COST_TOKENS = 4096
 """Number of tokens from which it is estimated what rounding each matrix costs."""
 
+NORM_CONTEXT, NORM_ROWS = 128, 4
+"""Tokens per row and rows per step where norms are trained: small, for many steps."""
+
 WIDTH_MULTIPLE = 32
 """Neurons and channels are kept in multiples of the block size of GGUF files."""
 
@@ -214,13 +217,15 @@ def write_output(
     loaded = load_model(before)
     loaded.model.eval()
     path = folder / (f"{MODEL}.gguf" if step.kind == "gguf" else MODEL)
-    return path, _written(step.settings, loaded, path, context)
+    return path, _written(step.settings, loaded, before, path, context)
 
 
-def _written(settings: Any, loaded: Loaded, path: Path, context: Context) -> dict[str, Any]:
+def _written(
+    settings: Any, loaded: Loaded, before: str, path: Path, context: Context
+) -> dict[str, Any]:
     match settings:
         case GgufOutput():
-            return _write_gguf(settings, loaded, path, context)
+            return _write_gguf(settings, loaded, before, path, context)
         case Int8Output(activations=activations):
             from lacy.runtimes import quantize_int8
 
@@ -241,9 +246,9 @@ def _written(settings: Any, loaded: Loaded, path: Path, context: Context) -> dic
 
 
 def _write_gguf(
-    settings: GgufOutput, loaded: Loaded, path: Path, context: Context
+    settings: GgufOutput, loaded: Loaded, before: str, path: Path, context: Context
 ) -> dict[str, Any]:
-    """Quantize a model, fit its ``<CALL>`` row to the rounded weights, and write the file."""
+    """Round the weights, train the norms, fit the ``<CALL>`` row again, and write the file."""
     from lacy.model import write_gguf
 
     texts = [document.text for document in context.texts.fit[:GATE_TEXTS]]
@@ -262,6 +267,8 @@ def _write_gguf(
         weights = sum(p.numel() for p in loaded.model.parameters() if p.ndim == 2)
         types = choose_types(costs, int(settings.bits * weights / 8))
     quantized = quantize(loaded, rows, types, method=settings.method, notify=context.notify)
+    if settings.norm_tokens and not (settings.precision == "q8_0" and not settings.bits):
+        quantized.loaded = _norms_trained(quantized.loaded, before, settings.norm_tokens, context)
     with tempfile.TemporaryDirectory(dir=context.out) as scratch:
         did = _save_fitted(quantized.loaded, Path(scratch) / MODEL, context)
     quantized.write(path, texts)
@@ -272,6 +279,20 @@ def _write_gguf(
         **did, "bits_per_weight": round(report.bits_per_weight, 3), "types": dict(kinds),
         "rounded": dict(how),
     }  # fmt: skip
+
+
+def _norms_trained(loaded: Loaded, teacher: str, tokens: int, context: Context) -> Loaded:
+    """Train the norms of a model with rounded matrices; the matrices stay as they are."""
+    from lacy.distill import DistillSettings, distill
+
+    meta = dict(loaded.meta)
+    done = distill(
+        loaded, teacher, context.texts.fit, settings=DistillSettings(imitate="all"),
+        tokens=tokens, depth="norms", context=NORM_CONTEXT, batch_rows=NORM_ROWS,
+        seed=context.plan.seed, notify=context.notify,
+    )  # fmt: skip
+    done.loaded.meta = meta
+    return done.loaded
 
 
 def measure_files(kind: str, path: Path, loaded: Loaded | None, context: Context) -> StageMeasured:

@@ -82,7 +82,7 @@ def distill(
             leaves the ``<CALL>`` row as it is.
         tokens: positions to train on; None for one pass over the data.
         lr: learning rate; None for one that suits depth and size (``lacy train``).
-        depth: ``full``, ``last=N`` or ``lora``.
+        depth: ``full``, ``last=N``, ``norms`` or ``lora``.
         context: tokens per row of texts that are not packed yet.
         batch_rows: rows per step.
         hold_out: share of the rows on which the losses are measured before and after.

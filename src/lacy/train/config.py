@@ -83,7 +83,8 @@ class TrainConfig:
     fork: Rare[Path | None] = None
     """Start from a checkpoint with its optimizer; a run's folder means the one before the decay."""
     depth: str = "full"
-    """How much of the model is trained: full, last=N (layers), lora (adapters), or row (<CALL>)."""
+    """How much of the model is trained: full, last=N (layers), lora (adapters), norms (the scales
+    of the norms), or row (<CALL>)."""
     lora_rank: Rare[int] = 16
     """Rank of the adapters."""
     lora_alpha: Rare[float | None] = None

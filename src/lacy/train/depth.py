@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-DEPTHS = ("full", "lora", "last=N", "row")
+DEPTHS = ("full", "lora", "last=N", "norms", "row")
 """The depths, from everything to the ``<CALL>`` row alone."""
 
 PRESET_LR, LARGE_PRESET_LR, LARGE = 3e-3, 5e-4, 300_000_000
 """Peak learning rates of new models; those above ``LARGE`` parameters need the smaller one."""
 
-TIMES_FULL = {"full": 1.0, "last": 3.0, "lora": 10.0, "row": 30.0}
+TIMES_FULL = {"full": 1.0, "last": 3.0, "lora": 10.0, "norms": 10.0, "row": 30.0}
 """Learning rate of each depth relative to full training of the same pretrained model. Factor 10 for
 LoRA is the optimum that Schulman et al. found across models and data ("LoRA Without Regret", 2025).
 """
@@ -20,12 +20,12 @@ TOO_HIGH = 10.0
 
 
 def parse_depth(text: str) -> tuple[str, int]:
-    """Return the kind of a depth (``full``, ``lora``, ``last``, ``row``) and its layers, or 0.
+    """Return the kind of a depth (the word before any ``=``) and its layers, or 0.
 
     Raises:
         ValueError: there is no such depth.
     """
-    if text in ("full", "lora", "row"):
+    if text in ("full", "lora", "norms", "row"):
         return text, 0
     match = re.fullmatch(r"last=([1-9]\d{0,3})", text)
     if match is None:

@@ -92,7 +92,7 @@ def trained_share(model: Any) -> tuple[float, float]:
 
     Gradients pass through all weights from the first trained one on (in the model's order).
     """
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters() if p.ndim > 1]
+    sizes = [(p.numel() * (p.ndim > 1), p.requires_grad) for p in model.parameters()]
     whole = max(1, sum(size for size, _ in sizes))
     first = next((n for n, (_, trained) in enumerate(sizes) if trained), len(sizes))
     return (

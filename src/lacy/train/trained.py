@@ -7,12 +7,15 @@ Frozen parts have no gradient, no optimizer state and no copy in a checkpoint:
   checkpoint is a folder that ``peft`` reads.
 - ``last=N``: the last N layers, the final norm and the row are trained; a checkpoint contains these
   tensors (``trained.safetensors``).
+- ``norms``: the scales (and biases) of all norms and the row are trained, for example after the
+  matrices were rounded (Norm Tweaking, Li et al., arXiv 2309.02784); stored like ``last=N``.
 - ``row``: only the row is trained; a checkpoint is a folder that ``peft`` reads.
 
-``peft`` holds adapters and row, also for ``last=N``: it trains single rows of a matrix that is
-otherwise frozen (``trainable_token_indices``), even if the matrix is also the embedding. The row is
-attached to the head alone, because ``<CALL>`` is never an input. After training, ``merge`` writes
-the trained parts into the model's weights. All other weights stay bit-identical.
+``peft`` holds adapters and row, also for ``last=N`` and ``norms``: it trains single rows of a
+matrix that is otherwise frozen (``trainable_token_indices``), even if the matrix is also the
+embedding. The row is attached to the head alone, because ``<CALL>`` is never an input. After
+training, ``merge`` writes the trained parts into the model's weights. All other weights stay
+bit-identical.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
 ADAPTER = "adapter_model.safetensors"
 """File of ``peft``'s adapters."""
 TENSORS = "trained.safetensors"
-"""File of the trained tensors of ``last=N``."""
+"""File of the trained tensors of ``last=N`` and ``norms``."""
 _LAYER = re.compile(r"(?:^|\.)(?:h|layers?|blocks?)\.(\d+)\.")
 _FINAL = re.compile(r"(?:^|\.)(?:norm|ln_f|final_\w*norm|final_norm|norm_f)\.(?:weight|bias)$")
 
@@ -69,7 +72,7 @@ class Trained:
 
     Args:
         model: the model; its parameters with ``requires_grad`` are trained.
-        depth: ``full``, ``lora``, ``last=N`` or ``row``.
+        depth: ``full``, ``lora``, ``last=N``, ``norms`` or ``row``.
         base: where the frozen weights come from; None for ``full``.
         peft: ``peft``'s view of the model; None for ``full``.
     """
@@ -130,7 +133,7 @@ class Trained:
             return
         from safetensors.torch import save_file
 
-        if self.depth.startswith("last"):
+        if self._whole_tensors:
             tensors = {name: p.detach().cpu().contiguous() for name, p in self._parameters()}
             save_file(tensors, folder / TENSORS)
         else:
@@ -149,6 +152,11 @@ class Trained:
         freeze_biases(self.model)
         self.depth, self.peft, self.base = "full", None, None
 
+    @property
+    def _whole_tensors(self) -> bool:
+        """True if whole tensors of the model are trained, not adapters to them."""
+        return parse_depth(self.depth)[0] in ("last", "norms")
+
     def _parameters(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
 
@@ -158,7 +166,7 @@ class Trained:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        last = self.depth.startswith("last")
+        last = self._whole_tensors
         try:
             tensors = load_file(folder / (TENSORS if last else ADAPTER))
             if last:
@@ -196,12 +204,16 @@ def freeze(model: PreTrainedModel, config: TrainConfig, place: str) -> PeftModel
     kind, layers = parse_depth(config.depth)
     if kind == "full":
         return None
-    last = _last_layers(model, layers) if kind == "last" else ()
+    whole: frozenset[str] = frozenset()
+    if kind == "last":
+        whole = _last_layers(model, layers)
+    elif kind == "norms":
+        whole = _norms(model)
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed % 2**63)
         peft = _add_adapters(model, config, lora=kind == "lora", place=place)
     for name, parameter in model.named_parameters():
-        if name in last:
+        if name in whole:
             parameter.requires_grad_(True)
     freeze_biases(model)
     return peft
@@ -266,6 +278,24 @@ def _last_layers(model: PreTrainedModel, count: int) -> frozenset[str]:
     last = {name for name, number in numbers.items() if number >= layers - count}
     outside = {name for name, _ in model.named_parameters() if name not in numbers}
     return frozenset(last | {name for name in outside if _FINAL.search(name)})
+
+
+def _norms(model: PreTrainedModel) -> frozenset[str]:
+    """Return the names of the parameters of all norms.
+
+    Raises:
+        LacyError: E45, the norms have no parameters.
+    """
+    found = {
+        f"{name}.{own}"
+        for name, module in model.named_modules()
+        if "norm" in type(module).__name__.lower()
+        for own, _ in module.named_parameters(recurse=False)
+    }
+    if not found:
+        problem = "\n  - depth norms: the norms of this model have no weights"
+        raise LacyError("E45", count=1, problems=problem)
+    return frozenset(found)
 
 
 def _stored_gate(folder: Path) -> str:
