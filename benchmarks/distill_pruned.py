@@ -45,7 +45,10 @@ ARMS: dict[str, DistillSettings] = {
     "teacher everywhere": DistillSettings(imitate="all"),
     "not at facts": DistillSettings(imitate="unmarked"),
     "half at facts": DistillSettings(imitate="unmarked", fact_weight=0.5),
+    "text alone, twice as long": DistillSettings(weight=0.0, imitate="all"),
 }
+LONGER = "text alone, twice as long"
+"""An arm with twice the steps: about the processor time of an arm with a teacher."""
 
 
 def pruned(place: Path, train: Path) -> Loaded:
@@ -77,35 +80,36 @@ def measure(loaded: Loaded, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the losses of each arm minus those of the arm without a teacher, over all seeds.
+    """Return the losses of each arm minus those of two others, over the seeds that both have.
 
     Texts are resampled in pairs; the sums of a text are added over seeds.
     """
-    sums: dict[tuple[str, str], np.ndarray] = {}
-    seeds = {row["seed"] for row in rows if row["arm"] == "text alone"}
-    for row in rows:
-        for name in ("other_loss", "fact_loss"):
-            if row["seed"] in seeds:
-                texts_N2 = np.array(row["measured"][name]["texts"])
-                sums[row["arm"], name] = sums.get((row["arm"], name), 0.0) + texts_N2
+    texts: dict[tuple[str, int], dict[str, np.ndarray]] = {
+        (row["arm"], row["seed"]): {
+            name: np.array(row["measured"][name]["texts"]) for name in ("other_loss", "fact_loss")
+        }
+        for row in rows
+    }
     found = []
-    for (arm, name), own_N2 in sums.items():
-        base_N2 = sums["text alone", name]
-        if arm in ARMS and arm != "text alone":
+    for base, arm in itertools.product(("text alone", "teacher everywhere"), ARMS):
+        seeds = [seed for one, seed in texts if one == arm and (base, seed) in texts]
+        for name in ("other_loss", "fact_loss") if seeds and arm != base else ():
+            own_N2 = sum(texts[arm, seed][name] for seed in seeds)
+            base_N2 = sum(texts[base, seed][name] for seed in seeds)
             draws = np.random.default_rng(0).integers(0, len(own_N2), (1000, len(own_N2)))
-
-            def mean(drawn: np.ndarray) -> np.ndarray:
-                total = drawn.sum(-2)
-                return total[..., 0] / total[..., 1]
-
-            gains = mean(own_N2[draws]) - mean(base_N2[draws])
-            low, high = np.quantile(gains, [0.025, 0.975])
-            value = float(mean(own_N2) - mean(base_N2))
+            gains = _mean(own_N2[draws]) - _mean(base_N2[draws])
             found.append({
-                "arm": arm, "metric": name, "difference": round(value, 4),
-                "interval": [round(float(low), 4), round(float(high), 4)], "n": len(own_N2),
+                "arm": arm, "minus": base, "metric": name, "seeds": seeds, "n": len(own_N2),
+                "difference": round(float(_mean(own_N2) - _mean(base_N2)), 4),
+                "interval": [round(float(q), 4) for q in np.quantile(gains, [0.025, 0.975])],
             })  # fmt: skip
     return found
+
+
+def _mean(sums_N2: np.ndarray) -> np.ndarray:
+    """Return the loss per token of texts, from their sums and numbers of tokens."""
+    total = sums_N2.sum(-2)
+    return total[..., 0] / total[..., 1]
 
 
 def fit_gate(loaded: Loaded, args: argparse.Namespace) -> Loaded:
@@ -140,7 +144,7 @@ def main() -> None:
         rows.append({"arm": arm, "seed": args.seed, **figures})
         report = {
             "what": "recovery of a model after a quarter of its blocks was removed",
-            "settings": {k: str(v) for k, v in vars(args).items()},
+            "settings": {k: getattr(v, "name", str(v)) for k, v in vars(args).items()},
             "environment": environment(), "differences": differences(rows), "rows": rows,
         }  # fmt: skip
         RESULTS.mkdir(exist_ok=True)
@@ -152,6 +156,7 @@ def main() -> None:
         print(json.dumps({**rows[-1], "measured": shown}), flush=True)
 
     done = {row["arm"] for row in rows if row["seed"] == args.seed}
+    done |= {row["arm"] for row in rows} & {"teacher", "pruned"}  # no seed changes these
     if "teacher" not in done:
         add("teacher", measured=measure(load_model(args.model), args))
     if "pruned" not in done:
@@ -168,10 +173,11 @@ def main() -> None:
         if not (data / "lacy_data.json").is_file():
             encoded = encode_many(read(args.train), student.tokenizer)
             PackedData.write(encoded, student.tokenizer, args.context, data)
+        steps = args.steps * (2 if arm == LONGER else 1)
         began = time.process_time()
         made = distill(
             student, teacher, PackedData.load(data), settings=ARMS[arm], seed=args.seed,
-            tokens=args.steps * args.rows * args.context, batch_rows=args.rows, device="cpu",
+            tokens=steps * args.rows * args.context, batch_rows=args.rows, device="cpu",
             threads=1, save_minutes=0.0, grad_accum=2,
         )  # fmt: skip
         seconds = time.process_time() - began

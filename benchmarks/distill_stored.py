@@ -102,7 +102,7 @@ def main() -> None:
         print(top, json.dumps(table[top]), flush=True)
     report = {
         "what": "divergence from the k likeliest tokens and a rest, against all tokens",
-        "settings": {k: str(v) for k, v in vars(args).items()}, "n": args.count,
+        "settings": {k: getattr(v, "name", str(v)) for k, v in vars(args).items()}, "n": args.count,
         "vocabulary": len(teacher.tokenizer), "table": table, "environment": environment(),
     }  # fmt: skip
     RESULTS.mkdir(exist_ok=True)

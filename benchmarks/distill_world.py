@@ -138,7 +138,7 @@ def main() -> None:
             print(json.dumps({k: v for k, v in row.items() if k != "measured"}), flush=True)
             report = {
                 "what": "students from scratch in a made-up world, with and without a teacher",
-                "settings": {k: str(v) for k, v in vars(args).items()},
+                "settings": {k: getattr(v, "name", str(v)) for k, v in vars(args).items()},
                 "teacher_parameters": teacher.model.num_parameters(),
                 "environment": environment(), "rows": rows,
             }  # fmt: skip
