@@ -189,6 +189,7 @@ def column(found, part):
 def write_table(args):
     """Compare every arm with the float32 model of its name's first part (MODEL.ARM)."""
     arms = {p.stem: json.loads(p.read_text()) for p in sorted(args.work.glob("*.*.json"))}
+    arms = {n: found for n, found in arms.items() if f"{n.split('.')[0]}.fp32" in arms}
     rows = {}
     for name, found in arms.items():
         base = arms[f"{name.split('.')[0]}.fp32"]

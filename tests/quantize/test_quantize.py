@@ -90,10 +90,18 @@ def test_better_methods_lose_less():
 
 def test_the_best_of_all_methods_is_kept():
     report = quantize(llama(), rows(), "q4_0").report
+    assert report.matrices[0].how == "search"  # the tied embedding
     assert {m.how for m in report.matrices[1:]} == {"gptq"}
     assert all(0 < m.error < 0.02 for m in report.matrices if m.error is not None)
     assert report.tokens == sum(ids_BT.numel() for ids_BT in rows())
     assert report.main_kind == "q4_0" and not report.lossless
+
+
+def test_an_embedding_that_is_no_head_is_searched():
+    report = quantize(llama(tied=False), rows(), "q4_0", table="q4_0").report
+    embedding, head = report.matrices[:2]
+    assert (embedding.how, embedding.error) == ("search", None)
+    assert head.how == "search" and 0 < head.error < 0.02
 
 
 def test_a_quantized_model_is_kept_bit_by_bit(tmp_path):

@@ -4,9 +4,10 @@ What rounding a matrix adds to the loss is estimated to second order: half the s
 the mean squared gradient times the mean squared error of the output, both over calibration texts.
 This is the quadratic form of an approximate curvature (Fisher matrix) that ignores correlations
 between outputs, as in K-FAC (Martens and Grosse, arXiv 1503.05671). One backward pass and the
-Hessians of the inputs suffice; no matrix is tried in the model. The errors are those of the nearest
-values; GPTQ makes all of them smaller by similar factors. Embedding and head, which may be
-one matrix, have two terms: the error of the inputs, and the divergence of the output distribution.
+Hessians of the inputs suffice; no matrix is tried in the model. The errors are those of searched
+scales, because nearest values misjudge matrices with inputs of very different sizes. Embedding and
+head, which may be one matrix, have two terms: the error of the inputs, and the divergence of the
+output distribution.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from torch import Tensor
 from lacy._require import require_one_of
 from lacy.errors import LacyError
 from lacy.layerwise import walk_blocks
-from lacy.model import BLOCK_TYPES, BlockKind, BlockMatrix, Loaded, without_call
+from lacy.model import BLOCK_TYPES, BlockKind, Loaded, without_call
 from lacy.quantize.on_grid import exact_blocks
 from lacy.quantize.parts import matrices_of, require_quantizable, tables_of
 from lacy.quantize.quantized import bytes_of
+from lacy.quantize.search import search_matrix
 
 KINDS: tuple[BlockKind, ...] = ("q4_0", "iq4_nl", "q4_1", "q5_0", "q5_1", "q8_0")
 
@@ -111,7 +113,9 @@ def matrix_costs(
     found = []
     for name, weight in tables_of(loaded.model).items():
         cost = _table_cost(loaded, name, weight.detach(), states_ND, embedded)
-        found.append(_costs(name, weight.detach()[:-1], len(weight), kinds, cost))
+        is_head = weight is loaded.model.get_output_embeddings().weight
+        squares_D = states_ND.double().square().sum(0) if is_head else None
+        found.append(_costs(name, weight.detach()[:-1], len(weight), kinds, cost, squares_D))
     for visit in walk_blocks(loaded.model, rows):
         inputs = visit.statistics()
         for matrix in visit.matrices:
@@ -119,10 +123,10 @@ def matrix_costs(
             hessian_II = statistics.hessian_II
             assert hessian_II is not None
 
-            weight_OI = matrix.weight_OI
+            weight_OI, squares_I = matrix.weight_OI, statistics.squares_I
             cost = _inner_cost(hessian_II / max(statistics.count, 1), square_O)
             name = f"{matrix.name}.weight"
-            found.append(_costs(name, weight_OI, len(weight_OI), kinds, cost))
+            found.append(_costs(name, weight_OI, len(weight_OI), kinds, cost, squares_I))
         notify(f"Costs of block {visit.block.index}")
     return tuple(found)
 
@@ -149,6 +153,7 @@ def _costs(
     rows: int,
     kinds: Collection[BlockKind],
     added: Callable[[Tensor], float],
+    importance_I: Tensor | None = None,
 ) -> MatrixCosts:
     known = exact_blocks(weight_OI)
     sizes: dict[BlockKind, int] = {}
@@ -157,7 +162,7 @@ def _costs(
         size = bytes_of(rows, weight_OI.shape[1], kind)
         if known is not None and size >= bytes_of(rows, weight_OI.shape[1], known.kind):
             continue
-        change_OI = BlockMatrix.nearest(weight_OI, kind).dequantized() - weight_OI
+        change_OI = search_matrix(weight_OI, kind, importance_I).dequantized() - weight_OI
         sizes[kind], loss[kind] = size, added(change_OI)
     if known is not None:
         sizes[known.kind] = bytes_of(rows, weight_OI.shape[1], known.kind)

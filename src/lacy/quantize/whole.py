@@ -103,8 +103,22 @@ class _Rounding:
 
     def round_tables(self, inputs: InputStatistics | None) -> None:
         """Round embedding and head."""
+        head = self.model.get_output_embeddings().weight
         for name, weight in tables_of(self.model).items():
-            blocks, report = _table(name, weight.detach(), self.plan[name], self.method, inputs)
+            weight_VD, kind = weight.detach(), self.plan[name]
+            body = exact_blocks(weight_VD[:-1])
+            was = None if body is None else body.kind
+            if body is not None and _fits(body.kind, kind):
+                # The row of <CALL> may be new on an old grid.
+                last = blocks_of_kind(weight_VD[-1:], body.kind)
+                blocks = body.followed_by(last or BlockMatrix.nearest(weight_VD[-1:], body.kind))
+                report = MatrixReport(name, body.kind, "kept", blocks.bytes, None, was)
+            else:
+                # GPTQ would serve the head alone, but a tied head is the embedding, too.
+                way: Method = "nearest" if self.method == "nearest" else "search"
+                own = inputs if weight is head else None
+                blocks, how, error = rounded(weight_VD, kind, way, own, self.damping)
+                report = MatrixReport(name, kind, how, blocks.bytes, error, was)
             with torch.no_grad():
                 weight.copy_(blocks.dequantized())
             self._add(report, blocks)
@@ -162,37 +176,14 @@ def planned_types(
 
 @torch.no_grad()
 def head_statistics(model: PreTrainedModel, rows: Sequence[Tensor]) -> InputStatistics:
-    """Return the squares of the head's inputs over the rows."""
+    """Return statistics of the head's inputs over the rows."""
     weight_VD = next(reversed(tables_of(model).values()))
     zeros_D = torch.zeros(weight_VD.shape[1], dtype=torch.float64, device=weight_VD.device)
-    found = InputStatistics(0, zeros_D)
+    found = InputStatistics(0, zeros_D, zeros_D.diag())
     for ids_BT in rows:
-        found.add(hidden_states(model, ids_BT.to(weight_VD.device)).flatten(0, -2), None)
+        states_ND = hidden_states(model, ids_BT.to(weight_VD.device)).flatten(0, -2).float()
+        found.add(states_ND, (states_ND.T @ states_ND).double())
     return found
-
-
-def _table(
-    name: str, weight_VD: Tensor, kind: BlockKind, method: Method, inputs: InputStatistics | None
-) -> tuple[BlockMatrix, MatrixReport]:
-    """Round embedding or head. The row of ``<CALL>`` is apart: it may be new on an old grid."""
-    body = exact_blocks(weight_VD[:-1])
-    if body is not None and _fits(body.kind, kind):
-        last = blocks_of_kind(weight_VD[-1:], body.kind)
-        blocks = body.followed_by(last or BlockMatrix.nearest(weight_VD[-1:], body.kind))
-        return blocks, MatrixReport(name, body.kind, "kept", blocks.bytes, was=body.kind)
-    squares_D = None if inputs is None else inputs.squares_I
-    how: How = "nearest" if method == "nearest" else "search"
-    if how == "nearest":
-        blocks = BlockMatrix.nearest(weight_VD, kind)
-    else:
-        blocks = search_matrix(weight_VD, kind, squares_D)
-    error = None
-    if squares_D is not None:
-        change_VD = (blocks.dequantized() - weight_VD.float()).square()
-        scale_D = squares_D.float()
-        error = float((change_VD @ scale_D).sum() / (weight_VD.float().square() @ scale_D).sum())
-    was = None if body is None else body.kind
-    return blocks, MatrixReport(name, kind, how, blocks.bytes, error, was)
 
 
 def rounded(
@@ -209,6 +200,8 @@ def rounded(
         output; None if there are no statistics of inputs.
     """
     nearest = BlockMatrix.nearest(weight_OI, kind)
+    if method != "nearest" and inputs is None:  # an embedding that is no head
+        return search_matrix(weight_OI, kind), "search", None
     if inputs is None or not inputs.count or inputs.hessian_II is None:
         return nearest, "nearest", None
     tried: dict[How, BlockMatrix] = {
