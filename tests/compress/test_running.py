@@ -158,6 +158,28 @@ def test_somebody_elses_files_are_never_removed(tuned, articles, tmp_path):
     assert notes.read_text() == "mine"
 
 
+def test_rounded_models_are_not_rounded_again(tuned, articles, tmp_path):
+    from lacy.model import save_model
+    from lacy.runtimes import quantize_int8
+
+    rounded, _ = quantize_int8(load_model(tuned))
+    save_model(tmp_path / "int8", rounded.model, rounded.tokenizer, rounded.meta)
+    with pytest.raises(LacyError, match="E311"):
+        compress(tmp_path / "int8", articles, PLAN, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("plan", "error"),
+    [
+        (replace(PLAN, steps=({"sparsity": {"pattern": "2:5"}},)), "E292"),
+        (replace(PLAN, steps=({"width": {"heads": 0.1}}, {"layers": {"remove": 9}})), "E29"),
+    ],
+)
+def test_a_step_that_does_not_fit_the_model_is_refused(tuned, articles, tmp_path, plan, error):
+    with pytest.raises(LacyError, match=error):
+        compress(tuned, articles, plan, tmp_path / "out")
+
+
 def test_a_full_disk_is_noticed_before_work(tuned, articles, tmp_path, monkeypatch):
     import lacy.compress.checks as checks
 

@@ -33,9 +33,13 @@ def check_before_work(loaded: Any, plan: CompressPlan, out: Path, model: str | P
         model: name of the original model.
 
     Raises:
-        LacyError: E323, ``out`` and the model are in each other; E324, the disk is too small; E11,
-            a package is not installed; and the errors of the steps that cannot be applied.
+        LacyError: E311, the model has int8 weights; E323, ``out`` and the model are in each other;
+            E324, the disk is too small; E11, a package is not installed; and the errors of the
+            steps that cannot be applied.
     """
+    from lacy.model import require_unquantized
+
+    require_unquantized(loaded.model, str(model), "compressed")
     _check_folders(out, model)
     steps = planned(plan)
     for step in steps:
