@@ -234,6 +234,16 @@ def test_a_narrow_model_is_trained_with_the_original_as_teacher(tuned, articles,
     assert load_model(found.stages[2].path).calls
 
 
+def test_zeros_stay_zeros_when_the_model_recovers(tuned, articles, tmp_path):
+    steps = ({"sparsity": {"method": "magnitude"}}, {"recover": {"tokens": 500}})
+    found = compress(tuned, articles, replace(PLAN, steps=steps, outputs=()), tmp_path / "out")
+    before, after = (load_model(stage.path).model.state_dict() for stage in found.stages[1:])
+    name = next(name for name in before if name.endswith("q_proj.weight"))
+    assert (before[name] == 0).sum() * 2 == before[name].numel()
+    assert ((before[name] == 0) == (after[name] == 0)).all()
+    assert not before[name].equal(after[name])
+
+
 def test_a_smaller_vocabulary_is_the_teachers_vocabulary_too(tuned, articles, tmp_path):
     steps = (
         {"vocabulary": {"tolerance": 2}},

@@ -145,6 +145,7 @@ def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, d
             return sparse.loaded, {"zeros": sparse.zeros[1], "weights": sparse.weights}
         case RecoverStep():
             from lacy.distill import DistillSettings, distill
+            from lacy.prune import holding_zeros
 
             imitate: Any = "unmarked" if settings.delegation else "all"
             meta = dict(loaded.meta)
@@ -152,7 +153,7 @@ def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, d
                 loaded, context.teacher, context.texts.fit,
                 settings=DistillSettings(imitate=imitate), tokens=settings.tokens,
                 lr=settings.learning_rate, context=context.plan.length, seed=context.plan.seed,
-                notify=notify,
+                during=holding_zeros, notify=notify,
             )  # fmt: skip
             # How the model was made stays on record; this training is a part of "compression".
             done.loaded.meta = meta
