@@ -13,7 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
-from lacy.compress import CompressPlan, MeasureSettings, compress, stage_rows, to_data
+from lacy.compress import CompressPlan, MeasureSettings, compress, compression_data, stage_rows
 from lacy.report import compression_figure, compression_markdown
 
 RESULTS = Path(__file__).parent / "results"
@@ -58,7 +58,7 @@ def main():
         done = compress(
             args.model, args.data, plan, args.out / name, held_out=args.held_out, notify=print
         )
-        found[name] = to_data(done)
+        found[name] = compression_data(done)
         path.write_text(json.dumps(found, indent=1) + "\n")
         compression_figure(args.out / f"{name}.svg", stage_rows(done))
         print(f"\n## {name}\n\n{compression_markdown(done)}\n", flush=True)

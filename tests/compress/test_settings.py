@@ -13,9 +13,9 @@ from lacy.compress import (
     CompressPlan,
     GgufOutput,
     LayersStep,
-    check_plan,
+    check_compress_plan,
     planned,
-    read_plan,
+    read_compress_plan,
 )
 from lacy.errors import LacyError
 
@@ -26,7 +26,7 @@ def plan(steps=(), outputs=("int8",), **settings):
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted(PLANS.glob("*.yaml"))])
 def test_the_plans_that_ship_are_valid(name):
-    assert planned(read_plan(name))
+    assert planned(read_compress_plan(name))
 
 
 def test_a_plan_reads_its_steps_and_outputs_in_order(tmp_path):
@@ -35,7 +35,7 @@ def test_a_plan_reads_its_steps_and_outputs_in_order(tmp_path):
         "steps:\n  - layers: {remove: 3}\n  - recover: {tokens: 1e4}\n"
         "outputs:\n  - gguf: {bits: 4.7}\n  - int8\nmeasure: {texts: 9}\n"
     )
-    found = read_plan(path)
+    found = read_compress_plan(path)
     steps = planned(found)
     assert [step.name for step in steps] == ["1-layers", "2-recover", "gguf-4.7", "int8"]
     assert steps[0].settings == LayersStep(remove=3.0)
@@ -66,13 +66,13 @@ def test_a_plan_reads_its_steps_and_outputs_in_order(tmp_path):
 )
 def test_a_plan_that_cannot_be_carried_out_is_refused_whole(steps, outputs, words):
     with pytest.raises(LacyError, match="E320") as caught:
-        check_plan(plan(steps, outputs))
+        check_compress_plan(plan(steps, outputs))
     assert words in str(caught.value)
 
 
 def test_all_problems_are_listed_at_once():
     with pytest.raises(LacyError) as caught:
-        check_plan(plan(["layer", "widht"], ["gguff"], rows=0))
+        check_compress_plan(plan(["layer", "widht"], ["gguff"], rows=0))
     text = str(caught.value)
     assert text.count("\n  - ") == 4
     assert all(word in text for word in ("layers", "width", "gguf", "rows is 0"))
@@ -80,7 +80,7 @@ def test_all_problems_are_listed_at_once():
 
 def test_a_plan_that_is_no_file_says_so():
     with pytest.raises(LacyError, match="E13"):
-        read_plan("nowhere.yaml")
+        read_compress_plan("nowhere.yaml")
 
 
 @given(
@@ -98,4 +98,4 @@ def test_the_key_of_a_stage_depends_on_what_was_before_and_on_its_settings(befor
 def test_every_kind_has_its_own_name_and_default_settings():
     assert not set(STEPS) & set(OUTPUTS)
     kinds = [kind for kind in STEPS if kind != "width"]
-    check_plan(plan(kinds, list(OUTPUTS)))
+    check_compress_plan(plan(kinds, list(OUTPUTS)))

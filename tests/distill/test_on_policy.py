@@ -6,7 +6,7 @@ import torch
 from distill.conftest import make
 from helpers.models import ALL, llama
 from lacy.distill import distill_on_policy
-from lacy.distill.on_policy import without_call
+from lacy.distill.on_policy import call_suppressed
 from lacy.errors import LacyError
 from lacy.model import Loaded, hidden_states, set_call_row, set_gate
 
@@ -18,7 +18,7 @@ def test_call_has_no_probability_within_the_context(student, teacher):
     ids = torch.arange(10)[None]
     before = student.model(ids).logits
     set_call_row(student.model, 100 * torch.ones(64))
-    with without_call(student.model, teacher.model):
+    with call_suppressed(student.model, teacher.model):
         for loaded in (student, teacher):
             logits = loaded.model(ids).logits
             assert (logits.softmax(-1)[..., -1] == 0).all()

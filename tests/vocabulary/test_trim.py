@@ -16,7 +16,7 @@ from lacy.corpus import TokenText, begin_end, choose_begin_end, encode_texts, tr
 from lacy.errors import LacyError
 from lacy.model import FINGERPRINT, Loaded, load_model, model_fingerprint, save_model, write_gguf
 from lacy.vocabulary import Vocabulary, tailor, task_vocabulary, trim_vocabulary
-from lacy.vocabulary.task import fingerprint
+from lacy.vocabulary.task import tokens_fingerprint
 from lacy.vocabulary.tokens import protected_ids
 
 KINDS = ["byte_level", "byte_level_unigram", "metaspace", "llama2_style"]
@@ -177,7 +177,7 @@ def test_tokenizers_that_cannot_be_trimmed_are_refused():
     for backend, why in ((words, "WordPiece"), (letters, "single byte")):
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END, bos_token=END)
         tokenizer.add_tokens([CALL], special_tokens=True)
-        whole = Vocabulary((0, 1), len(tokenizer), fingerprint(tokenizer))
+        whole = Vocabulary((0, 1), len(tokenizer), tokens_fingerprint(tokenizer))
         with pytest.raises(LacyError, match=rf"E274.*{why}"):
             trim_vocabulary(Loaded(llama(tokenizer).model, tokenizer), whole)
     with pytest.raises(LacyError, match="E271"):
@@ -208,9 +208,9 @@ def test_bytes_that_no_token_contains_need_no_token():
 
 def test_a_vocabulary_of_all_tokens_changes_nothing():
     tokenizer = ALL["byte_level"]
-    every = Vocabulary(tuple(range(len(tokenizer))), len(tokenizer), fingerprint(tokenizer))
+    every = Vocabulary(tuple(range(len(tokenizer))), len(tokenizer), tokens_fingerprint(tokenizer))
     new = trimmed(tokenizer, every).tokenizer
-    assert fingerprint(new) == fingerprint(tokenizer)
+    assert tokens_fingerprint(new) == tokens_fingerprint(tokenizer)
     assert protected_ids(new) == protected_ids(tokenizer)
 
 

@@ -13,7 +13,7 @@ from lacy.compress import (
     Stage,
     StageRow,
     planned,
-    read_plan,
+    read_compress_plan,
     stage_row,
 )
 from lacy.config import Positional, Rare
@@ -70,7 +70,7 @@ def run(flags: CompressFlags) -> int:
 
         do = "give texts like those that the model will write: --data my_articles/"
         raise LacyError("E12", key="data", value="", why="it is missing", do=do)
-    plan = read_plan(flags.plan)
+    plan = read_compress_plan(flags.plan)
     name = Path(flags.model.rstrip("/")).stem
     out = flags.out or Path("runs") / f"{name}-{Path(flags.plan).stem}"
     if flags.dry_run:

@@ -1,8 +1,8 @@
 """Compress a model by a plan: steps in order, files for several runtimes, one table of all stages.
 
-    from lacy.compress import compress, read_plan, stage_rows
+    from lacy.compress import compress, read_compress_plan, stage_rows
 
-    done = compress("runs/tuned", "articles/", read_plan("phone"), "runs/phone")
+    done = compress("runs/tuned", "articles/", read_compress_plan("phone"), "runs/phone")
     for row in stage_rows(done):
         print(row.name, row.bytes, row.loss_off_facts, row.right_change)
 

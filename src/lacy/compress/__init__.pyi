@@ -1,6 +1,6 @@
 from .checks import check_before_work
 from .measuring import FACTS, OTHERS, StageMeasured, Sums, measure_stage
-from .running import ORIGINAL, REPORT_FILE, Compression, Stage, compress, to_data
+from .running import ORIGINAL, REPORT_FILE, Compression, Stage, compress, compression_data
 from .settings import (
     OUTPUTS,
     PLANS,
@@ -18,9 +18,9 @@ from .settings import (
     SparsityStep,
     VocabularyStep,
     WidthStep,
-    check_plan,
+    check_compress_plan,
     planned,
-    read_plan,
+    read_compress_plan,
 )
 from .table import StageRow, stage_row, stage_rows
 
@@ -51,12 +51,12 @@ __all__ = [
     "VocabularyStep",
     "WidthStep",
     "check_before_work",
-    "check_plan",
+    "check_compress_plan",
     "compress",
+    "compression_data",
     "measure_stage",
     "planned",
-    "read_plan",
+    "read_compress_plan",
     "stage_row",
     "stage_rows",
-    "to_data",
 ]

@@ -19,8 +19,8 @@ from typing import Any
 from lacy._parse import parse_json
 from lacy.compress.checks import check_before_work
 from lacy.compress.measuring import StageMeasured
-from lacy.compress.settings import CompressPlan, Planned, check_plan, planned
-from lacy.compress.stages import Context, apply_step, measure_files, write_output
+from lacy.compress.settings import CompressPlan, Planned, check_compress_plan, planned
+from lacy.compress.stages import Context, apply_step, measure_files, write_output_files
 from lacy.compress.texts import read_texts
 from lacy.disk import OWNER_FILE, can_replace, lock, write_atomic
 from lacy.errors import LacyError
@@ -102,7 +102,7 @@ def compress(
     from lacy.run import environment
     from lacy.scorecard import weights_of
 
-    check_plan(plan)
+    check_compress_plan(plan)
     out = Path(out)
     loaded = load_model(model)
     check_before_work(loaded, plan, out, model)
@@ -126,11 +126,11 @@ def compress(
             Path(str(model)).name, tuple(done), environment(), asdict(plan),
             {"fit": len(texts.fit), "held_out": len(texts.held_out)},
         )  # fmt: skip
-        write_atomic(out / REPORT_FILE, json.dumps(to_data(found), indent=2) + "\n")
+        write_atomic(out / REPORT_FILE, json.dumps(compression_data(found), indent=2) + "\n")
     return found
 
 
-def to_data(done: Compression) -> dict[str, Any]:
+def compression_data(done: Compression) -> dict[str, Any]:
     """Return a compression as plain data, without folders of this machine."""
     stages = [
         {
@@ -174,7 +174,7 @@ def _stage(step: Planned, before: str, key: str, out: Path, context: Context) ->
         context.notify(f"{step.name}: {_shown(step.settings)}")
         _empty(folder)
         begin = time.perf_counter()
-        apply = write_output if step.is_output else apply_step
+        apply = write_output_files if step.is_output else apply_step
         path, did = apply(step, before, folder, context)
         record = {
             "key": key, "files": path.name, "did": did, "settings": asdict(step.settings),

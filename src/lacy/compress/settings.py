@@ -214,7 +214,7 @@ class Planned:
         return hashlib.sha256(basis.encode()).hexdigest()[:16]
 
 
-def read_plan(path: str | Path) -> CompressPlan:
+def read_compress_plan(path: str | Path) -> CompressPlan:
     """Read and check a plan.
 
     Args:
@@ -226,11 +226,11 @@ def read_plan(path: str | Path) -> CompressPlan:
     """
     shipped = PLANS / f"{path}.yaml"
     plan = load(CompressPlan, shipped if shipped.is_file() else path, command="compress")
-    check_plan(plan)
+    check_compress_plan(plan)
     return plan
 
 
-def check_plan(plan: CompressPlan) -> None:
+def check_compress_plan(plan: CompressPlan) -> None:
     """Raise E320 with all problems of a plan."""
     problems = list(_problems(plan))
     if problems:

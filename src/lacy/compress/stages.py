@@ -199,7 +199,7 @@ def _save_fitted(loaded: Loaded, path: Path, context: Context) -> dict[str, Any]
     return {"gate_auroc": round(found.figures.target["gate"].auroc.value, 4)}
 
 
-def write_output(
+def write_output_files(
     step: Planned, before: str, folder: Path, context: Context
 ) -> tuple[Path, dict[str, Any]]:
     """Write an output of a model.

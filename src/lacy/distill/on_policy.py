@@ -4,7 +4,7 @@ On given texts, a student is never taught how to go on from its own mistakes. On
 (Agarwal et al., arXiv 2306.13649, §3) lets it continue prompts, and the teacher corrects every
 token. TRL generates, computes the divergence and trains; this file adapts it to models of lacy:
 
-- ``<CALL>`` is neither generated nor compared: within the context ``without_call``, the heads of
+- ``<CALL>`` is neither generated nor compared: within the context ``call_suppressed``, the heads of
   both models have a bias that leaves it no probability.
 - Prompts begin with the begin token that the model was trained with.
 - Where the student's gate would call, its teacher is not imitated.
@@ -103,7 +103,7 @@ def distill_on_policy(
     with (
         tempfile.TemporaryDirectory(prefix="lacy-distill-") as folder,
         _restored(student.model),
-        without_call(student.model, teacher.model),
+        call_suppressed(student.model, teacher.model),
         _quiet(),
     ):
         args = trl.DistillationConfig(
@@ -128,7 +128,7 @@ def distill_on_policy(
 
 
 @contextlib.contextmanager
-def without_call(*models: Any) -> Iterator[None]:
+def call_suppressed(*models: Any) -> Iterator[None]:
     """Within the context, ``<CALL>`` has no probability in the given models.
 
     Raises:

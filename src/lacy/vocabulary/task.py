@@ -92,11 +92,11 @@ class Vocabulary:
 
     def require(self, tokenizer: Any, name: str | Path = "the vocabulary") -> None:
         """Raise E271 unless the vocabulary was made for this tokenizer."""
-        if (self.size, self.tokenizer) != (len(tokenizer), fingerprint(tokenizer)):
+        if (self.size, self.tokenizer) != (len(tokenizer), tokens_fingerprint(tokenizer)):
             raise LacyError("E271", path=name, size=self.size, tokens=len(tokenizer))
 
 
-def fingerprint(tokenizer: Any) -> str:
+def tokens_fingerprint(tokenizer: Any) -> str:
     """Return the fingerprint that ``Vocabulary.tokenizer`` contains."""
     return tokenizer_fingerprint(tokenizer, with_begin_end=False)
 
@@ -149,7 +149,7 @@ def task_vocabulary(
         "tolerated": len(tolerated), "protected": len(always),
     }  # fmt: skip
     ids = tuple(sorted(always | tolerated.keys()))
-    return Vocabulary(ids, len(tokenizer), fingerprint(tokenizer), made)
+    return Vocabulary(ids, len(tokenizer), tokens_fingerprint(tokenizer), made)
 
 
 def drop_rare(frequency: Mapping[int, int], most: float) -> dict[int, int]:
