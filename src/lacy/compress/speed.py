@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lacy.efficiency import peak_memory, quantile, time_requests, timed_prompts
 from lacy.errors import LacyError
 from lacy.results import Score
 
@@ -50,6 +49,7 @@ def engine_speed(loaded: Any, path: str | Path, runtime: str, dtype: str = "fp32
         dtype: precision of the weights.
     """
     from lacy.cascade import Engine
+    from lacy.efficiency import peak_memory, quantile, time_requests, timed_prompts
 
     engine = Engine(loaded, policy="never")
     prompts = timed_prompts(engine, 1, PROMPT_TOKENS)
@@ -75,6 +75,8 @@ def llama_cpp_speed(path: str | Path, threads: int) -> Speed:
     Raises:
         LacyError: E321, llama.cpp cannot run the file.
     """
+    from lacy.efficiency import quantile
+
     words = [sys.executable, "-m", "lacy.compress.speed", str(path), str(threads)]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS)

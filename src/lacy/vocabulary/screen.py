@@ -28,6 +28,10 @@ LEVELS = 127
 """Largest 8-bit number that is used."""
 
 
+OPERATIONS = 16
+"""Number of roundings in float32 after a sum, of an estimate and of its bound."""
+
+
 class Screen:
     """Estimates of the logits of many rows, with bounds on their errors.
 
@@ -59,8 +63,9 @@ class Screen:
             self._norm_O[part] = rounded_KD.norm(dim=1)
             self._error_O[part] = (rows_KD - rounded_KD).norm(dim=1)
         self._bias_O = None if bias_V is None else bias_V.to(device).float()[self.ids]
-        # Rounding of float sums of `width` products, as a share of the norms' product.
-        self._slack = width * torch.finfo(torch.float32).eps
+        # Rounding of float sums of `width` products, and of what is done with them afterwards, as a
+        # share of the norms' product.
+        self._slack = (width + OPERATIONS) * torch.finfo(torch.float32).eps
 
     @property
     def bytes(self) -> int:
@@ -90,6 +95,8 @@ class Screen:
         error_NO = size_N1 * self._error_O + rest_N1 * self._norm_O
         if self._bias_O is not None:
             estimate_NO = estimate_NO + self._bias_O
+            # The head adds its bias in float32, too: both sums are rounded.
+            error_NO = error_NO + estimate_NO.abs() * (2 * torch.finfo(torch.float32).eps)
         if rounding:
             error_NO = error_NO * (1 + rounding) + estimate_NO.abs() * rounding
         return estimate_NO, error_NO
