@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lacy._children import ProcessFailed, run_fresh
 from lacy.errors import LacyError
 from lacy.results import Score
 
@@ -20,9 +19,6 @@ PROMPT_TOKENS, NEW_TOKENS, REPEAT = 16, 48, 8
 
 PROMPT = "The river flows past the town and into the sea."
 """Prompt for llama.cpp, which counts its tokens itself."""
-
-_LOG_LINE = re.compile(r"\d+\.\d+\.\d+\.\d+ [A-Z] ")
-"""A line of llama.cpp's log: its time and its level."""
 
 SECONDS = 900.0
 """Time limit of the process that runs llama.cpp."""
@@ -77,17 +73,10 @@ def llama_cpp_speed(path: str | Path, threads: int) -> Speed:
     """
     from lacy.efficiency import quantile
 
-    words = [sys.executable, "-m", "lacy.compress.speed", str(path), str(threads)]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise LacyError("E321", path=path, why=f"no result after {SECONDS:g} s") from error
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        said = [line for line in done.stderr.splitlines() if line and not _LOG_LINE.match(line)]
-        why = said[-1] if said else f"exit code {done.returncode}"
-        raise LacyError("E321", path=path, why=why)
-    found = json.loads(lines[-1])
+        found = run_fresh("lacy.compress.speed", [str(path), str(threads)], SECONDS)
+    except ProcessFailed as failed:
+        raise LacyError("E321", path=path, why=failed) from failed
     decode = quantile(found["decode"], 0.5, "tokens per second")
     return Speed(decode, _bytes(found["peak"]), f"llama.cpp, {threads} threads")
 

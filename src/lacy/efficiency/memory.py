@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lacy._children import ProcessFailed, run_fresh
 from lacy.errors import LacyError
 
 MIB = 2**20
@@ -48,18 +48,11 @@ def peak_memory(
     Raises:
         LacyError: E249, the process failed, such as by running out of memory.
     """
-    command = [
-        sys.executable, "-m", "lacy.efficiency.memory", str(model), str(prompt_tokens),
-        str(new_tokens), dtype,
-    ]  # fmt: skip
+    arguments = [str(model), str(prompt_tokens), str(new_tokens), dtype]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise LacyError("E249", model=model, why=f"no result after {SECONDS:g} s") from error
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise LacyError("E249", model=model, why=lines[-1])
-    return PeakMemory(**json.loads(done.stdout.strip().splitlines()[-1]))
+        return PeakMemory(**run_fresh("lacy.efficiency.memory", arguments, SECONDS))
+    except ProcessFailed as failed:
+        raise LacyError("E249", model=model, why=failed) from failed
 
 
 def resident(peak: bool = False) -> int:

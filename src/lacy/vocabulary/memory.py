@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lacy._children import ProcessFailed, run_fresh
 from lacy.errors import LacyError
 
 SECONDS = 900.0
@@ -60,15 +60,11 @@ def memory_by_stage(
         "model": str(model), "vocabulary": vocabulary, "fallback": fallback, "offload": offload,
         "prompt_tokens": prompt_tokens, "new_tokens": new_tokens,
     }  # fmt: skip
-    command = [sys.executable, "-m", "lacy.vocabulary.memory", json.dumps(settings)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise LacyError("E277", model=model, why=f"no result after {SECONDS:g} s") from error
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise LacyError("E277", model=model, why=lines[-1])
-    return [StageMemory(**stage) for stage in json.loads(done.stdout.strip().splitlines()[-1])]
+        stages = run_fresh("lacy.vocabulary.memory", [json.dumps(settings)], SECONDS)
+    except ProcessFailed as failed:
+        raise LacyError("E277", model=model, why=failed) from failed
+    return [StageMemory(**stage) for stage in stages]
 
 
 def _now(stage: str) -> StageMemory:
