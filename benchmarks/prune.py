@@ -269,7 +269,7 @@ RIVALS = {"wanda": "magnitude", "sparsegpt": "magnitude", ".refit": "", ".compen
 
 
 def rivals_of(name: str) -> Iterator[str]:
-    """Yield the names of the variants that a variant is compared with."""
+    """Yield the names of the baselines of a variant."""
     yield from (name.replace(own, other) for own, other in RIVALS.items() if own in name)
     if name.startswith("width.neurons"):
         yield from (f"peer.torch-pruning.neurons.{how}" for how in ("magnitude", "activation"))

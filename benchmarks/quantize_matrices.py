@@ -1,4 +1,4 @@
-"""Errors of single matrices by type and method, and what a rounded tied embedding costs.
+"""Quantization error of single matrices by block type and method; loss with a quantized embedding.
 
     python benchmarks/quantize_matrices.py block MODEL --texts MARKED.jsonl
     python benchmarks/quantize_matrices.py embedding MODEL --texts MARKED.jsonl

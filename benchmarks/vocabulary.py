@@ -70,8 +70,8 @@ def greedy(
     return written
 
 
-def f1(found: list[str], wanted: list[str]) -> tuple[int, int, int]:
-    """Right, found and wanted values, without case."""
+def match_counts(found: list[str], wanted: list[str]) -> tuple[int, int, int]:
+    """Count true positives, predicted and gold values, ignoring case."""
     mine, theirs = Counter(v.lower() for v in found), Counter(v.lower() for v in wanted)
     return sum((mine & theirs).values()), sum(mine.values()), sum(theirs.values())
 
@@ -155,7 +155,7 @@ def score(task: str, texts: list[str], outputs: list[str]) -> dict[str, Any]:
     if task == "extraction":
         values = [[v.strip() for v in t.split("\n")[0].split(";") if v.strip()] for t in texts]
         wanted = [[v.strip() for v in o.strip().split(";")] for o in outputs]
-        counts = np.array([f1(v, w) for v, w in zip(values, wanted, strict=True)])
+        counts = np.array([match_counts(v, w) for v, w in zip(values, wanted, strict=True)])
         return {"f1": as_data(ratio(2 * counts[:, 0], counts[:, 1] + counts[:, 2]))}
     firsts = [t.strip().split("\n")[0] for t in texts]
     wanted = [o.strip() for o in outputs]

@@ -64,7 +64,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     [
         ([], "--data"),
         (["--data", "nowhere.jsonl"], "E13"),
-        (["--data", "nowhere.jsonl", "--plan", "fone"], "E13"),
+        (["--data", "nowhere.jsonl", "--plan", "phon"], "did you mean 'phone'"),
     ],
 )
 def test_a_mistake_gets_a_hint(flags, expected, tuned, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Single weights: each method against a slow, obvious reference, and zeros that stay."""
+"""Unstructured and N:M pruning against slow references; masks are kept during training."""
 
 import numpy as np
 import pytest

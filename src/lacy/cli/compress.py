@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,8 +130,11 @@ def _short(row: StageRow) -> tuple[str, ...]:
     def shown(score: Score | None) -> str:
         return format_figure(score.value, score.unit) if score else "–"
 
+    def risen(score: Score) -> str:
+        return f"{100 * score.value:+.2f}%" if math.isfinite(score.value) else "–"
+
     return (
         f"{row.bytes / 1e6:.1f} MB", f"{row.ratio:.1f} x",
-        f"{100 * row.loss_off_facts.value:+.2f}%", f"{100 * row.loss_on_facts.value:+.2f}%",
-        shown(row.auroc), shown(row.right), shown(row.decode),
+        risen(row.loss_off_facts), risen(row.loss_on_facts), shown(row.auroc), shown(row.right),
+        shown(row.decode),
     )  # fmt: skip

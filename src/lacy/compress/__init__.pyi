@@ -1,5 +1,5 @@
 from .checks import check_before_work
-from .measuring import FACTS, OTHERS, StageMeasured, Sums, measure_stage
+from .measuring import FACTS, OTHERS, StageMeasured, Sums, measure_stage, relative_rise
 from .running import ORIGINAL, REPORT_FILE, Compression, Stage, compress, compression_data
 from .settings import (
     OUTPUTS,
@@ -23,6 +23,7 @@ from .settings import (
     read_compress_plan,
 )
 from .table import StageRow, stage_row, stage_rows
+from .texts import Texts, read_texts
 
 __all__ = [
     "FACTS",
@@ -48,6 +49,7 @@ __all__ = [
     "StageMeasured",
     "StageRow",
     "Sums",
+    "Texts",
     "VocabularyStep",
     "WidthStep",
     "check_before_work",
@@ -57,6 +59,8 @@ __all__ = [
     "measure_stage",
     "planned",
     "read_compress_plan",
+    "read_texts",
+    "relative_rise",
     "stage_row",
     "stage_rows",
 ]

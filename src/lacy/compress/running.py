@@ -153,10 +153,8 @@ def _common(plan: CompressPlan) -> dict[str, Any]:
 
 def _original(loaded: Any, model: str | Path, out: Path, key: str, context: Context) -> Stage:
     """Measure the model as it was given."""
-    from lacy.model import resolve
-
     folder = out / ORIGINAL
-    place = Path(resolve(model))
+    place = loaded.path or Path(model)
     shown = Path(model) if Path(model).suffix == ".gguf" else place
     measured = _read_measured(folder, key)
     if measured is None:

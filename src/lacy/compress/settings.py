@@ -219,13 +219,19 @@ def read_compress_plan(path: str | Path) -> CompressPlan:
 
     Args:
         path: a YAML file, or the name of a plan that ships with lacy (``phone``, ``browser``,
-            ``server``).
+            ``server``). A file of that name has precedence.
 
     Raises:
         LacyError: for the same reasons as ``config.load``; E320 if the plan cannot be carried out.
     """
-    shipped = PLANS / f"{path}.yaml"
-    plan = load(CompressPlan, shipped if shipped.is_file() else path, command="compress")
+    names = sorted(file.stem for file in PLANS.glob("*.yaml"))
+    if not Path(path).exists():
+        if str(path) not in names:
+            hint = did_you_mean(str(path), names)
+            do = f"check the spelling{hint}; plans that ship: {', '.join(names)}"
+            raise LacyError("E13", path=path, do=do)
+        path = PLANS / f"{path}.yaml"
+    plan = load(CompressPlan, path, command="compress")
     check_compress_plan(plan)
     return plan
 

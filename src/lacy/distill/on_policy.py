@@ -203,7 +203,7 @@ def _restored(model: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide warnings of TRL and transformers about choices that are made here on purpose."""
+    """Suppress warnings of TRL and transformers about settings that are intended here."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()

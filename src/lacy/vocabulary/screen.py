@@ -95,7 +95,7 @@ class Screen:
         error_NO = size_N1 * self._error_O + rest_N1 * self._norm_O
         if self._bias_O is not None:
             estimate_NO = estimate_NO + self._bias_O
-            # The head adds its bias in float32, too: both sums are rounded.
+            # Adding the bias in float32 rounds the estimate, and the exact logit as well.
             error_NO = error_NO + estimate_NO.abs() * (2 * torch.finfo(torch.float32).eps)
         if rounding:
             error_NO = error_NO * (1 + rounding) + estimate_NO.abs() * rounding
