@@ -22,9 +22,6 @@ from lacy.types import Document
 OTHERS, FACTS = "others", "facts"
 """The two groups of tokens: those that state no fact, and fact tokens."""
 
-CALIBRATION_ARTICLES = 60
-"""Number of short articles that ship with lacy, for calibrating the ranking of values."""
-
 Floats = NDArray[np.float64]
 
 
@@ -151,26 +148,13 @@ def _nats_per_byte(texts: Sums, tokens: str, seed: int) -> Score:
 
 def _openings(loaded: Any, plan: CompressPlan) -> tuple[Sums, Score]:
     """Let the model complete sentences about subjects of a database that ships with lacy."""
-    import random
-    from tempfile import TemporaryDirectory
-
-    from lacy import almanac, cascade
-    from lacy.evaluate import evaluate_openings
+    from lacy.cascade import lookup_policy
+    from lacy.evaluate import evaluate_shipped_facts
     from lacy.results import ratio_scores
-    from lacy.sources.db import Database
 
-    others, asked = almanac.split_subjects(
-        almanac.load_subjects(), plan.measure.subjects, plan.seed
+    found = evaluate_shipped_facts(
+        loaded, {"cascade": lookup_policy(loaded)}, subjects=plan.measure.subjects, seed=plan.seed
     )
-    chosen = random.Random(plan.seed).sample(others, min(CALIBRATION_ARTICLES, len(others)))
-    calibration = cascade.calibrate(loaded, almanac.write_articles(chosen, plan.seed))
-    with TemporaryDirectory() as folder:
-        path = almanac.write_facts(f"{folder}/facts.sqlite", [*others, *asked])
-        with Database(path, name="facts") as source:
-            found = evaluate_openings(
-                loaded, almanac.openings(asked), source,
-                {"cascade": cascade.lookup_policy(loaded)}, seed=plan.seed, calibration=calibration,
-            )  # fmt: skip
     units = found.units()[0]
     kept = {name: units.counts[name] for name in ("completed", "openings")}
     return Sums(units.names, kept), ratio_scores(units.counts, seed=plan.seed)["openings_right"]

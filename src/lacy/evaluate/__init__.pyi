@@ -42,7 +42,12 @@ from .life_counts import (
 from .life_facts import LifeStatement, by_relation, known_life, read_life
 from .marking import marked_documents
 from .on_texts import TextMeasurements, measure_on_texts
-from .openings import OpeningAnswers, OpeningsResult, evaluate_openings
+from .openings import (
+    OpeningAnswers,
+    OpeningsResult,
+    evaluate_openings,
+    evaluate_shipped_facts,
+)
 from .own_facts import EDITED_FACTS, OWN_FACTS, evaluate_own_facts
 from .provenance import SpanLookup, is_borrowed
 from .question_files import (
@@ -133,6 +138,7 @@ __all__ = [
     "evaluate_openings",
     "evaluate_own_facts",
     "evaluate_questions",
+    "evaluate_shipped_facts",
     "evaluate_world",
     "facts_database",
     "is_borrowed",

@@ -7,9 +7,12 @@ sentence are not checked.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +27,9 @@ from lacy.types import Answer
 if TYPE_CHECKING:
     from lacy.cascade import Policy
     from lacy.sources import Source
+
+CALIBRATION_ARTICLES = 60
+"""Number of short articles that ship with lacy, for calibrating the ranking of values."""
 
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)|\n")
 
@@ -106,6 +112,42 @@ def evaluate_openings(
             tuple(answers), units,
         )  # fmt: skip
     return OpeningsResult(conditions, len(openings), seed)
+
+
+def evaluate_shipped_facts(
+    loaded: Any,
+    policies: Mapping[str, Policy | str],
+    *,
+    subjects: int,
+    seed: int = 0,
+    store: AnswerStore | None = None,
+) -> OpeningsResult:
+    """Evaluate openings about people, countries and elements whose facts ship with lacy.
+
+    A database of these facts answers calls. The ranking of values is calibrated on short articles
+    about other subjects.
+
+    Args:
+        loaded: the model, as from ``lacy.model.load_model``.
+        policies: a policy per condition name.
+        subjects: number of subjects.
+        seed: seed of the choice of subjects and of the bootstrap.
+        store: keeps the answers, so that a stopped measurement goes on.
+    """
+    from lacy import almanac
+    from lacy.cascade import calibrate
+    from lacy.sources.db import Database
+
+    others, asked = almanac.split_subjects(almanac.load_subjects(), subjects, seed)
+    chosen = random.Random(seed).sample(others, min(CALIBRATION_ARTICLES, len(others)))
+    calibration = calibrate(loaded, almanac.write_articles(chosen, seed))
+    with TemporaryDirectory() as folder:
+        path = almanac.write_facts(Path(folder) / "facts.sqlite", [*others, *asked])
+        with Database(path, name="facts") as source:
+            return evaluate_openings(
+                loaded, almanac.openings(asked), source, policies, seed=seed, store=store,
+                calibration=calibration,
+            )  # fmt: skip
 
 
 def is_completed(opening: Opening, answer: Answer) -> bool:

@@ -22,8 +22,6 @@ from lacy.scorecard.measuring import Section
 from lacy.scorecard.true_texts import measure_head, measure_losses
 
 if TYPE_CHECKING:
-    from lacy.almanac import Subject
-    from lacy.cascade import Calibration
     from lacy.evaluate import TestQuestion
     from lacy.sources import Source
     from lacy.types import Document
@@ -33,9 +31,6 @@ ALONE, CASCADE = "alone", "cascade"
 
 _BRACKETS = re.compile(r" \(.*\)$")
 """What Wikipedia adds to a title to tell it from others: ``Mercury (planet)``."""
-
-CALIBRATION_ARTICLES = 60
-"""Number of short articles that ship with lacy, for calibrating the ranking of values."""
 
 
 def scorecard_sections(loaded: Any, inputs: ScorecardInputs) -> list[Section]:
@@ -109,29 +104,11 @@ def _openings(loaded: Any, inputs: ScorecardInputs) -> Section:
 
 
 def _measure_openings(loaded: Any, inputs: ScorecardInputs, answers: AnswerStore) -> Measurement:
-    from lacy import almanac, evaluate
-    from lacy.sources.db import Database
+    from lacy.evaluate import evaluate_shipped_facts
 
-    others, asked = almanac.split_subjects(almanac.load_subjects(), inputs.subjects, inputs.seed)
-    with TemporaryDirectory() as folder:
-        path = almanac.write_facts(Path(folder) / "facts.sqlite", [*others, *asked])
-        with Database(path, name="facts") as source:
-            return evaluate.evaluate_openings(
-                loaded, almanac.openings(asked), source, _policies(loaded, inputs),
-                seed=inputs.seed, store=answers, calibration=_calibration(loaded, inputs, others),
-            )  # fmt: skip
-
-
-def _calibration(
-    loaded: Any, inputs: ScorecardInputs, subjects: Sequence[Subject]
-) -> Calibration | None:
-    """Calibrate on short articles about other subjects; None for a model that cannot call."""
-    from lacy import almanac, cascade
-
-    chosen = random.Random(inputs.seed).sample(
-        list(subjects), min(CALIBRATION_ARTICLES, len(subjects))
+    return evaluate_shipped_facts(
+        loaded, _policies(loaded, inputs), subjects=inputs.subjects, seed=inputs.seed, store=answers
     )
-    return cascade.calibrate(loaded, almanac.write_articles(chosen, inputs.seed))
 
 
 def _articles(loaded: Any, inputs: ScorecardInputs) -> Section:
