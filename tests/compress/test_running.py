@@ -172,12 +172,16 @@ def test_rounded_models_are_not_rounded_again(tuned, articles, tmp_path):
     ("plan", "error"),
     [
         (replace(PLAN, steps=({"sparsity": {"pattern": "2:5"}},)), "E292"),
-        (replace(PLAN, steps=({"width": {"heads": 0.1}}, {"layers": {"remove": 9}})), "E29"),
+        (replace(PLAN, steps=({"width": {"heads": 0.5}}, {"layers": {"remove": 9}})), "E290"),
+        (replace(PLAN, steps=({"layers": {"remove": 0.1}},)), "E290"),
     ],
 )
-def test_a_step_that_does_not_fit_the_model_is_refused(tuned, articles, tmp_path, plan, error):
+def test_a_step_that_does_not_fit_the_model_is_refused_before_work(
+    tuned, articles, tmp_path, plan, error
+):
     with pytest.raises(LacyError, match=error):
         compress(tuned, articles, plan, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_is_noticed_before_work(tuned, articles, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Plans: what they contain, what is refused, and the keys of stages."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -53,6 +54,9 @@ def test_a_plan_reads_its_steps_and_outputs_in_order(tmp_path):
         ([{"layers": {}, "width": {}}], [], "is not of the form NAME"),
         ([7], [], "is not of the form NAME"),
         ([{"layers": {"remove": 2.5}}], [], "a number of layers or a share below 1"),
+        ([{"layers": {"remove": math.nan}}], [], "layers.remove is nan, it is a finite number"),
+        ([{"vocabulary": {"tolerance": math.inf}}], [], "vocabulary.tolerance is inf"),
+        ([], [{"gguf": {"bits": math.nan}}], "gguf.bits is nan"),
         ([{"width": {}}], [], "width keeps everything"),
         ([{"width": {"heads": 1.5}}], [], "width.heads is 1.5"),
         ([{"sparsity": {"pattern": "4:2"}}], [], "it is N:M"),

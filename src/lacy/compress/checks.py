@@ -12,6 +12,7 @@ from lacy.compress.settings import (
     CompressPlan,
     GgufOutput,
     Int8Output,
+    LayersStep,
     OnnxOutput,
     Planned,
     SparsityStep,
@@ -61,6 +62,14 @@ def _check_folders(out: Path, model: str | Path) -> None:
 
 def _check_step(step: Planned, loaded: Any) -> None:
     match step.settings:
+        case LayersStep(remove=remove):
+            from lacy.layerwise import find_blocks
+
+            blocks = len(find_blocks(loaded.model))
+            number = int(remove * blocks if remove < 1 else remove)
+            if not 0 < number < blocks:
+                some = "at least one must remain" if number else "at least one must be removed"
+                raise LacyError("E290", number=number, blocks=blocks, why=some)
         case SparsityStep(share=share, pattern=pattern):
             from lacy.prune import check_weights
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -300,8 +301,12 @@ def _problems(plan: CompressPlan) -> Iterator[str]:
             yield f"{key} is {getattr(plan, key)}, it is at least {least}"
     if plan.measure.texts < 2 or plan.measure.tokens < 8:
         yield "measure.texts is at least 2, and measure.tokens at least 8"
-    for _, settings in (*steps, *outputs):
-        yield from _setting_problems(settings)
+    for kind, settings in (*steps, *outputs):
+        numbers = {k: v for k, v in asdict(settings).items() if isinstance(v, float)}
+        wrong = [name for name, value in numbers.items() if not math.isfinite(value)]
+        yield from (f"{kind}.{name} is {numbers[name]}, it is a finite number" for name in wrong)
+        if not wrong:
+            yield from _setting_problems(settings)
     names = [_output_name(kind, settings) for kind, settings in outputs]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"the output {name} is there twice"
