@@ -56,6 +56,7 @@ SECTIONS = [
     ((300, 309), "Distillation"),
     ((310, 319), "Formats of other runtimes"),
     ((320, 329), "Compression"),
+    ((330, 344), "Federated training"),
 ]
 
 

@@ -5,10 +5,13 @@ They are plain dataclasses without torch, so every package, tool and notebook ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CALL_TOKEN = "<CALL>"
 """The token that asks a source to continue the text. It is never part of a model's input."""
@@ -214,6 +217,28 @@ class Answer:
         much as any other.
         """
         return sum(span.tokens for span in self.spans if span.asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What a client of a federation sends after training on its own data: numbers, never text.
+
+    A client is any object with ``train(state, round) -> Update``, where ``state`` has the trained
+    tensors by name as the server sent them.
+    """
+
+    delta: Mapping[str, Tensor]
+    """The trained tensors minus ``state``, by the same names, in float32."""
+    samples: int
+    """Number of training samples (rows or preference pairs) that the delta is from: its weight."""
+    round: int
+    """The number of the round that ``state`` belongs to."""
+    model: str = ""
+    """Fingerprint of everything that is not trained; the server refuses those of other models."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Counts of samples that the server adds up and shows, such as seen, flagged, replaced."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Figures of the training, such as loss; the server shows means weighted by ``samples``."""
 
 
 def call_rate(answers: Iterable[Answer]) -> float:

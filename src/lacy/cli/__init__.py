@@ -44,6 +44,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "vocabulary check": "measure what a smaller vocabulary would lose",
         "compress": "make a model smaller by a plan, and measure every step",
         "export": "write a model in the format of another engine",
+        "federate run": "train one model on texts that stay with their clients",
     },
     "Make a source": {
         "source build": "turn texts into a source that answers calls",

@@ -14,6 +14,7 @@ from lacy.errors import (
     distill,
     exact,
     factscore,
+    federate,
     general,
     harness,
     judges,
@@ -48,6 +49,7 @@ CATALOG: dict[str, Entry] = {
     **distill.ENTRIES,
     **vocabulary.ENTRIES,
     **compress.ENTRIES,
+    **federate.ENTRIES,
 }
 
 

@@ -1,0 +1,1 @@
+"""``lacy federate``: train on data that stay on several devices."""
