@@ -16,7 +16,7 @@ from lacy.cascade import ScoredSpan, TokenScore
 from lacy.serve.bodies import ResponseBody
 from lacy.serve.choice import Choice, spans_as_dicts
 from lacy.serve.errors import as_api_error
-from lacy.serve.generation import Generation, Update
+from lacy.serve.generation import Generation, StreamUpdate
 from lacy.types import Span
 
 PING = b": ping\n\n"
@@ -87,7 +87,7 @@ class CompletionFormat:
             generation.cancel()
         yield b"data: [DONE]\n\n"
 
-    def _update(self, generation: Generation, update: Update) -> dict[str, Any]:
+    def _update(self, generation: Generation, update: StreamUpdate) -> dict[str, Any]:
         text = "".join(span.text for span in update.spans)
         content: dict[str, Any] = {"text": text}
         if self.kind == "chat":

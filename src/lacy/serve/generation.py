@@ -37,7 +37,7 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class StreamUpdate:
     """New spans of one answer; ``ended`` is True if the answer is complete."""
 
     index: int
@@ -91,7 +91,7 @@ class Generation:
             self.cancel()
             raise
 
-    async def updates(self, timeout: float | None = None) -> AsyncIterator[Update | None]:
+    async def updates(self, timeout: float | None = None) -> AsyncIterator[StreamUpdate | None]:
         """Yield updates until all texts have ended.
 
         Args:
@@ -115,12 +115,12 @@ class Generation:
             choice = self.choices[index]
             if isinstance(content, Answer):
                 open_choices -= 1
-                update = Update(index, choice.end(content), ended=True)
+                update = StreamUpdate(index, choice.end(content), ended=True)
                 if not open_choices:  # before the client knows that the answer has ended
                     self.complete()
                 yield update
             elif spans := choice.add(content):
-                yield Update(index, spans)
+                yield StreamUpdate(index, spans)
 
     def hint(self, index: int) -> dict[str, str]:
         """Return ``{"hint": ...}`` if the user should rephrase a prompt, otherwise {}.

@@ -188,7 +188,7 @@ class Keys:
 
 
 @dataclass
-class Client:
+class KeyClient:
     """The client of a request.
 
     Args:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 
 from lacy.serve.errors import ApiError
-from lacy.serve.keys import Client, Key, Keys, KeysUnreadable
+from lacy.serve.keys import Key, KeyClient, Keys, KeysUnreadable
 from lacy.serve.limits import Limits
 from lacy.serve.metrics import Metrics
 
@@ -187,7 +187,7 @@ class GuardMiddleware:
                 line = {"path": path, "status": status, "seconds": round(seconds, 4), **log}
                 LOG.info(json.dumps(line, ensure_ascii=False))
 
-    def _admit(self, scope: Message, log: dict[str, Any]) -> Client:
+    def _admit(self, scope: Message, log: dict[str, Any]) -> KeyClient:
         """Check host name, key and rate limit, before the body is read.
 
         Raises:
@@ -200,10 +200,10 @@ class GuardMiddleware:
             why += f"; to allow it, start the server with --allow-host {host}" if host else ""
             raise ApiError(421, why, "wrong_host")
         if self.keys is None or scope["path"] in self.open_paths:
-            return Client()
+            return KeyClient()
         key = self._key(self.keys, headers.get(b"authorization", b"").decode("latin-1"))
         log["key"] = key.name
-        client = Client(self.keys, key)
+        client = KeyClient(self.keys, key)
         # Only POST requests generate text. GET is not counted: the page polls its sources.
         if scope["method"] == "POST":
             client.charge(1)
