@@ -57,6 +57,7 @@ SECTIONS = [
     ((310, 319), "Formats of other runtimes"),
     ((320, 329), "Compression"),
     ((330, 344), "Federated training"),
+    ((345, 354), "Safety and text encoders"),
 ]
 
 

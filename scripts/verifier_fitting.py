@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from verifier_pairs import article_pairs, read_articles, triple_pairs
 
+from lacy.encoder import KeysValues
 from lacy.judges.inputs import FactInput, fact_batch, used_windows
-from lacy.judges.network import FactBatch, FactEncoder, KeysValues
+from lacy.judges.network import FactBatch, FactEncoder
 from lacy.judges.pages import WINDOW, Page
 from lacy.judges.pieces import WordPieces
 from lacy.judges.protocol import Claim

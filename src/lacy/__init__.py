@@ -23,6 +23,7 @@ The packages, from top to bottom; each imports only from those below it:
     quantize/     rounds models to the block types of GGUF files, within a budget
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
     sources/      what answers calls: databases, documents, language models, scripts
+    encoder/      a BERT encoder of MiniLM's shape, its weights in bytes, vectors of texts
     layerwise/    goes through a model block by block: input statistics, error compensation
     vocabulary/   smaller vocabularies: of a task, of a context, or cut off for good
     model/        presets, the <CALL> row, saving and loading, batched decoding

@@ -23,6 +23,7 @@ from lacy.errors import (
     pruning,
     quantization,
     runtimes,
+    safety,
     scorecards,
     vocabulary,
 )
@@ -50,6 +51,7 @@ CATALOG: dict[str, Entry] = {
     **vocabulary.ENTRIES,
     **compress.ENTRIES,
     **federate.ENTRIES,
+    **safety.ENTRIES,
 }
 
 

@@ -13,7 +13,6 @@ D width.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,27 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lacy.encoder import EncoderBody, EncoderShape, KeysValues, attention_bias
+
 FLAGS = 6
 """Where a fact's word occurs: 0 not a word, 1 in the topic's name, 2 in the fact's windows, 3
 elsewhere on the page, 4 only its stem on the page, 5 nowhere."""
-
-MASKED = -1e4
-"""Added to the attention scores of padding."""
-
-KeysValues = tuple[Tensor, Tensor]
-"""Keys and values of one layer, each ``[W, H, L, D/H]``."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderShape:
-    """The size of an encoder; the defaults are those of MiniLM-L6."""
-
-    layers: int = 6
-    width: int = 384
-    heads: int = 12
-    inner: int = 1536
-    vocabulary: int = 30_522
-    positions: int = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,42 +44,7 @@ class FactBatch:
     choice_FK: Tensor
 
 
-class Layer(nn.Module):
-    """A BERT layer whose keys and values are given by the caller."""
-
-    def __init__(self, shape: EncoderShape, dropout: float) -> None:
-        super().__init__()
-        width, inner = shape.width, shape.inner
-        self.heads, self.dropout = shape.heads, dropout
-        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
-        self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width, eps=1e-12)
-        self.up, self.down = nn.Linear(width, inner), nn.Linear(inner, width)
-        self.last_norm = nn.LayerNorm(width, eps=1e-12)
-
-    def keys_values(self, states: Tensor) -> KeysValues:
-        """Return the keys and values of states ``[N, T, D]``, each ``[N, H, T, D/H]``."""
-        return self._split(self.key(states)), self._split(self.value(states))
-
-    def forward(self, states: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Return the next states ``[N, T, D]``; ``bias`` is added to the scores of attention."""
-        queries = self._split(self.query(states)) * (1.0 / math.sqrt(keys.shape[-1]))
-        # Written out, because torch's fused attention is several times slower here on a CPU.
-        weights = torch.softmax(queries @ keys.transpose(-1, -2) + bias, -1).to(values.dtype)
-        mixed = (weights @ values).transpose(1, 2).flatten(2)
-        states = self.norm(states + self._drop(self.out(mixed)))
-        inner = self._drop(self.down(functional.gelu(self.up(states))))
-        result: Tensor = self.last_norm(states + inner)
-        return result
-
-    def _split(self, states: Tensor) -> Tensor:
-        return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-    def _drop(self, states: Tensor) -> Tensor:
-        return functional.dropout(states, self.dropout, self.training)
-
-
-class FactEncoder(nn.Module):
+class FactEncoder(EncoderBody):
     """Scores facts against windows of a page (see the module's docstring).
 
     Args:
@@ -105,24 +53,17 @@ class FactEncoder(nn.Module):
     """
 
     def __init__(self, shape: EncoderShape | None = None, dropout: float = 0.0) -> None:
-        super().__init__()
-        shape = shape or EncoderShape()
-        self.shape, self.dropout = shape, dropout
-        self.words = nn.Embedding(shape.vocabulary, shape.width)
-        self.positions = nn.Embedding(shape.positions, shape.width)
-        self.kinds = nn.Embedding(2, shape.width)  # 0 in windows, 1 in facts
+        super().__init__(shape, dropout)
+        shape = self.shape  # kind 0 is that of tokens in windows, 1 in facts
         self.flags = nn.Embedding(FLAGS, shape.width)
-        self.norm = nn.LayerNorm(shape.width, eps=1e-12)
-        self.layers: Sequence[Layer]
-        self.layers = nn.ModuleList(Layer(shape, dropout) for _ in range(shape.layers))  # type: ignore[assignment]
         self.head = nn.Linear(2 * shape.width, shape.width)
         self.score = nn.Linear(shape.width, 1)
         nn.init.normal_(self.flags.weight, std=0.02)
 
     def encode_windows(self, windows_WL: Tensor) -> list[KeysValues]:
         """Return the keys and values of the windows in each layer."""
-        bias = _bias(windows_WL != 0)
-        states = self._embed(windows_WL, 0)
+        bias = attention_bias(windows_WL != 0)
+        states = self.embed(windows_WL, 0)
         cached = []
         for number, layer in enumerate(self.layers):
             keys, values = layer.keys_values(states)
@@ -144,8 +85,8 @@ class FactEncoder(nn.Module):
         choice_FK = batch.choice_FK.clamp(min=0)
         seen_FKL = (windows_WL != 0)[choice_FK] & (batch.choice_FK >= 0)[..., None]
         present_FS = batch.facts_FS != 0
-        bias = _bias(torch.cat([seen_FKL.flatten(1), present_FS], 1))
-        states = self._embed(batch.facts_FS, 1, batch.flags_FS)
+        bias = attention_bias(torch.cat([seen_FKL.flatten(1), present_FS], 1))
+        states = self.embed(batch.facts_FS, 1, self.flags(batch.flags_FS))
         for layer, (keys, values) in zip(self.layers, cached, strict=True):
             own_keys, own_values = layer.keys_values(states)
             all_keys = torch.cat([_chosen(keys, choice_FK), own_keys], 2)
@@ -161,18 +102,6 @@ class FactEncoder(nn.Module):
     def forward(self, batch: FactBatch) -> Tensor:
         """Encode the windows, and return a logit per fact ``[F]``."""
         return self.score_facts(self.encode_windows(batch.windows_WL), batch.windows_WL, batch)
-
-    def _embed(self, ids: Tensor, kind: int, flags: Tensor | None = None) -> Tensor:
-        places = torch.arange(ids.shape[1], device=ids.device)
-        states = self.words(ids) + self.positions(places) + self.kinds.weight[kind]
-        if flags is not None:
-            states = states + self.flags(flags)
-        return functional.dropout(self.norm(states), self.dropout, self.training)
-
-
-def _bias(present: Tensor) -> Tensor:
-    """Return what is added to the scores of attention ``[N, 1, 1, T]``."""
-    return torch.where(present, 0.0, MASKED)[:, None, None, :]
 
 
 def _chosen(cached: Tensor, choice_FK: Tensor) -> Tensor:

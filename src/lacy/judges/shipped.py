@@ -96,7 +96,7 @@ def _networks(
     weights: bytes, settings: dict[str, Any], cache_mb: float
 ) -> tuple[FactScorer, WordVectors]:
     """Load the networks and the vectors of words."""
-    from lacy.judges.network import EncoderShape
+    from lacy.encoder import EncoderShape
     from lacy.judges.weights import load_encoders
 
     facts, windows = load_encoders(weights, EncoderShape(**settings["shape"]))

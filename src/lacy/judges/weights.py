@@ -1,54 +1,21 @@
-"""Store an encoder's weights in one byte each, and read them."""
+"""Store the two networks of the verifier in one file, and read them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-from safetensors.torch import load, load_file
+from safetensors.torch import load
 from torch import Tensor
 
-from lacy.errors import LacyError
-from lacy.judges.network import EncoderShape, FactEncoder
-
-SCALE = ".scale"
-"""Suffix of the name of a matrix's scales, one per row."""
+from lacy.encoder import EncoderShape, dequantised, quantised
+from lacy.judges.network import FactEncoder
 
 LEFT, RIGHT = ".left", ".right"
 """Suffixes of the names of two factors."""
 
 OWN = ("flags", "head", "score")
 """Parts that only facts use."""
-
-MINILM_LAYER = {
-    "query": "attention.self.query", "key": "attention.self.key", "value": "attention.self.value",
-    "out": "attention.output.dense", "norm": "attention.output.LayerNorm",
-    "up": "intermediate.dense", "down": "output.dense", "last_norm": "output.LayerNorm",
-}  # fmt: skip
-"""Names of a layer's parts here and in BERT."""
-
-
-def quantised(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights with every matrix as int8 and a float32 scale per row."""
-    found: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        if tensor.ndim != 2:
-            found[name] = tensor.float().contiguous()
-            continue
-        scale = tensor.float().abs().amax(1).clamp(min=1e-8) / 127.0
-        found[name] = torch.round(tensor.float() / scale[:, None]).to(torch.int8).contiguous()
-        found[name + SCALE] = scale
-    return found
-
-
-def dequantised(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Undo ``quantised``, but for the rounding."""
-    return {
-        name: tensor.float() * stored[name + SCALE][:, None] if name + SCALE in stored else tensor
-        for name, tensor in stored.items()
-        if not name.endswith(SCALE)
-    }
 
 
 def low_rank(
@@ -99,29 +66,3 @@ def load_encoders(data: bytes, shape: EncoderShape) -> tuple[FactEncoder, FactEn
     for network in (windows, facts):
         network.eval().requires_grad_(False)
     return facts, windows
-
-
-def load_minilm(encoder: FactEncoder, folder: str | Path) -> None:
-    """Start an encoder from a BERT model in a folder, such as all-MiniLM-L6-v2.
-
-    Raises:
-        LacyError: E218, the folder has no such model.
-    """
-    path = Path(folder) / "model.safetensors"
-    try:
-        stored = {name.removeprefix("bert."): t for name, t in load_file(path).items()}
-        state = {
-            "words.weight": stored["embeddings.word_embeddings.weight"],
-            "positions.weight": stored["embeddings.position_embeddings.weight"],
-            "kinds.weight": stored["embeddings.token_type_embeddings.weight"][[0, 0]],
-        }
-        state["positions.weight"] = state["positions.weight"][: encoder.shape.positions]
-        for part in ("weight", "bias"):
-            state[f"norm.{part}"] = stored[f"embeddings.LayerNorm.{part}"]
-            for number in range(encoder.shape.layers):
-                for here, there in MINILM_LAYER.items():
-                    name = f"encoder.layer.{number}.{there}.{part}"
-                    state[f"layers.{number}.{here}.{part}"] = stored[name]
-        encoder.load_state_dict({n: t.float() for n, t in state.items()}, strict=False)
-    except (OSError, KeyError, IndexError, RuntimeError) as error:
-        raise LacyError("E218", path=path, why=f"{type(error).__name__}: {error}") from error
