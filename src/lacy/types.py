@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from typing import Any, Literal
 
 CALL_TOKEN = "<CALL>"
 """The token that asks a source to continue the text. It is never part of a model's input."""
@@ -227,8 +224,8 @@ class Update:
     tensors by name as the server sent them.
     """
 
-    delta: Mapping[str, Tensor]
-    """The trained tensors minus ``state``, by the same names, in float32."""
+    delta: Mapping[str, Any]
+    """The trained tensors minus ``state``, by the same names: tensors of torch, in float32."""
     samples: int
     """Number of training samples (rows or preference pairs) that the delta is from: its weight."""
     round: int
