@@ -58,6 +58,7 @@ SECTIONS = [
     ((320, 329), "Compression"),
     ((330, 344), "Federated training"),
     ((345, 354), "Safety and text encoders"),
+    ((355, 364), "Deltas and rare synchronisation"),
 ]
 
 

@@ -25,6 +25,7 @@ The packages, from top to bottom; each imports only from those below it:
     sources/      what answers calls: databases, documents, language models, scripts
     encoder/      a BERT encoder of MiniLM's shape, its weights in bytes, vectors of texts
     layerwise/    goes through a model block by block: input statistics, error compensation
+    deltas/       how a change of weights travels: codecs, error feedback, checks
     vocabulary/   smaller vocabularies: of a task, of a context, or cut off for good
     model/        presets, the <CALL> row, saving and loading, batched decoding
     objective/    which tokens to delegate, and the loss

@@ -11,6 +11,7 @@ from typing import Any
 
 from lacy.errors import (
     compress,
+    deltas,
     distill,
     exact,
     factscore,
@@ -52,6 +53,7 @@ CATALOG: dict[str, Entry] = {
     **compress.ENTRIES,
     **federate.ENTRIES,
     **safety.ENTRIES,
+    **deltas.ENTRIES,
 }
 
 
