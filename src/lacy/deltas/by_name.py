@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast, get_args
+
 from lacy.deltas.blocks import BlockCodec
 from lacy.deltas.codec import Codec
-from lacy.deltas.plain import PlainCodec
+from lacy.deltas.plain import PlainCodec, PlainKind
 from lacy.deltas.topk import TopKCodec
 from lacy.errors import LacyError
 
@@ -28,8 +30,8 @@ def codec_by_name(name: str) -> Codec:
             density = float(number) if slash else 1 / 64
             if 0 < density <= 1:
                 return TopKCodec(density)
-        elif name == "f32" or name == "f16" or name == "bf16":
-            return PlainCodec(name)
+        elif name in get_args(PlainKind):
+            return PlainCodec(cast(PlainKind, name))
     except ValueError:
         pass
     raise LacyError("E357", name=name, codecs=", ".join(CODECS))

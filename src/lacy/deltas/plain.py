@@ -13,6 +13,8 @@ from lacy.deltas.codec import Codec
 from lacy.deltas.frame import Parts, Shapes, count_of
 from lacy.errors import LacyError
 
+PlainKind = Literal["f32", "f16", "bf16"]
+
 _TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -24,7 +26,7 @@ class PlainCodec(Codec):
         kind: the type of the numbers. OpenDiLoCo (2407.07852) found f16 to lose nothing.
     """
 
-    kind: Literal["f32", "f16", "bf16"] = "f32"
+    kind: PlainKind = "f32"
 
     @property
     def name(self) -> str:
