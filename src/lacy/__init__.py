@@ -17,6 +17,7 @@ The packages, from top to bottom; each imports only from those below it:
     judges/       whether passages support a fact: a verifier, word overlap; agreement with people
     cascade/      generation with calls: engine, policies, ranking, traces
     federate/     trains one model on texts of several clients, which keep them
+    safety/       classifiers of harmful texts, refusals, sanitised samples, DPO on adapters
     distill/      trains a student on a teacher's predictions, not where it may call
     prune/        smaller models: fewer blocks, heads, neurons, channels or weights
     runtimes/     int8 weights, ONNX and safetensors files that other runtimes read

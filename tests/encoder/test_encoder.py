@@ -9,9 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-from transformers import BertConfig, BertModel
 
+from helpers.encoders import write_bert
 from lacy.encoder import (
     EncoderBody,
     EncoderShape,
@@ -27,34 +26,14 @@ from lacy.encoder import (
 )
 from lacy.errors import LacyError
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the a cat dog sat on mat how to ##s ##ed run walk , ."
 SHAPE = EncoderShape(layers=3, width=32, heads=4, inner=48, vocabulary=20, positions=24)
-
-
-def write_tokenizer(folder):
-    words = {word: number for number, word in enumerate(WORDS.split())}
-    tokenizer = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory):
     """A folder with a tiny BERT of random weights, and the model."""
-    torch.manual_seed(0)
-    model = BertModel(
-        BertConfig(
-            vocab_size=20, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
-            intermediate_size=48, max_position_embeddings=24,
-        )
-    ).eval()  # fmt: skip
-    with torch.no_grad():
-        model.embeddings.token_type_embeddings.weight[1] = 5.0  # never used
     folder = tmp_path_factory.mktemp("bert")
-    model.save_pretrained(folder)
-    write_tokenizer(folder)
-    return folder, model
+    return folder, write_bert(folder)
 
 
 def test_states_equal_those_of_bert(bert):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from lacy.remote import without_reasoning
+from lacy.remote import without_reasoning, word_probability
 
 VerdictRule = Literal["later", "first", "original"]
 """Which verdict counts if an answer contains both. ``later``: the last one, because a model that
@@ -44,37 +43,5 @@ def _as_original(text: str) -> bool:
 
 
 def true_probability(choice: Mapping[str, Any]) -> float | None:
-    """Return the probability of "True" against "False" from an answer's log-probabilities.
-
-    Reads the first token whose alternatives contain both words (in any letter case), in the formats
-    of chats and of completions. None if the server reported none.
-    """
-    logprobs = choice.get("logprobs")
-    if not isinstance(logprobs, Mapping):
-        return None
-    for alternatives in _alternatives(logprobs):
-        mass = {"true": 0.0, "false": 0.0}
-        for token, logprob in alternatives:
-            word = token.strip().lower()
-            if word in mass and logprob == logprob:
-                mass[word] += math.exp(min(logprob, 0.0))
-        if any(mass.values()):
-            return mass["true"] / (mass["true"] + mass["false"])
-    return None
-
-
-def _alternatives(logprobs: Mapping[str, Any]) -> list[list[tuple[str, float]]]:
-    """Return the alternatives of each token, with their log-probabilities."""
-    found: list[list[tuple[str, float]]] = []
-    content = logprobs.get("content")
-    if isinstance(content, list):  # chats
-        for token in content:
-            top = token.get("top_logprobs") if isinstance(token, Mapping) else None
-            entries = [one for one in top or [token] if isinstance(one, Mapping)]
-            found.append(
-                [(str(e.get("token", "")), float(e.get("logprob", math.nan))) for e in entries]
-            )
-    top = logprobs.get("top_logprobs")
-    if isinstance(top, list):  # completions
-        found += [[(str(t), float(p)) for t, p in e.items()] for e in top if isinstance(e, dict)]
-    return found
+    """Return the probability of "True" against "False" (see ``word_probability``)."""
+    return word_probability(choice, "true", "false")

@@ -11,6 +11,7 @@ from .wire import (
     finish_reason,
     without_reasoning,
 )
+from .words import word_probability
 
 __all__ = [
     "LIMIT_PARAMETERS",
@@ -27,4 +28,5 @@ __all__ = [
     "finish_reason",
     "redact",
     "without_reasoning",
+    "word_probability",
 ]

@@ -8,6 +8,7 @@ from .flops import Work
 from .loop import During, train
 from .schedule import WSD
 from .stopping import CLOSED_OUTPUT
+from .trained import Trained
 from .trainer_adapter import CallTrainer
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "StepResult",
     "TrainConfig",
     "TrainResult",
+    "Trained",
     "Work",
     "dry_run",
     "fit",

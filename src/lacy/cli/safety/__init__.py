@@ -1,0 +1,1 @@
+"""``lacy safety``: classifiers of harmful prompts and answers."""
