@@ -13,6 +13,7 @@ from lacy.errors import (
     compress,
     deltas,
     distill,
+    edge,
     exact,
     factscore,
     federate,
@@ -54,6 +55,7 @@ CATALOG: dict[str, Entry] = {
     **federate.ENTRIES,
     **safety.ENTRIES,
     **deltas.ENTRIES,
+    **edge.ENTRIES,
 }
 
 

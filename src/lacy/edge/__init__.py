@@ -1,0 +1,16 @@
+"""Can these devices train this model? A simulation with assumptions that anyone can change.
+
+    from lacy.edge import ask, read_assumptions
+
+    answer = ask(read_assumptions("phones", {"population": 10_000_000, "tokens": 7.2e9}), days=30)
+    print(answer.sentences())
+
+Devices are drawn from distributions and are available for some hours of the day; they are
+interrupted, leave and are replaced; a server sends models, receives updates and ends each round by
+quorum, grace window or timeout. The room knows sizes, operations and bytes, not models: it needs no
+torch.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
