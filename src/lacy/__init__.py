@@ -22,6 +22,7 @@ The packages, from top to bottom; each imports only from those below it:
     prune/        smaller models: fewer blocks, heads, neurons, channels or weights
     runtimes/     int8 weights, ONNX and safetensors files that other runtimes read
     quantize/     rounds models to the block types of GGUF files, within a budget
+    edge/         simulates whether many devices can train a model: time, energy, bytes
     train/        the training loop, its schedule and checkpoints; the Trainer adapter
     sources/      what answers calls: databases, documents, language models, scripts
     encoder/      a BERT encoder of MiniLM's shape, its weights in bytes, vectors of texts

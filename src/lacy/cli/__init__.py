@@ -45,6 +45,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "compress": "make a model smaller by a plan, and measure every step",
         "safety train": "train a small classifier of harmful prompts and answers",
         "export": "write a model in the format of another engine",
+        "federate simulate": "simulate whether many devices can train a model",
         "federate run": "train one model on texts that stay with their clients",
     },
     "Make a source": {

@@ -1,9 +1,10 @@
 """Can these devices train this model? A simulation with assumptions that anyone can change.
 
-    from lacy.edge import ask, read_assumptions
+    from lacy.edge import answer_sentences, can_devices_train, read_assumptions
 
-    answer = ask(read_assumptions("phones", {"population": 10_000_000, "tokens": 7.2e9}), days=30)
-    print(answer.sentences())
+    assumed = read_assumptions("phones", {"population": 10_000_000, "tokens": 7.2e9})
+    for sentence in answer_sentences(can_devices_train(assumed, days=30)):
+        print(sentence)
 
 Devices are drawn from distributions and are available for some hours of the day; they are
 interrupted, leave and are replaced; a server sends models, receives updates and ends each round by

@@ -1,4 +1,5 @@
-from .answering import EdgeAnswer, Varied, ask
+from .answer import EdgeAnswer, Varied
+from .answering import can_devices_train
 from .assumptions import (
     ALGORITHMS,
     DeviceClass,
@@ -6,6 +7,7 @@ from .assumptions import (
     EdgeAssumptions,
     EdgeServer,
     algorithm_of,
+    assumptions_file,
     changed,
     check_assumptions,
     device_classes,
@@ -24,7 +26,7 @@ from .formulas import (
 )
 from .outcome import EdgeRun
 from .simulating import simulate_devices
-from .wording import effect, format_days
+from .wording import answer_sentences, effect, format_days
 from .workload import Workload, flop_per_token, workload_of
 
 __all__ = [
@@ -39,8 +41,10 @@ __all__ = [
     "Varied",
     "Workload",
     "algorithm_of",
-    "ask",
+    "answer_sentences",
+    "assumptions_file",
     "bytes_per_step",
+    "can_devices_train",
     "changed",
     "check_assumptions",
     "days_to_train",

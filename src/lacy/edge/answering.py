@@ -1,28 +1,25 @@
-"""Can these devices train this model? Several seeds, one assumption at a time, and plain words."""
+"""Can these devices train this model? Several seeds, and one assumption at a time."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
+from lacy.edge.answer import EdgeAnswer, Varied, VariedKind
 from lacy.edge.assumptions import (
-    EdgeAlgorithm,
     EdgeAssumptions,
     algorithm_of,
     changed,
     device_classes,
 )
 from lacy.edge.draws import scale
-from lacy.edge.outcome import EdgeRun
 from lacy.edge.simulating import simulate_devices
-from lacy.edge.workload import Workload, workload_of
+from lacy.edge.workload import workload_of
 from lacy.errors import LacyError
-from lacy.results import Score, score_sums
 
 FACTOR = 2.0
 """Every assumption is halved and doubled."""
@@ -30,93 +27,11 @@ FACTOR = 2.0
 VARIED_ROUNDS, VARIED_DEVICE_ROUNDS = 2_000, 1e6
 """Rounds and device rounds of each simulation with a changed assumption."""
 
-
-@dataclass(frozen=True)
-class Varied:
-    """What happens if one assumption is halved or doubled."""
-
-    name: str
-    kind: Literal["assumption", "choice"]
-    """assumption: about devices, network and training. choice: of whoever runs the training."""
-    halved: float
-    """Days; infinite if the horizon is reached first."""
-    doubled: float
-
-    @property
-    def width(self) -> float:
-        """How many times longer the slower of the two takes; infinite if only it never ends."""
-        low, high = sorted((self.halved, self.doubled))
-        if math.isinf(low):
-            return 1.0
-        return high / low
+VARIED_SEEDS = 3
+"""Seeds whose mean is taken for each changed assumption."""
 
 
-@dataclass(frozen=True)
-class EdgeAnswer:
-    """The answer of some simulations of the same assumptions."""
-
-    assumed: EdgeAssumptions
-    algorithm: EdgeAlgorithm
-    work: Workload
-    runs: tuple[EdgeRun, ...]
-    """One per seed."""
-    wanted_days: float
-    varied: tuple[Varied, ...] = ()
-    """From the one that matters most to the one that matters least."""
-    usual_days: float = math.nan
-    """Days of the simulation that ``varied`` is compared with."""
-
-    @property
-    def finished(self) -> tuple[EdgeRun, ...]:
-        """The runs that reached the token budget."""
-        return tuple(run for run in self.runs if run.finished)
-
-    @property
-    def can(self) -> bool:
-        """True if the training ends within the wanted days in every run."""
-        return all(run.days <= self.wanted_days for run in self.runs)
-
-    @property
-    def matters_most(self) -> Varied | None:
-        """The assumption with the largest effect; None if none was varied or none has an effect."""
-        found = [v for v in self.varied if v.kind == "assumption" and v.width > 1.001]
-        return found[0] if found else None
-
-    def figures(self) -> dict[str, Score]:
-        """Return the mean of every quantity over seeds, with its interval."""
-        runs = self.finished or self.runs
-        count = self.algorithm.sampled or self.assumed.population
-
-        def mean(value: Callable[[EdgeRun], float], unit: str) -> Score:
-            rows = [(value(run), 1.0) for run in runs]
-            return score_sums(rows, lambda sums: sums[:, 0] / sums[:, 1], unit=unit)
-
-        return {
-            "wall time": mean(lambda r: r.days if r.finished else math.nan, "days"),
-            "rounds": mean(lambda r: r.rounds, "rounds"),
-            "device hours": mean(lambda r: r.device_hours, "hours"),
-            "energy": mean(lambda r: r.kwh, "kWh"),
-            "price of energy": mean(lambda r: r.kwh * self.assumed.price_per_kwh, "dollars"),
-            "sent by devices": mean(lambda r: r.sums["bytes_up"] / 1e12, "TB"),
-            "received by devices": mean(lambda r: r.sums["bytes_down"] / 1e12, "TB"),
-            "devices per round": mean(
-                lambda r: r.sums["chosen"] / r.rounds if r.rounds else math.nan, f"of {count:,}"),
-            "device rounds lost": mean(lambda r: r.lost, "share"),
-            "utilisation": mean(lambda r: r.utilisation, "share"),
-            "tokens spent": mean(lambda r: r.sums["tokens"] / 1e9, "10^9"),
-            "time without a round": mean(
-                lambda r: r.waited_seconds / r.seconds if r.seconds else math.nan, "share"),
-            "devices with enough memory": mean(lambda r: r.devices_that_fit, "share"),
-        }  # fmt: skip
-
-    def sentences(self) -> list[str]:
-        """Return the answer in words, the most important first."""
-        from lacy.edge.wording import answer_sentences
-
-        return answer_sentences(self)
-
-
-def ask(
+def can_devices_train(
     assumed: EdgeAssumptions,
     days: float = 30.0,
     *,
@@ -153,11 +68,12 @@ def ask(
             "rounds": min(assumed.rounds, VARIED_ROUNDS),
             "device_rounds": min(assumed.device_rounds, VARIED_DEVICE_ROUNDS),
         })  # fmt: skip
-        usual = simulate_devices(short, seed).days
+        seeds = range(seed, seed + min(runs, VARIED_SEEDS))
+        usual = _mean_days(short, seeds)
+        notify("Halving and doubling every assumption.")
         for name, kind in VARIATIONS:
-            notify(f"Halved and doubled: {name}.")
             low, high = (
-                simulate_devices(variation(short, name, factor), seed).days
+                _mean_days(variation(short, name, factor), seeds)
                 for factor in (1.0 / FACTOR, FACTOR)
             )
             varied.append(Varied(name, kind, low, high))
@@ -168,7 +84,12 @@ def ask(
     )
 
 
-VARIATIONS: tuple[tuple[str, Literal["assumption", "choice"]], ...] = (
+def _mean_days(assumed: EdgeAssumptions, seeds: Iterable[int]) -> float:
+    """Return the mean time over seeds; infinite if one of them reaches the horizon first."""
+    return float(np.mean([simulate_devices(assumed, seed).days for seed in seeds]))
+
+
+VARIATIONS: tuple[tuple[str, VariedKind], ...] = (
     ("sustained FLOP/s", "assumption"), ("memory", "assumption"),
     ("bandwidth of devices", "assumption"), ("hours per day", "assumption"),
     ("time between interruptions", "assumption"), ("days until devices leave", "assumption"),

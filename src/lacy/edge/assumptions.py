@@ -125,11 +125,15 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Settings of known algorithms; everything may be changed.
 
-synchronous: all-reduce of 16-bit gradients in every step. fedavg: McMahan et al. 2017. diloco: arXiv
-2311.08105, updates in 16 bits as in OpenDiLoCo (2407.07852). streaming: 2501.18512, 4-bit updates,
-overlapped. sparse: SparseLoCo (2508.15706), 2% of the entries, 2 bits and about 13 for the index.
-decoupled: Decoupled DiLoCo (2604.21428), quorum, grace window, weights by tokens. Quorum and grace
-of the others are ours: DiLoCo bears that a part of the updates is missing (2311.08105, section 3).
+- synchronous: all-reduce of 16-bit gradients in every step;
+- fedavg: McMahan et al. 2017 (arXiv 1602.05629);
+- diloco: arXiv 2311.08105, with updates in 16 bits as in OpenDiLoCo (2407.07852);
+- streaming: arXiv 2501.18512, 4-bit updates, overlapped;
+- sparse: SparseLoCo (arXiv 2508.15706), 2% of the entries, 2 bits and about 13 for the index;
+- decoupled: Decoupled DiLoCo (arXiv 2604.21428), quorum, grace window, weights by tokens.
+
+Quorum and grace window of the others are ours: DiLoCo bears that some updates are missing
+(2311.08105, section 3).
 """
 
 
@@ -178,26 +182,34 @@ def preset_assumptions() -> list[str]:
     return sorted(file.stem for file in PRESETS_FOLDER.glob("*.yaml"))
 
 
+def assumptions_file(path: str | Path) -> Path:
+    """Return the file of assumptions, given its path or the name of one that ships with lacy.
+
+    Raises:
+        LacyError: E13, there is none.
+    """
+    names = preset_assumptions()
+    if Path(path).exists():  # a file of that name has precedence
+        return Path(path)
+    if str(path) not in names:
+        do = f"check the spelling{did_you_mean(str(path), names)}; shipped: {', '.join(names)}"
+        raise LacyError("E13", path=path, do=do)
+    return PRESETS_FOLDER / f"{path}.yaml"
+
+
 def read_assumptions(
     path: str | Path, overrides: Mapping[str, Any] | None = None
 ) -> EdgeAssumptions:
     """Read and check assumptions.
 
     Args:
-        path: a YAML file, or the name of assumptions that ship with lacy. A file of that name has
-            precedence.
+        path: a YAML file, or the name of assumptions that ship with lacy.
         overrides: values by dotted name, such as ``{"population": 1000, "algorithm.steps": 50}``.
 
     Raises:
         LacyError: for the same reasons as ``config.load``; E365 with all problems.
     """
-    names = preset_assumptions()
-    if not Path(path).exists():
-        if str(path) not in names:
-            do = f"check the spelling{did_you_mean(str(path), names)}; shipped: {', '.join(names)}"
-            raise LacyError("E13", path=path, do=do)
-        path = PRESETS_FOLDER / f"{path}.yaml"
-    assumed = load(EdgeAssumptions, path, command="federate simulate")
+    assumed = load(EdgeAssumptions, assumptions_file(path), command="federate simulate")
     assumed = changed(assumed, overrides or {})
     check_assumptions(assumed)
     return assumed
@@ -244,9 +256,7 @@ def check_assumptions(assumed: EdgeAssumptions) -> None:
         raise LacyError("E365", problems="".join(f"\n  - {sentence}" for sentence in problems))
 
 
-def _classes(
-    assumed: EdgeAssumptions, problems: list[str]
-) -> Iterator[tuple[str, DeviceClass]]:
+def _classes(assumed: EdgeAssumptions, problems: list[str]) -> Iterator[tuple[str, DeviceClass]]:
     for name, given in assumed.devices.items():
         if isinstance(given, DeviceClass):
             yield name, given
@@ -272,9 +282,7 @@ def _algorithm(assumed: EdgeAssumptions, problems: list[str]) -> EdgeAlgorithm |
         problems.append(f"algorithm is {name!r}{hint}; they are {', '.join(ALGORITHMS)}")
         return None
     found: list[Problem] = []
-    values = read_fields(
-        EdgeAlgorithm, {**ALGORITHMS[given["name"]], **given}, "algorithm.", found
-    )
+    values = read_fields(EdgeAlgorithm, {**ALGORITHMS[given["name"]], **given}, "algorithm.", found)
     problems += map(_sentence, found)
     return None if found else EdgeAlgorithm(**values)
 
@@ -328,10 +336,10 @@ def _problems(assumed: EdgeAssumptions) -> Iterator[str]:
         yield from _outside(algorithm, "algorithm.")
         if not 0 < algorithm.quorum <= 1:
             yield f"algorithm.quorum is {algorithm.quorum:g}, it is above 0 and at most 1"
-        most = algorithm.sampled or assumed.population
-        if algorithm.at_least > min(most, assumed.population):
-            yield (f"algorithm.at_least is {algorithm.at_least}, but at most "
-                   f"{min(most, assumed.population)} devices take part in a round")  # fmt: skip
+        most = min(algorithm.sampled or assumed.population, max(1, assumed.population))
+        if algorithm.at_least > most:
+            least = algorithm.at_least
+            yield f"algorithm.at_least is {least}, but at most {most} devices take part in a round"
 
 
 def _outside(settings: Any, prefix: str) -> Iterator[str]:

@@ -142,7 +142,10 @@ def _slow_round(
     tasks = plan_tasks(fleet, profile, chosen_K, new_K, turn, algorithm, scenario.work, link)
     leaves_K = fleet.leaves(chosen_K, begin)[1]
     columns = (tasks.work, tasks.patience, profile.start, profile.length, leaves_K)
-    devices = [_Device(*map(float, row)) for row in zip(*columns, strict=True)]
+    devices = [
+        _Device(float(w), float(p), float(s), float(h), float(left))
+        for w, p, s, h, left in zip(*columns, strict=True)
+    ]
     quorum = math.ceil(algorithm.quorum * len(devices) - 1e-9)
     turn_of = _Round(begin, link.grace, link.detect, tasks.slot_up, quorum, devices)
     server_free = begin
@@ -161,7 +164,7 @@ def _slow_round(
         update = scenario.work.update_bytes(algorithm.bits)
         seconds, sent = peer_exchange(profile, merged_K, algorithm, update, link)
         outcome.end += seconds
-        for who in np.flatnonzero(merged_K):
+        for who in np.flatnonzero(merged_K).tolist():
             outcome.transfer_seconds += seconds
             outcome.joules += seconds * float(profile.send_watts[who])
             outcome.bytes_up += sent
@@ -171,7 +174,9 @@ def _slow_round(
     return outcome, chosen_K[merged_K]
 
 
-def _count(outcome: RoundOutcome, device: _Device, who: int, tasks: Tasks, profile: Profile) -> None:
+def _count(
+    outcome: RoundOutcome, device: _Device, who: int, tasks: Tasks, profile: Profile
+) -> None:
     """Add one device to the sums of a round."""
     receive, compute, send = (float(a[who]) for a in (tasks.receive, tasks.compute, tasks.send))
     head = float(tasks.head[who])

@@ -124,6 +124,7 @@ class Spread:
 
     def scaled(self, factor: float) -> Spread:
         """Return the same spread of values that are ``factor`` times as large."""
+
         def times(value: float | None) -> float | None:
             return None if value is None else value * factor
 

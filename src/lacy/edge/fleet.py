@@ -58,9 +58,7 @@ class Fleet:
             fleets always do.
     """
 
-    def __init__(
-        self, assumed: EdgeAssumptions, seed: int = 0, *, remember: bool = False
-    ) -> None:
+    def __init__(self, assumed: EdgeAssumptions, seed: int = 0, *, remember: bool = False) -> None:
         self.classes = device_classes(assumed)
         self.size = assumed.population
         self.seed = seed

@@ -23,7 +23,7 @@ from lacy.edge.draws import Floats, Ints
 from lacy.edge.fleet import CHUNK, Fleet, Profile
 from lacy.edge.outcome import EdgeRun, RoundOutcome, extrapolated, thinned
 from lacy.edge.timing import Link, Tasks, peer_exchange, plan_tasks
-from lacy.edge.windows import DAY, active_until, is_open, time_after
+from lacy.edge.windows import DAY, active_until, time_after
 from lacy.edge.workload import workload_of
 
 FIT_SAMPLE = 1_000_000

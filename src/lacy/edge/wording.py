@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from lacy._text import format_bytes
-
-if TYPE_CHECKING:
-    from lacy.edge.answering import EdgeAnswer, Varied
+from lacy.edge.answer import EdgeAnswer, Varied
 
 
 def format_days(days: float, horizon: float = math.inf) -> str:

@@ -24,4 +24,10 @@ ENTRIES = {
         USAGE,
         "The answer is about a time: can these devices train this model within some days?",
     ),
+    "E368": Entry(
+        "{path} exists already",
+        "name another file, or delete it first",
+        USAGE,
+        "A file of assumptions may have been edited, so it is never overwritten.",
+    ),
 }

@@ -7,6 +7,7 @@ from .compression_page import (
     write_compression_page,
 )
 from .demo import demo_figures, show_demo, write_demo
+from .edge_page import progress_figure, tornado_figure, write_edge_page
 from .figures import STUDY_FIGURES
 from .html import HtmlPage, NextStep, format_figure, format_score, write_html
 from .markdown import STUDY_TABLES
@@ -45,16 +46,19 @@ __all__ = [
     "format_figure",
     "format_score",
     "model_card_results",
+    "progress_figure",
     "saturation_figure",
     "scorecard_markdown",
     "show_demo",
     "show_real_demo",
     "stage_cells",
+    "tornado_figure",
     "with_results",
     "world_page",
     "write_comparison_page",
     "write_compression_page",
     "write_demo",
+    "write_edge_page",
     "write_html",
     "write_real_demo",
     "write_scorecard_page",
