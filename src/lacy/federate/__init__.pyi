@@ -1,12 +1,56 @@
+from .aggregate import Aggregate, Aggregator, Mean, Strategy
+from .fit_client import FitClient, Proximal
+from .flower import FlowerTransport, client_app, server_app
+from .flower_app import fit_client, fit_server, write_flower_app
+from .lora import ProductMean, refactor
+from .message import RefusedError, decode_update, encode_update
+from .payload import Payload
+from .privacy import PrivateMean, derived_seed, epsilon_after
 from .protocol import Client, State
+from .robust import Krum, Median, TrimmedMean
+from .rounds import Federation, Round
+from .running import federate
+from .server import Server
 from .settings import FederateSettings
 from .split import Skew, client_folders, split_documents
+from .transport import ClientReply, InProcess, Transport
 
 __all__ = [
+    "Aggregate",
+    "Aggregator",
     "Client",
+    "ClientReply",
     "FederateSettings",
+    "Federation",
+    "FitClient",
+    "FlowerTransport",
+    "InProcess",
+    "Krum",
+    "Mean",
+    "Median",
+    "Payload",
+    "PrivateMean",
+    "ProductMean",
+    "Proximal",
+    "RefusedError",
+    "Round",
+    "Server",
     "Skew",
     "State",
+    "Strategy",
+    "Transport",
+    "TrimmedMean",
+    "client_app",
     "client_folders",
+    "decode_update",
+    "derived_seed",
+    "encode_update",
+    "epsilon_after",
+    "federate",
+    "fit_client",
+    "fit_server",
+    "refactor",
+    "server_app",
     "split_documents",
+    "write_flower_app",
 ]

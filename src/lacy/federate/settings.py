@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from lacy._require import require_at_least, require_one_of, require_share
 from lacy.config import Rare
 from lacy.errors import LacyError
+from lacy.train import parse_depth
 
 StrategyName = Literal["mean", "median", "trimmed-mean", "krum", "multi-krum"]
 """How updates are aggregated: by their mean (FedAvg), or so that some may be malicious."""
@@ -53,13 +54,14 @@ class FederateSettings:
     """How many of the updates of a round may be malicious, for trimmed-mean and krum."""
     clip: float | None = None
     """Largest norm of an update; longer ones are shortened to it."""
-    lora_mean: Rare[LoraMean] = "product"
+    lora_mean: Rare[LoraMean | None] = None
     """What of adapters is averaged: their product, refactored (product), their factors apart, or
-    only B while A stays as it is (freeze-a, FFA-LoRA)."""
+    only B while A stays as it is (freeze-a, FFA-LoRA). By default product for a mean without noise,
+    else freeze-a, because noise and medians need something linear."""
     server_lr: Rare[float] = 1.0
     """Factor of the aggregated update."""
     codec: Rare[str] = "f32"
-    """How updates travel: f32, f16, int8, int4 or topk."""
+    """How updates travel: f32, f16, bf16, int8, int4 or topk."""
 
     # [Privacy]
     noise: float = 0.0
@@ -72,6 +74,20 @@ class FederateSettings:
     seed: int = 0
     """Seed of the choice of clients and of their training."""
 
+    @property
+    def freezes_a(self) -> bool:
+        """True if only the B factors of adapters are trained."""
+        return self.lora_mean == "freeze-a" or (self.lora_mean is None and not self._linear)
+
+    @property
+    def averages_products(self) -> bool:
+        """True if the products of adapters are averaged."""
+        return self.lora_mean == "product" or (self.lora_mean is None and self._linear)
+
+    @property
+    def _linear(self) -> bool:
+        return self.strategy == "mean" and not self.noise
+
     def check(self) -> None:
         """Raise an error if a setting cannot be used.
 
@@ -79,11 +95,17 @@ class FederateSettings:
             LacyError: E12, a setting is invalid.
         """
         require_one_of("strategy", self.strategy, get_args(StrategyName))
-        require_one_of("lora_mean", self.lora_mean, get_args(LoraMean))
+        if self.lora_mean is not None:
+            require_one_of("lora_mean", self.lora_mean, get_args(LoraMean))
         for name in ("rounds", "quorum", "lora_rank", "batch_rows"):
             require_at_least(name, getattr(self, name), 1)
         for name in ("proximal", "malicious", "noise", "server_lr"):
             require_at_least(name, getattr(self, name), 0, finite=True)
+        try:
+            parse_depth(self.depth)
+        except ValueError as error:
+            do = "choose one of the depths"
+            raise LacyError("E12", key="depth", value=self.depth, why=error, do=do) from error
         if self.local_steps is not None:
             require_at_least("local_steps", self.local_steps, 1)
         require_share("fraction", self.fraction)
@@ -99,6 +121,9 @@ class FederateSettings:
             why = "the privacy budget is known only for the mean"
             do = "leave out --noise, or choose --strategy mean"
             raise LacyError("E12", key="strategy", value=self.strategy, why=why, do=do)
+        if self.lora_mean == "product" and not self._linear:
+            why = "products are averaged by the plain mean only"
+            raise LacyError("E12", key="lora_mean", value="product", why=why, do="leave it out")
         if self.budget is not None and not self.noise:
             why, do = "without noise there is no privacy budget", "add --noise 1 and --clip 1"
             raise LacyError("E12", key="budget", value=self.budget, why=why, do=do)

@@ -8,6 +8,12 @@ from .compression_page import (
 )
 from .demo import demo_figures, show_demo, write_demo
 from .edge_page import progress_figure, tornado_figure, write_edge_page
+from .federation_page import (
+    ROUND_COLUMNS,
+    federation_figure,
+    round_cells,
+    write_federation_page,
+)
 from .figures import STUDY_FIGURES
 from .html import HtmlPage, NextStep, format_figure, format_score, write_html
 from .markdown import STUDY_TABLES
@@ -27,6 +33,7 @@ from .world_page import ShownCondition, world_page
 __all__ = [
     "EXAMPLES",
     "LABELS",
+    "ROUND_COLUMNS",
     "SERIES_COLOURS",
     "STAGE_COLUMNS",
     "STUDY_FIGURES",
@@ -41,12 +48,14 @@ __all__ = [
     "compression_figure",
     "compression_markdown",
     "demo_figures",
+    "federation_figure",
     "figure_panels",
     "format_cell",
     "format_figure",
     "format_score",
     "model_card_results",
     "progress_figure",
+    "round_cells",
     "saturation_figure",
     "scorecard_markdown",
     "show_demo",
@@ -59,6 +68,7 @@ __all__ = [
     "write_compression_page",
     "write_demo",
     "write_edge_page",
+    "write_federation_page",
     "write_html",
     "write_real_demo",
     "write_scorecard_page",

@@ -1,0 +1,54 @@
+"""``lacy federate run``."""
+
+import json
+
+import pytest
+
+
+def test_a_federation_is_run_reported_and_used(workspace, tmp_path, capsys):
+    lacy, world = workspace.lacy, workspace.world / "train.jsonl"
+    out = tmp_path / "out"
+    argv = ["--data", world, "--simulate", 3, "--rounds", 2, "--local-steps", 1, "--out", out]
+    assert lacy("federate", "run", workspace.model, *argv, "--lora-rank", 2, "--limit", 9) == 0
+    shown = capsys.readouterr()
+    assert "Round 2 of 2: clients 3, accepted 3" in shown.err and "loss" in shown.err
+    assert "Rounds" in shown.out and f"lacy generate {out}" in shown.err
+    page = (out / "report.html").read_text()
+    assert "trained by 3 clients" in page and "Loss and bytes by round" in page
+    assert len(json.loads((out / "federation.json").read_text())["rounds"]) == 2
+    assert lacy("generate", out, "Emil", "--max-new-tokens", 4) == 0
+
+
+def test_a_folder_of_clients_one_of_which_has_no_texts(workspace, tmp_path, capsys):
+    texts = tmp_path / "clients"
+    texts.mkdir()
+    lines = (workspace.world / "train.jsonl").read_text().splitlines()[:4]
+    (texts / "berlin.jsonl").write_text("\n".join(lines))
+    (texts / "oslo.jsonl").write_text("")
+    argv = ["--clients", texts, "--rounds", 1, "--local-steps", 1, "--depth", "row"]
+    argv += ["--out", tmp_path / "out"]
+    assert workspace.lacy("federate", "run", workspace.model, *argv) == 0
+    shown = capsys.readouterr()
+    assert "Client oslo has no usable texts" in shown.err and "accepted 1" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        ([], 2, "E12"),
+        (["--clients", "none"], 2, "E13"),
+        (["--data", "none.jsonl"], 2, "E13"),
+        (["--data", "a.jsonl", "--noise", "1"], 2, "add --clip"),
+        (["--data", "a.jsonl", "--strategy", "mode"], 2, "strategy"),
+        (["--data", "a.jsonl", "--simulate", "9"], 3, "E331"),
+        (["--data", "a.jsonl", "--simulate", "2", "--skew", "topic"], 3, "E332"),
+        (["--data", "a.jsonl", "--simulate", "2", "--codec", "zip"], 2, "E357"),
+        (["--data", "a.jsonl", "--simulate", "2", "--depth", "half"], 2, "depth"),
+    ],
+)
+def test_mistakes_are_explained(argv, code, words, workspace, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"id": str(n), "text": f"Mara Vell was born in {1900 + n}."} for n in range(4)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert workspace.lacy("federate", "run", workspace.model, *argv, "--out", "o") == code
+    assert words in capsys.readouterr().err
