@@ -4,7 +4,8 @@
 
 ENV is an environment with Flower (``make federate``). Both sides run the same clients, whose
 training is a small computation on a million numbers: 4 clients, 3 rounds. Overhead is everything
-but the clients' own time. Flower's side is its ``FedAvg`` on a ``Grid`` in this process, without
+but the clients' own time. Flower's multi-Krum weights by samples, so there all have equally many.
+Flower's side is its ``FedAvg`` on a ``Grid`` in this process, without
 Ray and without a network, which is the fastest way to run it. Memory is the peak of a fresh process
 with 50 clients, above that of a process with a state and no clients.
 """
@@ -25,14 +26,14 @@ os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 import numpy as np
 import torch
 
-from lacy.federate import FederateSettings, InProcess, Server, derived_seed
+from lacy.federate import FederateSettings, FederationServer, InProcess, derived_seed
 from lacy.run import environment
 from lacy.types import Update
 
 VALUES, TENSORS = 1_000_000, 10
 STRATEGIES = {
     "mean": {}, "median": {}, "trimmed-mean": {"malicious": 1}, "krum": {"malicious": 1},
-    "multi-krum": {"malicious": 1},
+    "multi-krum": {"malicious": 1, "equal": True},
 }  # fmt: skip
 
 
@@ -43,14 +44,14 @@ def begin(values=VALUES):
 class Numbers:
     """A client whose training takes milliseconds; it adds up its own seconds."""
 
-    seconds = 0.0
+    seconds = cpu = 0.0
 
-    def __init__(self, number):
-        self.number, self.samples = number, 100 + 10 * number
+    def __init__(self, number, equal=False):
+        self.number, self.samples = number, 100 if equal else 100 + 10 * number
 
     def train(self, state, round):
         """Move half of the way to one, with noise."""
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         random = np.random.default_rng(derived_seed(0, round, self.number))
         delta = {
             name: (1.0 - tensor) / 2
@@ -58,21 +59,23 @@ class Numbers:
             for name, tensor in state.items()
         }
         Numbers.seconds += time.perf_counter() - start
+        Numbers.cpu += time.process_time() - cpu
         return Update(delta, self.samples, round, "m")
 
 
-def ours(clients, rounds, **settings):
+def ours(clients, rounds, equal=False, **settings):
     """Return seconds, seconds of the clients, and the state."""
-    Numbers.seconds, start = 0.0, time.perf_counter()
-    server = Server(begin(), FederateSettings(rounds=rounds, **settings), model="m")
-    transport = InProcess({f"c{n:02}": Numbers(n) for n in range(clients)})
+    Numbers.seconds = Numbers.cpu = 0.0
+    start = time.perf_counter()
+    server = FederationServer(begin(), FederateSettings(rounds=rounds, **settings), model="m")
+    transport = InProcess({f"c{n:02}": Numbers(n, equal) for n in range(clients)})
     while not server.finished:
         server.run_round(transport)
         assert server.rounds[-1].changed
     return time.perf_counter() - start, Numbers.seconds, dict(server.state)
 
 
-def flowers(clients, rounds, strategy="mean", malicious=0):
+def flowers(clients, rounds, strategy="mean", malicious=0, equal=False):
     """The same with Flower's strategy."""
     from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
     from flwr.serverapp import Grid
@@ -108,7 +111,7 @@ def flowers(clients, rounds, strategy="mean", malicious=0):
                 round = int(message.content["config"]["server-round"])
                 arrays = message.content["arrays"]
                 state = {name: torch.from_numpy(array.numpy()) for name, array in arrays.items()}
-                update = Numbers(number).train(state, round)
+                update = Numbers(number, equal).train(state, round)
                 new = ArrayRecord({n: Array((state[n] + d).numpy())
                                    for n, d in update.delta.items()})  # fmt: skip
                 metrics = MetricRecord({"num-examples": update.samples})
@@ -129,7 +132,8 @@ def flowers(clients, rounds, strategy="mean", malicious=0):
             num_malicious_nodes=malicious, num_nodes_to_select=clients - malicious, **everyone
         ),
     }[strategy]()
-    Numbers.seconds, start = 0.0, time.perf_counter()
+    Numbers.seconds = Numbers.cpu = 0.0
+    start = time.perf_counter()
     arrays = ArrayRecord({name: Array(tensor.numpy()) for name, tensor in begin().items()})
     result = chosen.start(OneProcess(), arrays, num_rounds=rounds)
     seconds = time.perf_counter() - start
@@ -171,7 +175,7 @@ def main():
         for _ in range(arguments.repeats):
             cpu = time.process_time()
             seconds, own, _ = run(4, 3)
-            overheads.append((seconds - own, time.process_time() - cpu - own))
+            overheads.append((seconds - own, time.process_time() - cpu - Numbers.cpu))
         timed[name] = {
             "overhead_s": round(statistics.median(o for o, _ in overheads), 3),
             "overhead_s_min": round(min(o for o, _ in overheads), 3),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from helpers.federation import Steady, state_of, steady
-from lacy.federate import FederateSettings, InProcess, PrivateMean, Server, epsilon_after
+from lacy.federate import FederateSettings, FederationServer, InProcess, PrivateMean, epsilon_after
 from lacy.types import Update
 
 pytest.importorskip("opacus", reason="opacus is not installed (lacy[private])")
@@ -45,7 +45,7 @@ def test_one_client_changes_the_sum_by_no_more_than_the_clip():
     settings = replace(PRIVATE, noise=1e-9, fraction=1.0, rounds=1)
 
     def state_with(extra):
-        server = Server(state_of(), settings, model="m")
+        server = FederationServer(state_of(), settings, model="m")
         server._stored = replace(server._stored, secret=0)
         clients = {**steady(3), "one": extra}
         server.run_round(InProcess(clients))
@@ -72,10 +72,10 @@ def test_the_noise_has_the_standard_deviation_of_the_settings():
 
 def test_rounds_end_before_the_budget_is_exceeded_and_noise_is_always_added():
     budget = epsilon_after(2, 0.5, 1.0, 1e-5) + 1e-6
-    server = Server(state_of(), replace(PRIVATE, budget=budget, rounds=9), model="m")
+    server = FederationServer(state_of(), replace(PRIVATE, budget=budget, rounds=9), model="m")
     while not server.finished:
         server.run_round(InProcess(steady(4)))
     assert len(server.rounds) == 2 and server.rounds[-1].epsilon <= budget
-    nobody = Server(state_of(), PRIVATE, model="m")
+    nobody = FederationServer(state_of(), PRIVATE, model="m")
     done = nobody.run_round(InProcess({"x": Fails()}))
     assert done.changed and not done.accepted  # no updates look like some

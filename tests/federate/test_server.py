@@ -16,8 +16,8 @@ from lacy.errors import LacyError
 from lacy.federate import (
     ClientReply,
     FederateSettings,
+    FederationServer,
     InProcess,
-    Server,
     encode_update,
 )
 
@@ -26,7 +26,7 @@ MEAN = FederateSettings(rounds=3)
 
 
 def served(settings=MEAN, clients=None, **how):
-    server = Server(state_of(), settings, model="m", **how)
+    server = FederationServer(state_of(), settings, model="m", **how)
     transport = InProcess(steady(4) if clients is None else clients)
     while not server.finished:
         server.run_round(transport)
@@ -109,7 +109,7 @@ REFUSED = {
     "missing": (lambda u: altered(delta={"a": u.delta["a"]})(u), "lacks b"),
     "round": (altered(round=7), "of round 7"),
     "model": (altered(model="x"), "another model"),
-    "no samples": (altered(samples=0), "0 samples"),
+    "no samples": (altered(samples=0), "no training samples"),
     "many samples": (altered(samples=10**9), "1000000000 samples"),
     "negative": (with_header(samples=-1), "other types"),
     "boolean": (with_header(round=True), "other types"),
@@ -128,7 +128,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_bad_update_is_refused_and_the_round_goes_on(name):
     message, why = REFUSED[name]
-    bad, good = (Server(state_of(), MEAN, model="m") for _ in range(2))
+    bad, good = (FederationServer(state_of(), MEAN, model="m") for _ in range(2))
     done = bad.run_round(Sends(message))
     assert why in done.refused["evil"] and done.accepted == ["c00"] and done.changed
     good.run_round(Sends())
@@ -138,7 +138,7 @@ def test_a_bad_update_is_refused_and_the_round_goes_on(name):
 def test_a_pickle_is_refused_unopened(tmp_path):
     trap = tmp_path / "opened"
     payload = pickle.dumps(Attack(trap))
-    server = Server(state_of(), MEAN, model="m")
+    server = FederationServer(state_of(), MEAN, model="m")
     framed = len(payload).to_bytes(4, "little") + payload
     done = server.run_round(Sends(payload))
     assert "not a message" in done.refused["evil"] and not trap.exists()
@@ -147,7 +147,7 @@ def test_a_pickle_is_refused_unopened(tmp_path):
 
 
 def test_a_replayed_and_a_second_message_are_refused():
-    server, kept = Server(state_of(), MEAN, model="m"), []
+    server, kept = FederationServer(state_of(), MEAN, model="m"), []
 
     def keep(update):
         kept.append(encode_update(update, F32))
@@ -161,6 +161,13 @@ def test_a_replayed_and_a_second_message_are_refused():
     assert "not sampled" in stranger.refused["stranger"] and stranger.failed == {"evil": "no reply"}
 
 
+def test_a_client_whose_samples_were_all_dropped_still_counts():
+    """A client that sanitises its samples may have none left; what it flagged is shown."""
+    none_left = altered(samples=0, counts={"seen": 5, "flagged": 5})
+    done = FederationServer(state_of(), MEAN, model="m").run_round(Sends(none_left))
+    assert done.counts == {"seen": 15, "flagged": 5} and done.samples == 10
+
+
 def test_late_and_failing_clients_do_not_hold_a_round_up():
     class Slow(Sends):
         def train(self, clients, state, round, deadline):
@@ -168,9 +175,11 @@ def test_late_and_failing_clients_do_not_hold_a_round_up():
                 yield replace(reply, seconds=0.0 if reply.client == "c00" else deadline + 1)
 
     settings = replace(MEAN, deadline=5.0)
-    done = Server(state_of(), settings, model="m").run_round(Slow(altered()))
+    done = FederationServer(state_of(), settings, model="m").run_round(Slow(altered()))
     assert "late: 6.0 s of 5 s" in done.refused["evil"] and done.changed
-    done = Server(state_of(), MEAN, model="m").run_round(InProcess({**steady(2), "c05": Broken()}))
+    done = FederationServer(state_of(), MEAN, model="m").run_round(
+        InProcess({**steady(2), "c05": Broken()})
+    )
     assert done.failed == {"c05": "RuntimeError: out of memory"}
     assert done.accepted == ["c00", "c01"]
 
@@ -180,15 +189,15 @@ def test_a_round_without_enough_updates_changes_nothing():
     server = served(settings, {**steady(2), "bad": Broken()})
     assert not any(done.changed for done in server.rounds) and len(server.rounds) == 3
     assert all(torch.equal(server.state[name], tensor) for name, tensor in state_of().items())
-    done = Server(state_of(), replace(MEAN, strategy="krum", malicious=1), model="m").run_round(
-        InProcess(steady(4))
-    )
+    done = FederationServer(
+        state_of(), replace(MEAN, strategy="krum", malicious=1), model="m"
+    ).run_round(InProcess(steady(4)))
     assert not done.changed and len(done.accepted) == 4  # Krum needs five
 
 
 def test_without_clients_there_is_a_clear_error():
     with pytest.raises(LacyError, match="E335"):
-        Server(state_of(), MEAN, model="m").run_round(InProcess({}))
+        FederationServer(state_of(), MEAN, model="m").run_round(InProcess({}))
 
 
 def test_some_clients_are_sampled_and_all_get_their_turn():
@@ -203,13 +212,13 @@ def test_a_restarted_server_goes_on_with_equal_results(how, tmp_path):
         pytest.importorskip("opacus")
     settings = replace(MEAN, rounds=4, **how)
     file = tmp_path / "server.safetensors"
-    whole = Server(state_of(), settings, model="m", file=file)
+    whole = FederationServer(state_of(), settings, model="m", file=file)
     half = tmp_path / "half.safetensors"
     while not whole.finished:
         whole.run_round(InProcess(steady(4)))
         if len(whole.rounds) == 2:
             half.write_bytes(file.read_bytes())
-    again = Server(state_of(), settings, model="m", file=half)
+    again = FederationServer(state_of(), settings, model="m", file=half)
     assert len(again.rounds) == 2
     while not again.finished:
         again.run_round(InProcess(steady(4)))
@@ -228,18 +237,18 @@ def test_a_state_of_another_federation_or_a_damaged_one_is_not_used(tmp_path):
     file = tmp_path / "server.safetensors"
     served(file=file)
     with pytest.raises(LacyError, match=r"E334.*another one"):
-        Server(state_of(), MEAN, model="other", file=file)
+        FederationServer(state_of(), MEAN, model="other", file=file)
     with pytest.raises(LacyError, match=r"E334.*strategy"):
-        Server(state_of(), replace(MEAN, strategy="median"), model="m", file=file)
+        FederationServer(state_of(), replace(MEAN, strategy="median"), model="m", file=file)
     with pytest.raises(LacyError, match=r"E334.*shape"):
-        Server(state_of(8), MEAN, model="m", file=file)
+        FederationServer(state_of(8), MEAN, model="m", file=file)
     assert load_file(file)["a"].shape == (7,)
     save_file({"a": torch.zeros(7)}, tmp_path / "foreign")
     (tmp_path / "cut").write_bytes(file.read_bytes()[:-50])
     (tmp_path / "empty").write_bytes(b"")
     for name in ("foreign", "cut", "empty"):
         with pytest.raises(LacyError, match="E333"):
-            Server(state_of(), MEAN, model="m", file=tmp_path / name)
+            FederationServer(state_of(), MEAN, model="m", file=tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -258,4 +267,4 @@ def test_invalid_settings_are_explained(wrong):
 
 def test_an_unknown_codec_is_explained():
     with pytest.raises(LacyError, match="E357"):
-        Server(state_of(), replace(MEAN, codec="zip"), model="m")
+        FederationServer(state_of(), replace(MEAN, codec="zip"), model="m")

@@ -7,10 +7,12 @@ aggregates the others by a strategy.
 
 - ``Client`` is anything with ``train(state, round) -> Update``; ``FitClient`` trains with
   ``lacy.train.fit``.
-- ``Server`` holds the state, checks, aggregates, and keeps its state on disk; ``serve_rounds`` runs
-  rounds over any transport.
+- ``FederationServer`` runs rounds over any transport, checks and aggregates updates, and keeps its
+  state on disk.
 - ``InProcess`` is the transport of one process: clients train one after another, so that memory
-  does not grow with their number. ``lacy.federate.flower`` is that of Flower, over a network.
+  does not grow with their number. ``FlowerTransport`` goes over a network.
+- ``federate`` runs a whole federation in this process; ``write_flower_app`` prepares one over a
+  network.
 """
 
 import lazy_loader

@@ -10,7 +10,7 @@ from .protocol import Client, State
 from .robust import Krum, Median, TrimmedMean
 from .rounds import Federation, Round
 from .running import federate
-from .server import Server
+from .server import FederationServer
 from .settings import FederateSettings
 from .split import Skew, client_folders, split_documents
 from .transport import ClientReply, InProcess, Transport
@@ -22,6 +22,7 @@ __all__ = [
     "ClientReply",
     "FederateSettings",
     "Federation",
+    "FederationServer",
     "FitClient",
     "FlowerTransport",
     "InProcess",
@@ -34,7 +35,6 @@ __all__ = [
     "Proximal",
     "RefusedError",
     "Round",
-    "Server",
     "Skew",
     "State",
     "Strategy",

@@ -1,10 +1,10 @@
 """Run the same clients and the same server over a network, with Flower (flwr 1.42, HTTP).
 
 Flower carries messages between a SuperLink and SuperNodes, with TLS and authentication of nodes;
-what a round is, which updates are used and how they are aggregated stays in ``Server``. Updates and
-states travel as the bytes of ``lacy.deltas``, never as pickles or numpy files. Needs an environment
-of its own (``lacy[federate]``, ``constraints-federate.txt``): Flower's pins exclude those of lacy's
-other tools.
+what a round is, which updates are used and how they are aggregated stays in ``FederationServer``.
+Updates and states travel as the bytes of ``lacy.deltas``, never as pickles or numpy files. Needs an
+environment of its own (``lacy[federate]``, ``constraints-federate.txt``), because Flower's pins
+exclude those of lacy's other tools.
 
 An app for Flower is a module with two names (``write_flower_app`` writes one):
 

@@ -26,7 +26,7 @@ from lacy.federate.payload import Payload
 from lacy.federate.protocol import Client
 from lacy.federate.rounds import Federation
 from lacy.federate.running import STATE_FILE, finish
-from lacy.federate.server import Server
+from lacy.federate.server import FederationServer
 from lacy.federate.settings import FederateSettings
 from lacy.federate.transport import Transport
 from lacy.model import load_model, set_gate
@@ -109,7 +109,7 @@ def write_flower_app(
     return Path(folder)
 
 
-def settings_of(config: Mapping[str, Any]) -> FederateSettings:
+def app_settings(config: Mapping[str, Any]) -> FederateSettings:
     """Return the settings of an app; those that it does not name have their defaults."""
     names = {entry.name for entry in dataclasses.fields(FederateSettings)}
     return FederateSettings(**{name: config[name] for name in names & config.keys()})
@@ -123,14 +123,16 @@ def fit_server(transport: Transport, config: Mapping[str, Any]) -> Federation:
     Raises:
         LacyError: the errors of ``federate``.
     """
-    settings, out = settings_of(config), Path(config["out"])
+    settings, out = app_settings(config), Path(config["out"])
     loaded = load_model(config["model"], verify=False)
     if config.get("calls"):
         set_gate(loaded.model, calls_objective(loaded)[0].call_negative)
     parameters = sum(p.numel() for p in loaded.model.parameters())
     payload = Payload(loaded, settings)
     with lock(out):
-        server = Server(payload.state(), settings, model=payload.fingerprint, file=out / STATE_FILE)
+        server = FederationServer(
+            payload.state(), settings, model=payload.fingerprint, file=out / STATE_FILE
+        )
         while not server.finished:
             done = server.run_round(transport)
             print(f"Round {done.number}: {json.dumps(done.to_json())}", flush=True)
@@ -150,7 +152,7 @@ def fit_client(config: Mapping[str, Any]) -> Client:
         LacyError: E339, the node's settings name no texts; and the errors of ``load_model`` and
             ``read``.
     """
-    settings, name = settings_of(config), str(config.get("client", ""))
+    settings, name = app_settings(config), str(config.get("client", ""))
     if not config.get("texts"):
         raise LacyError("E339", client=name)
     loaded = load_model(config["model"], verify=False)

@@ -18,7 +18,7 @@ from lacy.federate.fit_client import FitClient
 from lacy.federate.held_out import HeldOut
 from lacy.federate.payload import Payload
 from lacy.federate.rounds import Federation, Round
-from lacy.federate.server import Server
+from lacy.federate.server import FederationServer
 from lacy.federate.settings import FederateSettings
 from lacy.federate.transport import InProcess
 from lacy.model import Loaded, load_model, set_gate
@@ -87,7 +87,7 @@ def federate(
             client: FitClient(client, payload, data, objective) for client, data in packed.items()
         }
         measure = HeldOut.of(payload, held_out, context, out / "held-out")
-        server = Server(
+        server = FederationServer(
             payload.state(), settings, model=payload.fingerprint, file=out / STATE_FILE,
             measure=measure,
         )  # fmt: skip
@@ -107,7 +107,7 @@ def federate(
         return finish(payload, server, record, out)
 
 
-def finish(payload: Payload, server: Server, record: Federation, out: Path) -> Federation:
+def finish(payload: Payload, server: FederationServer, record: Federation, out: Path) -> Federation:
     """Write the model and the record of a federation that has ended.
 
     Raises:

@@ -33,7 +33,7 @@ from lacy.federate.transport import ClientReply, Transport
 from lacy.types import Update
 
 
-class Server:
+class FederationServer:
     """The server of a federation.
 
     Args:
@@ -101,6 +101,7 @@ class Server:
         accepted: dict[str, Update] = {}
         refused: dict[str, str] = {}
         failed: dict[str, str] = {}
+        counts: Counter[str] = Counter()
         bytes_up = shortened = 0
         for reply in transport.train(sampled, self.state, number, settings.deadline):
             bytes_up += len(reply.data)
@@ -112,10 +113,15 @@ class Server:
             except RefusedError as why:
                 refused[reply.client] = str(why)
                 continue
+            if not update.samples:  # all were dropped, for example: only its counts are used
+                refused[reply.client] = "it has no training samples"
+                counts.update(update.counts)
+                continue
             if settings.clip is not None:
                 update, was_longer = clipped(update, settings.clip)
                 shortened += was_longer
             aggregator.add(reply.client, update)
+            counts.update(update.counts)
             accepted[reply.client] = replace(update, delta={})  # the aggregator keeps what it needs
         silent = set(sampled) - accepted.keys() - refused.keys() - failed.keys()
         failed |= dict.fromkeys(sorted(silent), "no reply")
@@ -130,7 +136,7 @@ class Server:
             number=number, sampled=len(sampled), accepted=sorted(accepted), refused=refused,
             failed=failed, left_out=list(aggregate.left_out), changed=bool(aggregate.delta),
             samples=sum(update.samples for update in accepted.values()),
-            counts=_sums(accepted), metrics=_means(accepted), shortened=shortened,
+            counts=dict(counts), metrics=_means(accepted), shortened=shortened,
             norm=norm_of(aggregate.delta), figures={**aggregate.figures, **self._measure(state)},
             epsilon=self._epsilon(number), bytes_up=bytes_up, bytes_down=bytes_down,
             seconds=time.monotonic() - begin,
@@ -182,7 +188,7 @@ class Server:
             raise RefusedError(f"it is of round {update.round}, not {number}")
         if update.model != self.model:
             raise RefusedError("it is of another model")
-        if not 0 < update.samples <= self._most_samples:
+        if update.samples > self._most_samples:
             raise RefusedError(f"it claims {update.samples} samples")
         return update
 
@@ -219,14 +225,6 @@ class Server:
             return False
         after = self._epsilon(len(self.rounds) + 1)
         return after is not None and after > budget
-
-
-def _sums(updates: Mapping[str, Update]) -> dict[str, int]:
-    """Return the sum of each count."""
-    total: Counter[str] = Counter()
-    for update in updates.values():
-        total.update(update.counts)
-    return dict(total)
 
 
 def _means(updates: Mapping[str, Update]) -> dict[str, float]:
