@@ -120,21 +120,22 @@ def _chunk(hidden_nD: Tensor, head_VD: Tensor, target_n: Tensor) -> tuple[Tensor
 
 @torch.no_grad()
 def reference(
-    model: PreTrainedModel, rows: ReplyRows, *, margins: bool = False
+    model: PreTrainedModel, rows: ReplyRows, *, margins: bool = False, adapters: bool = False
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return the log-probability of every row by the model without its adapters.
+    """Return the log-probability of every row, by default by the model without its adapters.
 
     Args:
         model: the model; it is left as it was.
         rows: the rows.
         margins: also return the gate's margin at the targets of each row.
+        adapters: leave the adapters on.
 
     Returns:
         logp_R (float32, on the CPU), and a tensor of margins per row (or an empty list).
     """
     training, logps, found = model.training, [], []
     model.eval()
-    with without_adapters(model):
+    with contextlib.nullcontext() if adapters else without_adapters(model):
         for start in range(0, len(rows), REFERENCE_BATCH):
             numbers = range(start, min(start + REFERENCE_BATCH, len(rows)))
             micro = rows.batch(list(numbers), model.device)
