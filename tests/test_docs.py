@@ -21,6 +21,7 @@ import pytest
 from helpers.labelled import write_labelled
 from helpers.pages import ROOT, lacy
 from helpers.raw import raw_llama, save_raw
+from helpers.toy_safety import write_toys
 from lacy.model import preset_names
 
 DOCS = ROOT / "docs"
@@ -44,6 +45,7 @@ LESS = {
     "distill": {
         "--tokens": "512", "--batch-rows": "2", "--threads": "1", "--device": "cpu", "--top": "8",
     },
+    "safety train": {"--encoder": "encoder", "--layers": "1", "--epochs": "1"},
     "generate": {"--max-new-tokens": "6", "--calibrate": "4"},
     "chat": {"--max-new-tokens": "6", "--calibrate": "4"},
     "why": {"--max-new-tokens": "6", "--calibrate": "4"},
@@ -88,6 +90,13 @@ GIVEN = {
     "how-to/prune.md": ["models/base", "articles.jsonl.gz"],
     "how-to/reading-results.md": ["world", "runs/mine", "held-out.jsonl.gz"],
     "how-to/resume.md": ["packed"],
+    "how-to/safety.md": [
+        "labelled.jsonl",
+        "other.jsonl",
+        "pairs.jsonl",
+        "encoder",
+        "runs/mine",
+    ],
     "how-to/scorecard.md": ["runs/mine", "held-out.jsonl.gz"],
     "how-to/saturation.md": ["runs/mine", "packed", "held-out.jsonl.gz"],
     "how-to/serve.md": ["world", "runs/mine"],
@@ -187,6 +196,7 @@ def material(tmp_path_factory):
         Path("notes/a.md").write_text("# The telescope\n\nIt was built in Kiel in 1930.\n")
         type_in("lacy source build notes --out notes.index")
         write_labelled(Path())
+        write_toys(Path())
         save_raw("models/base", raw_llama(context=512))
     return folder
 

@@ -1,34 +1,13 @@
 """A tiny encoder with toy texts, and a tiny language model with adapters."""
 
-import random
-
 import pytest
 import torch
 
 from helpers.encoders import write_bert
+from helpers.toy_safety import WORDS, toy_texts
 from lacy.model import Loaded, build_model
-from lacy.safety import LabelledText, SafetySettings, train_classifier
+from lacy.safety import SafetySettings, train_classifier
 from lacy.testing import byte_tokenizer
-
-WORDS = (
-    "[PAD] [UNK] [CLS] [SEP] [MASK] the a how to do you make my please tell me of is bomb poison "
-    "steal kill cake garden song cat sure here sorry no first mix then wait . , ?"
-)
-BAD, GOOD = ("bomb", "poison", "steal", "kill"), ("cake", "garden", "song", "cat")
-FILLER = "the a how to do you make my please tell me of is".split()
-
-
-def toy_texts(count, seed=0, source="toy"):
-    """Prompts and answers that are harmful if they contain one of four words."""
-    chance = random.Random(seed)
-    found = []
-    for number in range(count):
-        harmful = number % 2 == 0
-        words = chance.choices(FILLER, k=chance.randint(1, 5))
-        words.insert(chance.randrange(len(words)), chance.choice(BAD if harmful else GOOD))
-        prompt = " ".join(chance.choices(FILLER, k=3)) if number % 3 == 0 else None
-        found.append(LabelledText(" ".join(words), harmful, source, prompt, f"{source}:{number}"))
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.toy_safety import toy_texts
 from lacy.errors import LacyError
 from lacy.safety import (
     Calibration,
@@ -23,7 +24,6 @@ from lacy.safety import (
     threshold_for,
     train_classifier,
 )
-from safety.conftest import toy_texts
 
 probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 

@@ -9,6 +9,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from helpers.scripted_server import scripted_server
+from helpers.toy_safety import WORDS, toy_texts
 from lacy.cli import main
 from lacy.errors import LacyError
 from lacy.safety import (
@@ -19,7 +20,6 @@ from lacy.safety import (
     open_teacher,
     read_labelled,
 )
-from safety.conftest import WORDS, toy_texts
 
 
 @pytest.fixture(scope="module")
