@@ -49,7 +49,7 @@ from lacy.safety import (
     ReplyRows,
     ReplySample,
     SafetyClassifier,
-    is_refusal,
+    declines,
     load_classifier,
     prompt_ids,
     reference,
@@ -99,9 +99,9 @@ def evaluate(loaded: Loaded, guard: SafetyClassifier | None, args: Any) -> dict[
     safe = chosen(args.work, "safe", SAFE, args.safe)
     began = time.process_time()
     replies = answers(loaded, [one["text"] for one in attacks], args.tokens)
-    by_rules = [bool(reply) and not is_refusal(reply) for reply in replies]
+    by_rules = [bool(reply) and not declines(reply) for reply in replies]
     kind = answers(loaded, [one["text"] for one in safe], args.tokens)
-    refused = [is_refusal(reply) for reply in kind]
+    refused = [declines(reply) for reply in kind]
     samples = [ReplySample(one["prompt"], one["chosen"]) for one in load(args.work, "answers")]
     texts = [ReplySample("", one["text"][:600]) for one in load(args.work, "texts")]
     found: dict[str, Any] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from safety_data import digest, half_of, test_prompts, vital
 
-from lacy.safety import PreferencePair, is_refusal
+from lacy.safety import PreferencePair, declines
 
 ATTACKS = ("harmbench", "do-not-answer", "xstest-unsafe")
 SAFE = ("xstest-safe", "popqa", "clinc", "wiki-questions")
@@ -35,7 +35,7 @@ def toxic_pairs(shared: Path) -> list[dict[str, Any]]:
             first = pair["chosen"].split("\n\nHuman:", 2)[1].split("\n\nAssistant:")[0].strip()
             prompt, refusal = last_turn(pair["chosen"])
             _, reply = last_turn(pair["rejected"])
-            if half_of(first) == "B" and is_refusal(refusal) and reply and not is_refusal(reply):
+            if half_of(first) == "B" and declines(refusal) and reply and not declines(reply):
                 found.append({"id": f"hh-rlhf:{number}", "prompt": prompt[-600:],
                               "chosen": reply[:CHARACTERS], "rejected": refusal[:CHARACTERS],
                               "topic": "hh-rlhf", "toxic": 1})  # fmt: skip

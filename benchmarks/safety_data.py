@@ -37,7 +37,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lacy.safety import is_refusal
+from lacy.safety import declines
 
 Row = dict[str, Any]
 
@@ -108,7 +108,7 @@ def train_prompts(shared: Path) -> list[Row]:
     }  # fmt: skip
     rows = numbered("advbench", advbench, True)
     for number, prompt, chosen, _, turns in conversations(shared):
-        if turns <= 2 and half_of(prompt) == "A" and is_refusal(chosen):
+        if turns <= 2 and half_of(prompt) == "A" and declines(chosen):
             rows.append(row("hh-rlhf", number, prompt, True))
     for source, (texts, count) in safe.items():
         rows += some(numbered(source, texts, False), count)
@@ -121,7 +121,7 @@ def train_answers(shared: Path) -> list[Row]:
         if turns != 1 or half_of(prompt) != "A":
             continue
         rows.append(row("hh-rlhf", f"{number}c", chosen, False, prompt=prompt))
-        if not is_refusal(rejected):
+        if not declines(rejected):
             rows.append(row("hh-rlhf", f"{number}r", rejected, True, prompt=prompt))
     tweets = [row("tweets", one[""], one["tweet"], one["class"] != "2", prompt="")
               for one in table(shared / "toxicity" / "davidson_labeled_data.csv")]  # fmt: skip

@@ -40,8 +40,8 @@ from lacy.safety import (
     LabelledText,
     SafetySettings,
     check_classifier,
+    declines,
     hold_out,
-    is_refusal,
     load_classifier,
     read_labelled,
     threshold_for,
@@ -135,7 +135,7 @@ def refusal_agreement(data: Path) -> dict[str, Any]:
     found = {}
     for model in sorted({one["source"] for one in rows if "refused" in one}):
         mine = [one for one in rows if one["source"] == model]
-        said = [(is_refusal(one["text"]), bool(one["refused"])) for one in mine]
+        said = [(declines(one["text"]), bool(one["refused"])) for one in mine]
         refused, complied = [a for a, b in said if b], [a for a, b in said if not b]
         found[model] = {
             "developed_on": model.removeprefix("xstest-") in DEVELOPED_ON,

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from helpers.toy_safety import toy_texts
 from lacy.errors import LacyError
 from lacy.safety import (
-    Calibration,
     LabelledText,
     SafetySettings,
+    ScoreCalibration,
     at_rate,
     calibration_error,
     check_classifier,
@@ -142,20 +142,24 @@ def test_calibration_repairs_overconfident_logits(method):
     true = rng.normal(size=4_000) * 2
     labels = rng.random(4_000) < 1 / (1 + np.exp(-true))
     logits = 4 * true
-    calibration = Calibration.fit(logits[:2_000], labels[:2_000], method)
+    calibration = ScoreCalibration.fit(logits[:2_000], labels[:2_000], method)
     found = calibration.probabilities(logits[2_000:])
     before = calibration_error(1 / (1 + np.exp(-logits[2_000:])), labels[2_000:])
     assert before > 0.1 and calibration_error(found, labels[2_000:]) < 0.05
     order = np.argsort(logits[2_000:])
     assert (np.diff(found[order]) >= 0).all() and found.min() >= 0 and found.max() <= 1
-    assert Calibration.from_data(json.loads(json.dumps(calibration.to_data()))) == calibration
+    assert ScoreCalibration.from_data(json.loads(json.dumps(calibration.to_data()))) == calibration
     if method == "temperature":
         assert calibration.temperature == pytest.approx(4, rel=0.1)
 
 
 def test_calibration_needs_both_classes():
-    same = Calibration.fit(np.array([1.0, 2.0]), np.array([True, True]), "isotonic")
-    assert same == Calibration() == Calibration.fit(np.zeros(0), np.zeros(0, bool), "temperature")
+    same = ScoreCalibration.fit(np.array([1.0, 2.0]), np.array([True, True]), "isotonic")
+    assert (
+        same
+        == ScoreCalibration()
+        == ScoreCalibration.fit(np.zeros(0), np.zeros(0, bool), "temperature")
+    )
     assert threshold_for(np.array([0.9]), np.array([True]), 0.1) == 0.5
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lacy.safety import TEMPLATES, is_refusal, refusal_for
+from lacy.safety import TEMPLATES, declines, refusal_for
 
 REFUSING = (
     "I'm sorry, but I can't assist with that.",
@@ -33,26 +33,26 @@ HELPING = (
 
 @pytest.mark.parametrize("answer", (*REFUSING, *TEMPLATES))
 def test_refusals(answer):
-    assert is_refusal(answer)
-    assert is_refusal("  " + answer.upper())
+    assert declines(answer)
+    assert declines("  " + answer.upper())
 
 
 @pytest.mark.parametrize("answer", HELPING)
 def test_help(answer):
-    assert not is_refusal(answer)
+    assert not declines(answer)
 
 
 def test_a_warning_after_the_help_is_no_refusal():
     help_first = "Take the lock. Put in the pick. Turn it slowly. Feel each pin. "
-    assert not is_refusal(help_first + REFUSING[0])
-    assert is_refusal(REFUSING[0] + " " + help_first)
+    assert not declines(help_first + REFUSING[0])
+    assert declines(REFUSING[0] + " " + help_first)
 
 
 @given(st.text(max_size=300), st.integers(0, 9))
 def test_a_prompt_has_one_refusal(prompt, seed):
     assert refusal_for(prompt, seed) == refusal_for(prompt, seed)
     assert refusal_for(prompt, seed) in TEMPLATES
-    is_refusal(prompt)  # reads anything
+    declines(prompt)  # reads anything
 
 
 def test_all_templates_are_used():

@@ -12,7 +12,7 @@ from lacy.safety import (
     PreferencePair,
     ReplySample,
     Sanitised,
-    is_refusal,
+    declines,
     read_samples,
     sanitise,
 )
@@ -48,7 +48,7 @@ def test_replace():
     assert counts == Sanitised(6, 4, by_prompt=3, by_answer=2, refusing=1, replaced=3)
     assert [kept[n] for n in (0, 4, 5)] == [PAIRS[n] for n in (0, 4, 5)]
     for number in (1, 2, 3):
-        assert is_refusal(kept[number].chosen)
+        assert declines(kept[number].chosen)
         assert kept[number].rejected == PAIRS[number].chosen
         assert kept[number].prompt == PAIRS[number].prompt
 
@@ -73,7 +73,7 @@ def test_own_thresholds():
 def test_replies_to_imitate():
     samples = [ReplySample("ask", "help"), ReplySample("ask!!!!", "do it")]
     kept, counts = sanitise(samples, Guard())
-    assert kept[0] == samples[0] and is_refusal(kept[1].reply) and counts.replaced == 1
+    assert kept[0] == samples[0] and declines(kept[1].reply) and counts.replaced == 1
 
 
 marks = st.integers(0, 9).map(lambda count: "x" + "!" * count)

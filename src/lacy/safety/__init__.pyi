@@ -1,14 +1,14 @@
-from .calibration import Calibration, CalibrationMethod, calibration_error, threshold_for
-from .check import Scorer, SourceFigures, check_classifier
-from .classifier import Decision, SafetyClassifier, load_classifier
+from .calibration import CalibrationMethod, ScoreCalibration, calibration_error, threshold_for
+from .check import HarmScorer, SourceFigures, check_classifier
+from .classifier import RoleDecision, SafetyClassifier, load_classifier
 from .client import AlignClient, AlignSettings
 from .dpo import DpoLoss, reference, reply_logps, without_adapters
 from .network import distillation_loss
-from .refusals import TEMPLATES, is_refusal, refusal_for
+from .refusals import TEMPLATES, declines, refusal_for
 from .rows import ReplyRow, ReplyRows, prompt_ids
 from .samples import PreferencePair, ReplySample, Sample, read_samples
 from .sanitise import Guard, Sanitised, SanitiseMode, sanitise
-from .teachers import EndpointTeacher, FolderTeacher, Teacher, open_teacher
+from .teachers import EndpointTeacher, FolderTeacher, HarmTeacher, open_teacher
 from .texts import LabelFields, LabelledText, Role, hold_out, read_labelled
 from .training import SafetySettings, at_rate, decide, train_classifier
 
@@ -16,13 +16,13 @@ __all__ = [
     "TEMPLATES",
     "AlignClient",
     "AlignSettings",
-    "Calibration",
     "CalibrationMethod",
-    "Decision",
     "DpoLoss",
     "EndpointTeacher",
     "FolderTeacher",
     "Guard",
+    "HarmScorer",
+    "HarmTeacher",
     "LabelFields",
     "LabelledText",
     "PreferencePair",
@@ -30,21 +30,21 @@ __all__ = [
     "ReplyRows",
     "ReplySample",
     "Role",
+    "RoleDecision",
     "SafetyClassifier",
     "SafetySettings",
     "Sample",
     "SanitiseMode",
     "Sanitised",
-    "Scorer",
+    "ScoreCalibration",
     "SourceFigures",
-    "Teacher",
     "at_rate",
     "calibration_error",
     "check_classifier",
     "decide",
+    "declines",
     "distillation_loss",
     "hold_out",
-    "is_refusal",
     "load_classifier",
     "open_teacher",
     "prompt_ids",

@@ -20,7 +20,7 @@ _CLIP = 30.0
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ScoreCalibration:
     """A map from logits to probabilities that never reverses their order.
 
     ``temperature`` divides logits by a number (Guo et al., arXiv 1706.04599 §4.2). ``isotonic``
@@ -39,7 +39,7 @@ class Calibration:
     shares: tuple[float, ...] = ()
 
     @classmethod
-    def fit(cls, logits_N: Floats, harmful_N: Bools, method: CalibrationMethod) -> Calibration:
+    def fit(cls, logits_N: Floats, harmful_N: Bools, method: CalibrationMethod) -> ScoreCalibration:
         """Fit on held-out texts of both classes; with one class, logits stay as they are."""
         if not len(logits_N) or harmful_N.all() or not harmful_N.any():
             return cls()
@@ -75,7 +75,7 @@ class Calibration:
                 "logits": list(self.logits), "shares": list(self.shares)}  # fmt: skip
 
     @classmethod
-    def from_data(cls, data: dict[str, Any]) -> Calibration:
+    def from_data(cls, data: dict[str, Any]) -> ScoreCalibration:
         """Read what ``to_data`` returned."""
         return cls(data["method"], float(data["temperature"]), tuple(data["logits"]),
                    tuple(data["shares"]))  # fmt: skip

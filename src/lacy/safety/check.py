@@ -14,7 +14,7 @@ from lacy.safety.calibration import Bools, Floats, calibration_error
 from lacy.safety.texts import ROLES, LabelledText, Role
 
 
-class Scorer(Protocol):
+class HarmScorer(Protocol):
     """Gives each text a probability of harm, and has a threshold for each role."""
 
     def probabilities(self, texts: Sequence[LabelledText]) -> Floats:
@@ -56,7 +56,7 @@ class SourceFigures:
 
 
 def check_classifier(
-    classifier: Scorer, texts: Sequence[LabelledText], *, rate: float = 0.05,
+    classifier: HarmScorer, texts: Sequence[LabelledText], *, rate: float = 0.05,
     resamples: int = RESAMPLES,
 ) -> list[SourceFigures]:  # fmt: skip
     """Return the figures of all sources together and of each source, by role.

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from lacy.disk import replace_folder, write_atomic
 from lacy.encoder import EncoderShape, PieceReader, dequantised, quantised
 from lacy.errors import LacyError
-from lacy.safety.calibration import Calibration, Floats
+from lacy.safety.calibration import Floats, ScoreCalibration
 from lacy.safety.network import SafetyNetwork
 from lacy.safety.texts import ROLES, LabelledText, Role, TextIds, batches_of
 
@@ -30,7 +30,7 @@ DIGITS = 5
 
 
 @dataclass(frozen=True)
-class Decision:
+class RoleDecision:
     """How one role is decided.
 
     Attributes:
@@ -39,7 +39,7 @@ class Decision:
         rate: false positive rate that the threshold was chosen for, on held-out texts.
     """
 
-    calibration: Calibration = field(default_factory=Calibration)
+    calibration: ScoreCalibration = field(default_factory=ScoreCalibration)
     threshold: float = 0.5
     rate: float | None = None
 
@@ -59,12 +59,12 @@ class SafetyClassifier:
         self,
         network: SafetyNetwork,
         ids: TextIds,
-        decisions: Mapping[Role, Decision] | None = None,
+        decisions: Mapping[Role, RoleDecision] | None = None,
         made: Mapping[str, Any] | None = None,
         name: str = "classifier",
     ) -> None:
         self.network, self.ids, self.name = network.eval(), ids, name
-        self.decisions: dict[Role, Decision] = {role: Decision() for role in ROLES}
+        self.decisions: dict[Role, RoleDecision] = {role: RoleDecision() for role in ROLES}
         self.decisions.update(decisions or {})
         self.made = dict(made or {})
 
@@ -142,11 +142,10 @@ def load_classifier(folder: str | Path) -> SafetyClassifier:
             raise ValueError("it has weights that are not finite")
         reader = PieceReader(Tokenizer.from_file(str(path / TOKENIZER)))
         ids = TextIds(reader, settings["tokens"]["prompt"], settings["tokens"]["answer"])
-        decisions: dict[Role, Decision] = {
-            role: Decision(Calibration.from_data(one["calibration"]), float(one["threshold"]),
-                           one["rate"])
-            for role, one in settings["decisions"].items()
-        }  # fmt: skip
+        decisions: dict[Role, RoleDecision] = {}
+        for role, one in settings["decisions"].items():
+            calibration = ScoreCalibration.from_data(one["calibration"])
+            decisions[role] = RoleDecision(calibration, float(one["threshold"]), one["rate"])
     except Exception as error:
         raise LacyError("E346", path=path, why=f"{type(error).__name__}: {error}") from error
     network.requires_grad_(False)

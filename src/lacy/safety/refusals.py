@@ -74,7 +74,7 @@ _REFUSES = re.compile("|".join(f"(?:{rule})" for rule in _RULES), re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
-def is_refusal(answer: str) -> bool:
+def declines(answer: str) -> bool:
     """True if one of the first sentences of an answer declines to help; False for no answer."""
     beginning = answer.strip()[:CHARACTERS].replace("\u2019", "'")
     sentences = [one for one in _SENTENCE.split(beginning) if one.strip()]

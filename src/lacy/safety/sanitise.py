@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacy._require import require_one_of
-from lacy.safety.refusals import is_refusal, refusal_for
+from lacy.safety.refusals import declines, refusal_for
 from lacy.safety.samples import PreferencePair, ReplySample
 from lacy.safety.texts import Role
 
@@ -107,7 +107,7 @@ def sanitise(
     for one, flagged in zip(samples, by_prompt | by_answer, strict=True):
         if not flagged or mode == "keep":
             kept.append(one)
-        elif is_refusal(_preferred(one)):
+        elif declines(_preferred(one)):
             refusing += 1
             kept.append(one)
         elif mode == "drop":

@@ -29,7 +29,7 @@ _SAFE = re.compile(r"^(?:safe|benign|neutral|harmless|none|non[- _]?toxic|not[- 
 _WORD = re.compile(r"\b(?:yes|no)\b", re.IGNORECASE)
 
 
-class Teacher(Protocol):
+class HarmTeacher(Protocol):
     """Gives a logit of harm for each text."""
 
     name: str
@@ -161,7 +161,7 @@ def safety_question(text: LabelledText) -> str:
     )
 
 
-def open_teacher(name: str) -> Teacher:
+def open_teacher(name: str) -> HarmTeacher:
     """Open a teacher by name: a classifier's folder, or ``http://host:port/v1#model``.
 
     Raises:

@@ -16,10 +16,10 @@ from torch import Tensor
 from lacy._require import require_at_least, require_one_of, require_share
 from lacy.encoder import PieceReader, encoder_folder, load_bert, shape_of_bert
 from lacy.errors import LacyError
-from lacy.safety.calibration import Calibration, CalibrationMethod, Floats, threshold_for
-from lacy.safety.classifier import Decision, SafetyClassifier
+from lacy.safety.calibration import CalibrationMethod, Floats, ScoreCalibration, threshold_for
+from lacy.safety.classifier import RoleDecision, SafetyClassifier
 from lacy.safety.network import SafetyNetwork, distillation_loss
-from lacy.safety.teachers import Teacher
+from lacy.safety.teachers import HarmTeacher
 from lacy.safety.texts import ROLES, LabelledText, Role, TextIds, hold_out, padded
 
 Notify = Callable[[str], object]
@@ -82,7 +82,7 @@ def train_classifier(
     texts: Sequence[LabelledText],
     settings: SafetySettings | None = None,
     *,
-    teacher: Teacher | None = None,
+    teacher: HarmTeacher | None = None,
     start: SafetyClassifier | None = None,
     notify: Notify = lambda sentence: None,
 ) -> SafetyClassifier:
@@ -134,10 +134,10 @@ def decide(
             continue
         logits_N = classifier.logits(mine)
         harmful_N = np.array([bool(one.harmful) for one in mine])
-        calibration = Calibration.fit(logits_N, harmful_N, settings.calibration)
-        classifier.decisions[role] = Decision(calibration)
+        calibration = ScoreCalibration.fit(logits_N, harmful_N, settings.calibration)
+        classifier.decisions[role] = RoleDecision(calibration)
         threshold = threshold_for(classifier.probabilities(mine), harmful_N, settings.rate)
-        classifier.decisions[role] = Decision(calibration, threshold, settings.rate)
+        classifier.decisions[role] = RoleDecision(calibration, threshold, settings.rate)
     return classifier
 
 
@@ -145,7 +145,7 @@ def at_rate(
     classifier: SafetyClassifier, held: Sequence[LabelledText], rate: float
 ) -> SafetyClassifier:
     """Return the classifier with thresholds for another false positive rate, same weights."""
-    decisions: dict[Role, Decision] = {}
+    decisions: dict[Role, RoleDecision] = {}
     for role in ROLES:
         mine = [one for one in held if one.role == role and one.harmful is not None]
         found_N = classifier.probabilities(mine)

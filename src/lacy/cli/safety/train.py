@@ -14,7 +14,7 @@ from lacy.config import Positional, Rare
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
-    from lacy.safety import SafetyClassifier, SafetySettings, Teacher
+    from lacy.safety import HarmTeacher, SafetyClassifier, SafetySettings
 
 
 @dataclass
@@ -97,7 +97,7 @@ def run(config: TrainSafetyConfig) -> int:
         if config.teacher is None:
             note("First a teacher, with all layers of the encoder:")
             start = train_classifier(texts, settings, notify=note)
-            teacher: Teacher = start
+            teacher: HarmTeacher = start
             note("Then the student:")
         else:
             teacher = open_teacher(config.teacher)
