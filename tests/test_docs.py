@@ -46,6 +46,10 @@ LESS = {
         "--tokens": "512", "--batch-rows": "2", "--threads": "1", "--device": "cpu", "--top": "8",
     },
     "safety train": {"--encoder": "encoder", "--layers": "1", "--epochs": "1"},
+    "federate run": {
+        "--rounds": "1", "--local-steps": "1", "--lora-rank": "2", "--context": "64",
+        "--batch-rows": "2", "--limit": "12",
+    },
     "generate": {"--max-new-tokens": "6", "--calibrate": "4"},
     "chat": {"--max-new-tokens": "6", "--calibrate": "4"},
     "why": {"--max-new-tokens": "6", "--calibrate": "4"},
@@ -66,6 +70,7 @@ GIVEN = {
     "how-to/distill.md": ["articles.jsonl.gz", "runs/mine", "runs/partner"],
     "how-to/exact.md": ["models/base"],
     "how-to/export.md": ["world", "runs/mine"],
+    "how-to/federate.md": ["world", "runs/mine"],
     "how-to/fine-tune.md": [
         "articles.jsonl.gz",
         "held-out.jsonl.gz",

@@ -269,18 +269,26 @@ def test_the_dependencies_are_compatible_with_flower():
 def test_constraints_name_every_dependency_exactly():
     import tomllib
 
-    pinned = {
-        line.split("==")[0].lower().replace("_", "-")
-        for line in (ROOT / "constraints.txt").read_text().splitlines()
-        if not line.startswith("#")
-    }
+    def pins(file):
+        lines = [x for x in (ROOT / file).read_text().splitlines() if not x.startswith("#")]
+        return {x.split("==")[0].lower().replace("_", "-"): x for x in lines}
+
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"]]
-    for lines in project["optional-dependencies"].values():
-        wanted += lines
-    for line in wanted:
-        name = re.split(r"[<>=!\[ ]", line)[0].lower()
-        assert name == "lacy" or name in pinned, f"{name} is not in constraints.txt"
+    extras = project["optional-dependencies"]
+    flower, usual = pins("constraints-federate.txt"), pins("constraints.txt")
+    others = [line for extra, lines in extras.items() if extra != "federate" for line in lines]
+    for file, found, wanted in (
+        ("constraints-federate.txt", flower, [*project["dependencies"], *extras["federate"]]),
+        ("constraints.txt", usual, [*project["dependencies"], *others]),
+    ):
+        for line in wanted:
+            name = re.split(r"[<>=!\[ ]", line)[0].lower()
+            assert name == "lacy" or name in found, f"{name} is not in {file}"
+    different = {name for name in usual if flower.get(name) != usual[name]}
+    assert different == {
+        "certifi", "fastapi", "packaging", "protobuf", "starlette", "typer", "uvicorn",
+        "virtualenv",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("target", ["demo", "check", "test", "lint"])
