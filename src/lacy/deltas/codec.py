@@ -11,6 +11,7 @@ from torch import Tensor
 from lacy.deltas.frame import (
     Parts,
     Shapes,
+    all_finite,
     frame,
     require_fits,
     require_numbers,
@@ -60,7 +61,7 @@ class Codec(ABC):
             name: tensor.detach().to("cpu", torch.float32) for name, tensor in sorted(delta.items())
         }
         for name, tensor in floats.items():
-            if not torch.isfinite(tensor).all():
+            if not all_finite(tensor):
                 raise LacyError("E355", why=f"{name} has NaN or infinite values")
         return frame(self.name, shapes_of(floats), self._pack(floats))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lacy.deltas.codec import Codec
-from lacy.deltas.frame import Parts, Shapes, count_of
+from lacy.deltas.frame import Parts, Shapes, all_finite, count_of
 from lacy.errors import LacyError
 
 PlainKind = Literal["f32", "f16", "bf16"]
@@ -39,7 +39,7 @@ class PlainCodec(Codec):
 
     def _pack(self, delta: Mapping[str, Tensor]) -> dict[str, Tensor]:
         values = torch.cat([tensor.flatten() for tensor in delta.values()]).to(_TYPES[self.kind])
-        if not torch.isfinite(values).all():
+        if not all_finite(values):
             raise LacyError("E355", why=f"a value is too large for {self.kind}")
         return {"values": values}
 
