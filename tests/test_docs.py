@@ -42,6 +42,10 @@ LESS = {
         "--model": "tiny", "--steps": "4", "--batch-rows": "2", "--save-every": "2",
         "--eval-rows": "2", "--threads": "1", "--device": "cpu", "--dtype": "fp32",
     },
+    "federate pretrain": {
+        "--model": "tiny", "--steps": "4", "--batch-rows": "4", "--eval-rows": "2",
+        "--threads": "1", "--device": "cpu", "--dtype": "fp32", "--sync-every": "2",
+    },
     "distill": {
         "--tokens": "512", "--batch-rows": "2", "--threads": "1", "--device": "cpu", "--top": "8",
     },

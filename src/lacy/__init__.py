@@ -18,6 +18,7 @@ The packages, from top to bottom; each imports only from those below it:
     cascade/      generation with calls: engine, policies, ranking, traces
     federate/     trains one model on texts of several clients, which keep them
     safety/       classifiers of harmful texts, refusals, sanitised samples, DPO on adapters
+    diloco/       pretraining by several workers that exchange little and rarely
     distill/      trains a student on a teacher's predictions, not where it may call
     prune/        smaller models: fewer blocks, heads, neurons, channels or weights
     runtimes/     int8 weights, ONNX and safetensors files that other runtimes read

@@ -46,6 +46,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "safety train": "train a small classifier of harmful prompts and answers",
         "export": "write a model in the format of another engine",
         "federate simulate": "simulate whether many devices can train a model",
+        "federate pretrain": "train one model with several workers that exchange little",
         "federate run": "train one model on texts that stay with their clients",
     },
     "Make a source": {

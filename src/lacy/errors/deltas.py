@@ -28,4 +28,24 @@ ENTRIES = {
         USAGE,
         "A codec decides in how many bits a change of weights travels.",
     ),
+    "E358": Entry(
+        "workers cannot train together with these settings:{problems}",
+        "change the settings above; `lacy federate pretrain --help-all` explains each",
+        USAGE,
+    ),
+    "E359": Entry(
+        "no worker has sent a usable delta in round {round}{why}",
+        "use a lower learning rate, or restart the workers; the same command resumes from the last "
+        "checkpoint",
+        DATA,
+        "A round without any delta changes nothing, so a run would go on forever.",
+    ),
+    "E360": Entry(
+        "{address} and its workers do not come together: {why}",
+        "start the server first, and all workers with the same settings; `--join HOST:PORT` joins "
+        "a run that is under way",
+        DATA,
+        "Server and workers meet at a TCP port. Workers that are killed or silent are left out and "
+        "may join again while the run goes on.",
+    ),
 }

@@ -28,6 +28,7 @@ from .scorecard_page import (
 )
 from .study_page import write_study_page
 from .svg import SERIES_COLOURS, SeriesStyle, figure_panels
+from .together_page import together_figure, write_together_page
 from .world_page import ShownCondition, world_page
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "show_real_demo",
     "stage_cells",
     "tornado_figure",
+    "together_figure",
     "with_results",
     "world_page",
     "write_comparison_page",
@@ -73,4 +75,5 @@ __all__ = [
     "write_real_demo",
     "write_scorecard_page",
     "write_study_page",
+    "write_together_page",
 ]

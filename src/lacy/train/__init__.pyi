@@ -1,4 +1,5 @@
-from .batches import ExtraLoss, MicroBatch, StepResult
+from .batches import Batch, ExtraLoss, MicroBatch, StepResult, means_of
+from .choices import settle
 from .config import TrainConfig
 from .depth import DEPTHS, choose_lr, parse_depth
 from .dry import dry_run
@@ -7,7 +8,8 @@ from .fitting import FitState, fit
 from .flops import Work
 from .head import frozen_head
 from .loop import During, train
-from .schedule import WSD
+from .optim import load_state_tensors, make_optimizers, state_tensors
+from .schedule import WSD, make_schedule
 from .stopping import CLOSED_OUTPUT
 from .trained import Trained
 from .trainer_adapter import CallTrainer
@@ -16,6 +18,7 @@ __all__ = [
     "CLOSED_OUTPUT",
     "DEPTHS",
     "WSD",
+    "Batch",
     "CallTrainer",
     "During",
     "ExtraLoss",
@@ -30,6 +33,12 @@ __all__ = [
     "dry_run",
     "fit",
     "frozen_head",
+    "load_state_tensors",
+    "make_optimizers",
+    "make_schedule",
+    "means_of",
     "parse_depth",
+    "settle",
+    "state_tensors",
     "train",
 ]
