@@ -1,6 +1,6 @@
 """A real Flower network on loopback: SuperLink and SuperNodes as processes, TLS, authentication.
 
-ENV/bin/python tests/helpers/flower_network.py FOLDER
+ENV/bin/python tests/helpers/flower_network.py FOLDER [DEADLINE]
 
 In round 2, the process of client c01 kills itself, and after that round so does the server; the app
 is then started again. The results are FOLDER/result.json and the server's state. Certificates and
@@ -12,13 +12,14 @@ import datetime
 import ipaddress
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-CLIENTS, ROUNDS, PATIENCE = 2, 3, 400.0
+CLIENTS, ROUNDS, PATIENCE = 2, 3, 500.0
 
 APP = """
 import json, os, signal
@@ -216,4 +217,5 @@ def main(folder, deadline=60.0):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the processes are ended
+    main(Path(sys.argv[1]).resolve(), *map(float, sys.argv[2:]))

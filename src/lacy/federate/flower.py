@@ -40,6 +40,9 @@ POLL = 0.2
 PATIENCE = 3600.0
 """Seconds that a round lasts at most if the settings name no deadline."""
 
+NAMING = 300.0
+"""Seconds that a client has to tell its name; Flower may start a process for it first."""
+
 WAIT = 600.0
 """Seconds to wait for the clients that are needed to begin."""
 
@@ -65,10 +68,10 @@ class FlowerTransport:
         nodes = set(self._grid.get_node_ids())
         self._names = {node: name for node, name in self._names.items() if node in nodes}
         asked = [
-            self._message(self._flwr.RecordDict(), "query", node, 0, 30.0)
+            self._message(self._flwr.RecordDict(), "query", node, 0, NAMING)
             for node in sorted(nodes - self._names.keys())
         ]
-        for node, reply in self._replies(asked, 30.0):
+        for node, reply in self._replies(asked, NAMING):
             if not reply.has_error() and "client" in reply.content:
                 name = str(reply.content["client"]["name"] or node)[:80]
                 if name not in self._names.values():

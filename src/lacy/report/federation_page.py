@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lacy._text import format_bytes, format_duration
+from lacy._text import format_duration
 from lacy.federate import Federation, Round
 from lacy.report.html import (
     HtmlPage,
@@ -33,7 +33,7 @@ def round_cells(done: Round) -> tuple[str, ...]:
     return (
         str(done.sampled), accepted, str(len(done.refused)), str(len(done.failed)), counts or "–",
         _figure(done.metrics.get("loss")), _figure(done.figures.get("held_out_loss")),
-        format_bytes(done.bytes_up), format_bytes(done.bytes_down),
+        f"{done.bytes_up / 1e6:.2f} MB", f"{done.bytes_down / 1e6:.2f} MB",
         "–" if done.epsilon is None else f"{done.epsilon:.2f}", f"{done.seconds:.1f}",
     )  # fmt: skip
 
@@ -123,7 +123,7 @@ def _lede(done: Federation) -> str:
     """Return the most important figures as sentences."""
     rounds = done.rounds
     share = done.trained / max(1, done.parameters)
-    sent = format_bytes(sum(each.bytes_up + each.bytes_down for each in rounds))
+    sent = f"{sum(each.bytes_up + each.bytes_down for each in rounds) / 1e6:,.2f} MB"
     unused = sum(len(each.refused) + len(each.failed) for each in rounds)
     sentences = [
         "Each client trained on its own texts; only changes of weights, counts and figures left "
