@@ -58,6 +58,7 @@ LESS = {
     "chat": {"--max-new-tokens": "6", "--calibrate": "4"},
     "why": {"--max-new-tokens": "6", "--calibrate": "4"},
     "tune": {"--pipeline": "bundled", "--tokens": "480", "--device": "cpu"},
+    "federate simulate": {"--runs": "1"},
     "evaluate": {"--people": "2", "--max-new-tokens": "6", "--calibrate": "2"},
 }  # fmt: skip
 """Flags that are set, or given other values, so that a page takes a second or two."""

@@ -35,7 +35,7 @@ def test_commands_parse(command, capsys):
         assert lacy(*words[: 1 + (words[0] == "help")], "--help") == 0
         return
     before = ["", *words]  # a mapping after these is no file of settings
-    kept = ("--source", "--out", "--tasks", "--plan")
+    kept = ("--source", "--out", "--tasks", "--plan", "--copy-to")
     words = [w for b, w in zip(before, words, strict=False) if b in kept or w[-5:] != ".yaml"]
     assert lacy(*words, "--no-such-flag") == 2
     assert "there is no flag --no-such-flag" in capsys.readouterr().err

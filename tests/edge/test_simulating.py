@@ -182,7 +182,7 @@ def test_a_fleet_is_the_same_whatever_is_remembered():
         assert np.array_equal(*found)
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 1000, 4096])
+@pytest.mark.parametrize("size", [1, 2, 7, 1000, 10_001, 65_536])
 def test_the_order_of_sampling_has_every_device_once(size):
     fleet = Fleet(mixed(population=size))
     first, again = fleet.order(5, 0, size), fleet.order(6, 0, size)
@@ -237,3 +237,12 @@ def test_numbers_of_values_stay_within_limits():
     device = {"hours": Spread(median=20, p90=60), "memory_gb": Spread(low=1, high=4)}
     fleet = Fleet(EdgeAssumptions(devices={"a": device}, population=1000))
     assert fleet.profile(np.arange(1000)).length.max() == 86_400
+
+
+def test_shares_that_add_up_to_the_population_are_numbers():
+    devices = {"a": {"share": 1}, "b": {"share": 3, "flops": 2e11}, "c": {"share": 2}}
+    fleet = Fleet(EdgeAssumptions(devices=devices, population=6))
+    assert fleet.kinds(np.arange(6)).tolist() == [0, 1, 1, 1, 2, 2]
+    drawn = Fleet(EdgeAssumptions(devices=devices, population=6_000_000))
+    counts = np.bincount(drawn.kinds(np.arange(60_000)), minlength=3)
+    assert counts / 10_000 == pytest.approx([1, 3, 2], abs=0.1)

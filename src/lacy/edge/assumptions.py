@@ -31,7 +31,8 @@ class DeviceClass:
     """One class of devices. Properties that differ between devices may be spreads."""
 
     share: float = 1.0
-    """Part of all devices, relative to the other classes."""
+    """Part of all devices, relative to the other classes; the number of devices of this class if
+    the shares add up to the population (at most 10,000)."""
     flops: float | Spread = 1e11
     """FLOP per second that training sustains, not the peak of a data sheet."""
     memory_gb: float | Spread = 8.0

@@ -17,6 +17,9 @@ HOUR = 3600.0
 CHUNK = 1_000_000
 """Devices whose properties are computed at once."""
 
+SHUFFLED = 10_000
+"""Fleets up to this size are sampled in the order of a shuffle."""
+
 REMEMBERED = 200_000
 """Fleets up to this size compute their properties once."""
 
@@ -65,6 +68,7 @@ class Fleet:
         self._each = list(self.classes.values())
         shares = np.array([one.share for one in self._each])
         self._limits = np.cumsum(shares) / shares.sum()
+        self._counted = self.size <= SHUFFLED and shares.sum() == self.size
         self._stay = DAY * np.array([one.stays_days or math.inf for one in self._each])
         self._vacant = DAY * np.array([one.replaced_days for one in self._each])
         self._all: Profile | None = None
@@ -96,9 +100,15 @@ class Fleet:
         return self._memory(numbers_N, self.kinds(numbers_N)) >= memory
 
     def kinds(self, numbers_N: Ints) -> Ints:
-        """Return the class of each device, as its place in ``classes``."""
+        """Return the class of each device, as its place in ``classes``.
+
+        If the shares add up to the number of devices (at most 10,000), they are the numbers of
+        devices of each class; otherwise the class of a device is random.
+        """
         if len(self._each) == 1:
             return np.zeros(len(numbers_N), dtype=np.int64)
+        if self._counted:
+            return np.searchsorted(self._limits * self.size, numbers_N + 0.5)
         uniform_N = uniforms((self.seed, _KIND), numbers_N)
         last = len(self._each) - 1
         return np.minimum(np.searchsorted(self._limits, uniform_N, side="right"), last)
@@ -175,8 +185,11 @@ class Fleet:
 
         The order is an arithmetic progression modulo the number of devices, with a random step that
         has no divisor in common with it. Properties do not depend on neighbouring numbers, so this
-        samples as well as a shuffle, without memory for one.
+        samples as well as a shuffle, without memory for one. Small fleets are shuffled.
         """
+        if self.size <= SHUFFLED:
+            every = np.arange(self.size, dtype=np.int64)
+            return np.argsort(uniforms((self.seed, _ORDER, turn), every))[begin : begin + count]
         first, second = uniforms((self.seed, _ORDER, turn), np.arange(2, dtype=np.int64))
         step = 1 + int(first * self.size)
         while math.gcd(step, self.size) != 1:

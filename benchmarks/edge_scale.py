@@ -1,0 +1,99 @@
+"""How long simulations of many devices take, and what they answer.
+
+    python benchmarks/edge_scale.py speed
+    python benchmarks/edge_scale.py answers --runs 3
+
+speed: CPU seconds and peak memory of fresh processes, with 1,000 devices per round and with all of
+them. answers: phones and devices of homes, models of two sizes, all algorithms. Each part writes
+its own part of benchmarks/results/edge_scale.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lacy.edge import ALGORITHMS, can_devices_train, read_assumptions, simulate_devices
+from lacy.results import as_data
+from lacy.run import environment, write_atomic
+
+SPEEDS = tuple((size, sampled) for sampled in (1000, 0) for size in (10**4, 10**5, 10**6, 10**7))
+MODELS = {"135m": 2.7e9, "360m": 7.2e9}
+"""Tokens of each model: 20 per parameter."""
+
+
+def speed(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure every size in a process of its own."""
+    rows = []
+    for size, sampled in SPEEDS:
+        command = [sys.executable, __file__, "one", str(size), str(sampled)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def one(args: argparse.Namespace) -> None:
+    """Print time and memory of one simulation."""
+    size, sampled = map(int, args.numbers)
+    assumed = read_assumptions("phones", {"population": size, "algorithm.sampled": sampled})
+    cpu, wall = time.process_time(), time.perf_counter()
+    run = simulate_devices(assumed)
+    print(json.dumps({
+        "devices": size, "sampled": sampled, "rounds": run.rounds,
+        "simulated_rounds": run.rounds * run.simulated, "days": run.days,
+        "device_rounds": run.sums["chosen"] * run.simulated,
+        "cpu_seconds": time.process_time() - cpu, "wall_seconds": time.perf_counter() - wall,
+        "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    }))  # fmt: skip
+
+
+def answers(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Simulate all algorithms for two models and two kinds of devices."""
+    rows = []
+    for devices in ("phones", "home"):
+        for model, tokens in MODELS.items():
+            for name in ALGORITHMS:
+                algorithm = {"name": name} | ({"steps": 50} if name != "synchronous" else {})
+                assumed = read_assumptions(
+                    devices, {"model": model, "tokens": tokens, "algorithm": algorithm,
+                              "horizon_days": 1825, "rounds": 1000},
+                )  # fmt: skip
+                answer = can_devices_train(assumed, runs=args.runs, vary=False)
+                rows.append({
+                    "devices": devices, "population": assumed.population, "model": model,
+                    "algorithm": name, "steps": answer.algorithm.steps,
+                    "bits": answer.algorithm.bits, "finished": len(answer.finished),
+                    "simulated": min(run.simulated for run in answer.runs),
+                    **{key: as_data(score) for key, score in answer.figures().items()},
+                })  # fmt: skip
+                time_days = rows[-1]["wall time"]["value"]
+                print(devices, model, name, time_days, flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("speed", "answers", "one"))
+    parser.add_argument("numbers", nargs="*")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--out", default=str(Path(__file__).parent / "results" / "edge_scale.json"))
+    args = parser.parse_args()
+    if args.part == "one":
+        one(args)
+        return
+    rows = speed(args) if args.part == "speed" else answers(args)
+    path = Path(args.out)
+    data = json.loads(path.read_text()) if path.exists() else {}
+    data |= {args.part: rows, "environment": environment()}
+    write_atomic(path, json.dumps(data, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
