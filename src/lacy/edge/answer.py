@@ -22,17 +22,19 @@ class Varied:
 
     name: str
     kind: VariedKind
+    usual: float
+    """Days with nothing changed."""
     halved: float
     """Days; infinite if the horizon is reached first."""
     doubled: float
 
     @property
     def width(self) -> float:
-        """How many times longer the slower of the two takes; infinite if only it never ends."""
-        low, high = sorted((self.halved, self.doubled))
-        if math.isinf(low):
+        """How many times longer the slowest of the three takes than the fastest."""
+        days = (self.usual, self.halved, self.doubled)
+        if math.isinf(min(days)):
             return 1.0
-        return high / low
+        return max(days) / min(days)
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,6 @@ class EdgeAnswer:
     wanted_days: float
     varied: tuple[Varied, ...] = ()
     """From the one that matters most to the one that matters least."""
-    usual_days: float = math.nan
-    """Days of the simulation that ``varied`` is compared with."""
 
     @property
     def finished(self) -> tuple[EdgeRun, ...]:
@@ -59,6 +59,11 @@ class EdgeAnswer:
     def can(self) -> bool:
         """True if the training ends within the wanted days in every run."""
         return all(run.days <= self.wanted_days for run in self.runs)
+
+    @property
+    def usual_days(self) -> float:
+        """Days with nothing changed, from the simulations that ``varied`` comes from."""
+        return self.varied[0].usual if self.varied else math.nan
 
     @property
     def matters_most(self) -> Varied | None:

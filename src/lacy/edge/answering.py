@@ -62,7 +62,6 @@ def can_devices_train(
         done.append(simulate_devices(assumed, seed + number))
         notify(f"Run {number + 1} of {runs}: {done[-1].rounds:,.0f} rounds.")
     varied: list[Varied] = []
-    usual = math.nan
     if vary and done[0].devices_that_fit:
         short = changed(assumed, {
             "rounds": min(assumed.rounds, VARIED_ROUNDS),
@@ -76,11 +75,11 @@ def can_devices_train(
                 _mean_days(variation(short, name, factor), seeds)
                 for factor in (1.0 / FACTOR, FACTOR)
             )
-            varied.append(Varied(name, kind, low, high))
+            varied.append(Varied(name, kind, usual, low, high))
         varied.sort(key=lambda one: -one.width)
     algorithm = algorithm_of(assumed)
     return EdgeAnswer(
-        assumed, algorithm, workload_of(assumed, algorithm), tuple(done), days, tuple(varied), usual
+        assumed, algorithm, workload_of(assumed, algorithm), tuple(done), days, tuple(varied)
     )
 
 

@@ -40,7 +40,7 @@ def write_edge_page(path: str | Path, answer: EdgeAnswer) -> None:
     figures = []
     if any(one.width > 1.0 for one in answer.varied) and math.isfinite(answer.usual_days):
         drawing = io.StringIO()
-        caption = tornado_figure(drawing, answer.varied, answer.usual_days)
+        caption = tornado_figure(drawing, answer.varied)
         figures.append(PageFigure("What the time depends on", inline(drawing.getvalue(), "t"),
                                   caption))  # fmt: skip
     if any(run.timeline for run in answer.runs):
@@ -85,17 +85,17 @@ def _line(value: object) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=10**6).strip().removesuffix("\n...")
 
 
-def tornado_figure(file: Output, varied: Sequence[Varied], usual: float) -> str:
+def tornado_figure(file: Output, varied: Sequence[Varied]) -> str:
     """Draw the days with each assumption halved and doubled, the largest effect first.
 
     Args:
         file: the ``.svg`` file to write.
         varied: the effects; infinite days are drawn to the right edge.
-        usual: days with nothing changed.
 
     Returns:
         The alternative text.
     """
+    usual = varied[0].usual
     shown = [one for one in varied if one.width > 1.01][:12][::-1]
     days = [d for one in shown for d in (one.halved, one.doubled) if math.isfinite(d)]
     most = 2.0 * max([*days, usual])
@@ -110,6 +110,9 @@ def tornado_figure(file: Output, varied: Sequence[Varied], usual: float) -> str:
             )  # fmt: skip
         axes.axvline(usual, color=MUTED, linewidth=1)
         axes.set_xscale("log")
+        for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            axis("{x:g}")
+        axes.tick_params(axis="x", which="both", labelsize=8, rotation=45)
         axes.set_yticks(range(len(shown)), [one.name for one in shown])
         axes.set(xlabel="days")
     return description
