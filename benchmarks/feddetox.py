@@ -8,7 +8,7 @@
 All take ``--work FOLDER`` (default ``work/feddetox``), which is not part of the repository: it
 contains harmful texts. An arm is one federation: clients sanitise their pairs, train LoRA (rank 8)
 with DPO, and a server averages the changes. It is written to ``WORK/arms/NAME.json`` and not run
-again; ``table`` writes ``results/feddetox.json``.
+again; a stopped one goes on after its last round. ``table`` writes ``results/feddetox.json``.
 
 Arms: ``untuned`` (the model as it is), ``poisoned`` (nothing is done), ``feddetox`` (flagged
 replies are replaced), ``drop`` (flagged pairs are left out), ``clean`` (benign pairs in place of
@@ -36,6 +36,8 @@ from typing import Any
 
 import torch
 from feddetox_data import ATTACKS, SAFE, chosen, client_pairs, load, prepare
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 
 from lacy.disk import write_atomic
 from lacy.federate import FederateSettings, Krum, Mean, Payload, TrimmedMean
@@ -135,8 +137,10 @@ def strategy_of(args: Any) -> Any:
     return TrimmedMean() if args.strategy == "trimmed" else Krum(malicious=args.malicious)
 
 
-def train(loaded: Loaded, name: str, guard: SafetyClassifier | None, args: Any) -> dict[str, Any]:
-    """Run one federation on a model; return its counts and losses."""
+def train(
+    loaded: Loaded, name: str, guard: SafetyClassifier | None, saved: Path, args: Any
+) -> dict[str, Any]:
+    """Run one federation on a model; return its counts and losses. Every round is saved."""
     count = 1 if name == "central" else args.clients
     data = client_pairs(
         args.work, pairs=args.pairs, share=args.share, clients=count, skew=args.skew,
@@ -168,9 +172,12 @@ def train(loaded: Loaded, name: str, guard: SafetyClassifier | None, args: Any) 
                 thresholds=tuple(args.thresholds), fingerprint=payload.fingerprint,
             )
         )  # fmt: skip
-    state, losses = payload.state(), []
-    began = time.process_time()
-    for number in range(1, args.rounds + 1):
+    state, losses, first = payload.state(), [], 1
+    if saved.exists():  # go on after the last whole round
+        with safe_open(saved, "pt") as file:
+            losses = json.loads(file.metadata()["losses"])
+        state, first = load_file(saved), len(losses) + 1
+    for number in range(first, args.rounds + 1):
         aggregator = strategy_of(args).start(state)
         updates = [client.train(state, number) for client in clients]
         for place, update in enumerate(updates):
@@ -182,15 +189,14 @@ def train(loaded: Loaded, name: str, guard: SafetyClassifier | None, args: Any) 
         state = {name: tensor + delta[name] for name, tensor in state.items()}
         losses.append([round(update.metrics.get("loss", 0.0), 4) for update in updates])
         print(f"{name} round {number}: losses {losses[-1]}", flush=True)
+        saved.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(saved, save(state, {"losses": json.dumps(losses)}))
     payload.load(state)
     counts: Counter[str] = Counter()
     for client in clients:
         counts.update(client.counts)
-    return {
-        "counts": dict(counts), "losses": losses,
-        "toxic": sum(one.id in toxic for pairs in data for one in pairs),
-        "cpu_seconds_training": time.process_time() - began,
-    }  # fmt: skip
+    return {"counts": dict(counts), "losses": losses,
+            "toxic": sum(one.id in toxic for pairs in data for one in pairs)}  # fmt: skip
 
 
 def run_arm(name: str, args: Any) -> None:
@@ -205,7 +211,9 @@ def run_arm(name: str, args: Any) -> None:
     settings = {key: str(one) for key, one in vars(args).items() if key not in ("command", "work")}
     record: dict[str, Any] = {"arm": name, "label": label, "settings": settings}
     if name != "untuned":
-        record["training"] = train(loaded, name, guard, args)
+        record["training"] = train(loaded, name, guard, out.with_suffix(".safetensors"), args)
+    if args.train_only:
+        return
     record["evaluation"] = evaluate(loaded, guard, args)
     record["environment"] = environment()
     write_atomic(out, json.dumps(record, indent=1) + "\n")
@@ -256,6 +264,7 @@ def parsed() -> argparse.Namespace:
     add("--safe", type=int, default=25, help="safe prompts per source")
     add("--answers", type=int, default=60, help="harmless answers whose loss is measured")
     add("--tokens", type=int, default=32, help="tokens of an answer")
+    add("--train-only", action="store_true", help="evaluate later, by the same command without it")
     add("--tag", nargs="*", default=[], help="words that tell runs with other settings apart")
     return parser.parse_args()
 
