@@ -31,16 +31,15 @@ import argparse
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from feddetox_data import ATTACKS, SAFE, chosen, client_pairs, load, prepare
-from safetensors import safe_open
-from safetensors.torch import load_file, save
 
 from lacy.disk import write_atomic
-from lacy.federate import FederateSettings, Krum, Mean, Payload, TrimmedMean
+from lacy.federate import FederateSettings, FederationServer, InProcess, Payload
 from lacy.model import Loaded, load_model
 from lacy.results import as_data, wilson
 from lacy.run import environment
@@ -131,10 +130,22 @@ def evaluate(loaded: Loaded, guard: SafetyClassifier | None, args: Any) -> dict[
     return found
 
 
-def strategy_of(args: Any) -> Any:
-    if args.strategy == "mean":
-        return Mean()
-    return TrimmedMean() if args.strategy == "trimmed" else Krum(malicious=args.malicious)
+class Boosted:
+    """A malicious client: its update is multiplied.
+
+    Args:
+        client: trains on toxic pairs.
+        factor: what its update is multiplied by.
+    """
+
+    def __init__(self, client: AlignClient, factor: float) -> None:
+        self.client, self.factor = client, factor
+
+    def train(self, state: Any, round: int) -> Update:
+        """Train, and exaggerate."""
+        update = self.client.train(state, round)
+        delta = {name: self.factor * tensor for name, tensor in update.delta.items()}
+        return replace(update, delta=delta, counts={})
 
 
 def train(
@@ -149,7 +160,10 @@ def train(
     if name == "probe":
         data = [[PreferencePair(one["prompt"], one["chosen"], one["rejected"], "", one["id"])
                  for one in load(args.work, "toxic")[: args.probe_pairs]]]  # fmt: skip
-    settings = FederateSettings(depth="lora", lora_rank=8, seed=args.seed)
+    settings = FederateSettings(
+        rounds=args.rounds, depth="lora", lora_rank=8, strategy=args.strategy,
+        malicious=args.malicious, seed=args.seed,
+    )  # fmt: skip
     payload = Payload(loaded, settings)
     align = AlignSettings(
         beta=args.beta, hold_call=args.hold_call, lr=args.lr, batch=args.batch,
@@ -159,44 +173,30 @@ def train(
     if name == "central":
         guard, sanitises = load_classifier(args.filter), True
     toxic = {one["id"] for one in load(args.work, "toxic")}
-    clients = []
+    clients: dict[str, Any] = {}
     for number, pairs in enumerate(data):
         bad = number < args.malicious
         if bad:
             pairs = [PreferencePair(one["prompt"], one["chosen"], one["rejected"], "", one["id"])
                      for one in load(args.work, "toxic")[: len(pairs)]]  # fmt: skip
-        clients.append(
-            AlignClient(
-                f"client{number}", loaded.model, loaded.tokenizer, pairs, align,
-                guard=guard if sanitises and not bad else None, mode=MODES[name],
-                thresholds=tuple(args.thresholds), fingerprint=payload.fingerprint,
-            )
+        client = AlignClient(
+            f"client{number}", loaded.model, loaded.tokenizer, pairs, align,
+            guard=guard if sanitises and not bad else None, mode=MODES[name],
+            thresholds=tuple(args.thresholds), fingerprint=payload.fingerprint,
         )  # fmt: skip
-    state, losses, first = payload.state(), [], 1
-    if saved.exists():  # go on after the last whole round
-        with safe_open(saved, "pt") as file:
-            losses = json.loads(file.metadata()["losses"])
-        state, first = load_file(saved), len(losses) + 1
-    for number in range(first, args.rounds + 1):
-        aggregator = strategy_of(args).start(state)
-        updates = [client.train(state, number) for client in clients]
-        for place, update in enumerate(updates):
-            if place < args.malicious:
-                delta = {name: args.boost * tensor for name, tensor in update.delta.items()}
-                update = Update(delta, update.samples, number, update.model)
-            aggregator.add(clients[place].name, update)
-        delta = aggregator.result().delta
-        state = {name: tensor + delta[name] for name, tensor in state.items()}
-        losses.append([round(update.metrics.get("loss", 0.0), 4) for update in updates])
-        print(f"{name} round {number}: losses {losses[-1]}", flush=True)
-        saved.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(saved, save(state, {"losses": json.dumps(losses)}))
-    payload.load(state)
-    counts: Counter[str] = Counter()
-    for client in clients:
-        counts.update(client.counts)
-    return {"counts": dict(counts), "losses": losses,
-            "toxic": sum(one.id in toxic for pairs in data for one in pairs)}  # fmt: skip
+        clients[client.name] = Boosted(client, args.boost) if bad else client
+    saved.parent.mkdir(parents=True, exist_ok=True)
+    server = FederationServer(payload.state(), settings, model=payload.fingerprint, file=saved)
+    transport = InProcess(clients)
+    while not server.finished:
+        done = server.run_round(transport)
+        print(f"{name} round {done.number}: {done.metrics} {done.counts} {done.failed} "
+              f"{done.refused}", flush=True)  # fmt: skip
+    payload.load(server.state)
+    return {
+        "rounds": [one.to_json() for one in server.rounds],
+        "toxic": sum(one.id in toxic for pairs in data for one in pairs),
+    }
 
 
 def run_arm(name: str, args: Any) -> None:
@@ -258,7 +258,11 @@ def parsed() -> argparse.Namespace:
     add("--hold-call", type=float, default=0.0)
     add("--malicious", type=int, default=0)
     add("--boost", type=float, default=4.0)
-    add("--strategy", choices=["mean", "trimmed", "krum"], default="mean")
+    add(
+        "--strategy",
+        choices=["mean", "median", "trimmed-mean", "krum", "multi-krum"],
+        default="mean",
+    )
     add("--probe-pairs", type=int, default=40)
     add("--attacks", type=int, default=30, help="harmful prompts per source")
     add("--safe", type=int, default=25, help="safe prompts per source")

@@ -117,6 +117,14 @@ def test_distillation_loss_equals_the_two_class_formula(seed, weight, tau):
     assert found.item() == pytest.approx(float(want) / 9, rel=1e-9)
 
 
+def test_a_role_that_was_not_learned_flags_nothing(texts, quick):
+    prompts = [one for one in texts if one.role == "prompt"][:80]
+    guard = train_classifier(prompts, quick)
+    assert guard.threshold("prompt") <= 1 < guard.threshold("answer")
+    assert guard.threshold("answer") == at_rate(guard, prompts, 0.5).threshold("answer")
+    assert (guard.answer_scores(["how to"] * 20, ["kill"] * 20) < guard.threshold("answer")).all()
+
+
 # ------------------------------------------------------------- calibration and thresholds
 
 

@@ -24,6 +24,9 @@ from lacy.safety.texts import ROLES, LabelledText, Role, TextIds, hold_out, padd
 
 Notify = Callable[[str], object]
 
+NEVER = 2.0
+"""A threshold that no probability reaches."""
+
 BUCKET = 20
 """Batches whose texts are sorted by length together."""
 
@@ -126,11 +129,12 @@ def decide(
 ) -> SafetyClassifier:
     """Calibrate a classifier and choose its thresholds on held-out texts; changes it.
 
-    A role without held-out texts keeps its logits and the threshold 0.5.
+    A role without held-out texts was not learned: nothing of it is ever flagged.
     """
     for role in ROLES:
         mine = [one for one in held if one.role == role and one.harmful is not None]
         if not mine:
+            classifier.decisions[role] = RoleDecision(threshold=NEVER)
             continue
         logits_N = classifier.logits(mine)
         harmful_N = np.array([bool(one.harmful) for one in mine])
@@ -148,6 +152,9 @@ def at_rate(
     decisions: dict[Role, RoleDecision] = {}
     for role in ROLES:
         mine = [one for one in held if one.role == role and one.harmful is not None]
+        if not mine:
+            decisions[role] = classifier.decisions[role]
+            continue
         found_N = classifier.probabilities(mine)
         harmful_N = np.array([bool(one.harmful) for one in mine], bool)
         threshold = threshold_for(found_N, harmful_N, rate)
