@@ -78,6 +78,14 @@ class SafetyClassifier:
                 found_N[places] = self.network(ids_NT, kinds_NT, role_N[places]).double().numpy()
         return found_N
 
+    def vectors(self, texts: Sequence[LabelledText]) -> Floats:
+        """Return the vector of each text ``[N, D]``, in which the score is linear."""
+        found_ND = np.zeros((len(texts), self.network.shape.width))
+        with torch.inference_mode():
+            for places, ids_NT, kinds_NT in batches_of(self.ids.rows(texts), BATCH):
+                found_ND[places] = self.network.vectors(ids_NT, kinds_NT).double().numpy()
+        return found_ND
+
     def probabilities(self, texts: Sequence[LabelledText]) -> Floats:
         """Return the calibrated probability that each text is harmful."""
         logits_N, found_N = self.logits(texts), np.zeros(len(texts))

