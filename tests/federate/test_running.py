@@ -131,6 +131,16 @@ def test_an_update_depends_only_on_seed_round_and_client(packed):
     assert first.samples == 4 and first.model == again.model and set(first.metrics) == {"loss"}
 
 
+def test_a_state_of_another_model_is_not_loaded():
+    payload = Payload(tiny(), SETTINGS)
+    state = payload.state()
+    name = next(iter(state))
+    with pytest.raises(LacyError, match=r"E340.*shape"):
+        payload.load({**state, name: torch.zeros(3)})
+    with pytest.raises(LacyError, match=r"E340.*lacks"):
+        payload.load({key: value for key, value in state.items() if key != name})
+
+
 def test_the_fingerprint_tells_models_and_frozen_adapters_apart():
     frozen = replace(SETTINGS, lora_mean="freeze-a")
     found = {

@@ -168,6 +168,14 @@ def test_a_client_whose_samples_were_all_dropped_still_counts():
     assert done.counts == {"seen": 15, "flagged": 5} and done.samples == 10
 
 
+def test_finite_updates_that_overflow_together_change_nothing():
+    huge = altered(delta={"a": torch.full((7,), 3e38), "b": torch.full((3, 2), 3e38)})
+    server = FederationServer(state_of(), MEAN, model="m")
+    done = [server.run_round(Sends(huge)) for _ in range(3)]
+    assert done[0].changed and not done[-1].changed
+    assert all(torch.isfinite(tensor).all() for tensor in server.state.values())
+
+
 def test_late_and_failing_clients_do_not_hold_a_round_up():
     class Slow(Sends):
         def train(self, clients, state, round, deadline):

@@ -8,8 +8,9 @@ does not weaken the guarantee. The privacy budget is computed by Opacus's accoun
 differential privacy of the subsampled Gaussian mechanism).
 
 The guarantee is for whole clients, holds against everybody who sees the states but not against the
-server, and covers weights only: counts and metrics that clients report are outside it. Its random
-numbers must be secret, so they come from a seed of their own that never leaves the server. Gaussian
+server, and covers weights only: counts and metrics that clients report are outside it, and so is
+the list of clients of a round, which must stay on the server. Its random numbers must be secret,
+so they come from a seed of their own that never leaves the server. Gaussian
 noise in floating point has known gaps (Mironov, CCS 2012), which are not closed here.
 """
 

@@ -11,26 +11,24 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lacy.deltas import codec_by_name, shapes_of
 from lacy.errors import LacyError
-from lacy.federate.aggregate import Aggregate, Mean, Strategy, clipped, norm_of
+from lacy.federate.aggregate import Aggregate, Mean, Strategy, norm_of
+from lacy.federate.intake import Intake
 from lacy.federate.lora import ProductMean, pairs_of
-from lacy.federate.message import RefusedError, decode_update
 from lacy.federate.privacy import PrivateMean, derived_seed, epsilon_after
 from lacy.federate.protocol import State
 from lacy.federate.robust import Krum, Median, TrimmedMean
 from lacy.federate.rounds import Round
 from lacy.federate.settings import FederateSettings
 from lacy.federate.stored import Stored, read_stored, write_stored
-from lacy.federate.transport import ClientReply, Transport
-from lacy.types import Update
+from lacy.federate.transport import Transport
 
 
 class FederationServer:
@@ -95,56 +93,45 @@ class FederationServer:
         """
         begin, number, settings = time.monotonic(), len(self.rounds) + 1, self.settings
         clients = transport.clients()
-        sampled = self.sample(clients, number)
+        intake = Intake(
+            number, self.sample(clients, number), settings, self._codec, self._shapes, self.model,
+            self._most_samples,
+        )  # fmt: skip
         strategy = self._strategy(number, len(clients))
         aggregator = strategy.start(self.state)
-        accepted: dict[str, Update] = {}
-        refused: dict[str, str] = {}
-        failed: dict[str, str] = {}
-        counts: Counter[str] = Counter()
-        bytes_up = shortened = 0
-        for reply in transport.train(sampled, self.state, number, settings.deadline):
-            bytes_up += len(reply.data)
-            if reply.failure:
-                failed[reply.client] = reply.failure
-                continue
-            try:
-                update = self._checked(reply, number, sampled, accepted)
-            except RefusedError as why:
-                refused[reply.client] = str(why)
-                continue
-            if not update.samples:  # all were dropped, for example: only its counts are used
-                refused[reply.client] = "it has no training samples"
-                counts.update(update.counts)
-                continue
-            if settings.clip is not None:
-                update, was_longer = clipped(update, settings.clip)
-                shortened += was_longer
-            aggregator.add(reply.client, update)
-            counts.update(update.counts)
-            accepted[reply.client] = replace(update, delta={})  # the aggregator keeps what it needs
-        silent = set(sampled) - accepted.keys() - refused.keys() - failed.keys()
-        failed |= dict.fromkeys(sorted(silent), "no reply")
-        aggregate = Aggregate({})
-        if len(accepted) >= max(strategy.least, 0 if settings.noise else settings.quorum):
-            aggregate = aggregator.result()
-        state = dict(self.state)
-        for name, delta in aggregate.delta.items():
-            state[name] = state[name] + settings.server_lr * delta
-        bytes_down = len(sampled) * codec_by_name("f32").size(self._shapes)
+        for reply in transport.train(intake.sampled, self.state, number, settings.deadline):
+            intake.take(reply, aggregator)
+        intake.close()
+        least = 0 if settings.noise else max(strategy.least, settings.quorum)
+        aggregate = aggregator.result() if len(intake.accepted) >= least else Aggregate({})
+        state = self._next_state(aggregate)
         done = Round(
-            number=number, sampled=len(sampled), accepted=sorted(accepted), refused=refused,
-            failed=failed, left_out=list(aggregate.left_out), changed=bool(aggregate.delta),
-            samples=sum(update.samples for update in accepted.values()),
-            counts=dict(counts), metrics=_means(accepted), shortened=shortened,
+            number=number, sampled=len(intake.sampled), accepted=sorted(intake.accepted),
+            refused=intake.refused, failed=intake.failed, left_out=list(aggregate.left_out),
+            changed=state is not self.state,
+            samples=sum(update.samples for update in intake.accepted.values()),
+            counts=dict(intake.counts), metrics=intake.metrics(), shortened=intake.shortened,
             norm=norm_of(aggregate.delta), figures={**aggregate.figures, **self._measure(state)},
-            epsilon=self._epsilon(number), bytes_up=bytes_up, bytes_down=bytes_down,
+            epsilon=self._epsilon(number), bytes_up=intake.bytes_up,
+            bytes_down=len(intake.sampled) * codec_by_name("f32").size(self._shapes),
             seconds=time.monotonic() - begin,
         )  # fmt: skip
         self._stored = Stored(state, [*self.rounds, done], self._stored.secret)
         if self._file is not None:
             write_stored(self._file, self._stored, self.model, settings)
         return done
+
+    def _next_state(self, aggregate: Aggregate) -> State:
+        """Return the state plus the aggregate; the same state if that is nothing or overflows."""
+        if not aggregate.delta:
+            return self.state
+        state = {
+            name: tensor + self.settings.server_lr * aggregate.delta[name]
+            for name, tensor in self.state.items()
+        }
+        # Finite updates may still add up to more than float32 holds.
+        finite = all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
+        return state if finite else self.state
 
     def sample(self, clients: Sequence[str], number: int) -> list[str]:
         """Choose the clients of a round.
@@ -163,34 +150,6 @@ class FederationServer:
             return [name for name in names if random.random() < share]
         count = max(1, round(share * len(names)))
         return [names[index] for index in sorted(random.permutation(len(names))[:count])]
-
-    def _checked(
-        self,
-        reply: ClientReply,
-        number: int,
-        sampled: Sequence[str],
-        accepted: Mapping[str, Update],
-    ) -> Update:
-        """Return the update of a reply.
-
-        Raises:
-            RefusedError: it cannot be used.
-        """
-        deadline = self.settings.deadline
-        if reply.client not in sampled:
-            raise RefusedError("its client was not sampled in this round")
-        if reply.client in accepted:
-            raise RefusedError("its client has already sent an update in this round")
-        if deadline is not None and reply.seconds > deadline:
-            raise RefusedError(f"it is late: {reply.seconds:.1f} s of {deadline:g} s")
-        update = decode_update(reply.data, self._codec, self._shapes)
-        if update.round != number:
-            raise RefusedError(f"it is of round {update.round}, not {number}")
-        if update.model != self.model:
-            raise RefusedError("it is of another model")
-        if update.samples > self._most_samples:
-            raise RefusedError(f"it claims {update.samples} samples")
-        return update
 
     def _strategy(self, number: int, clients: int) -> Strategy:
         """Return the strategy of a round."""
@@ -225,14 +184,3 @@ class FederationServer:
             return False
         after = self._epsilon(len(self.rounds) + 1)
         return after is not None and after > budget
-
-
-def _means(updates: Mapping[str, Update]) -> dict[str, float]:
-    """Return the mean of each metric, weighted by the samples of the clients that report it."""
-    names = {name: None for update in updates.values() for name in update.metrics}
-    found = {}
-    for name in names:
-        having = [update for update in updates.values() if name in update.metrics]
-        weight = sum(update.samples for update in having)
-        found[name] = sum(update.metrics[name] * update.samples for update in having) / weight
-    return found

@@ -39,7 +39,7 @@ def round_cells(done: Round) -> tuple[str, ...]:
 
 
 def _figure(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.4f}"
+    return "–" if value is None or not math.isfinite(value) else f"{value:.3f}"
 
 
 def write_federation_page(path: str | Path, done: Federation) -> None:

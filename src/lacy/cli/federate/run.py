@@ -92,9 +92,10 @@ def run(config: FederateRunConfig) -> int:
     report.write_federation_page(out / "report.html", done)
     if config.quiet:
         return 0
-    columns = report.ROUND_COLUMNS
-    rows = [(str(each.number), *report.round_cells(each)) for each in done.rounds]
-    table("Rounds", rows, ("", *columns))
+    cells = [(str(each.number), *report.round_cells(each)) for each in done.rounds]
+    shown = [n for n, column in enumerate(zip(*cells, strict=True)) if {*column} - {"–", "0"}]
+    columns = ("", *report.ROUND_COLUMNS)
+    table("Rounds", [[row[n] for n in shown] for row in cells], [columns[n] for n in shown])
     for each in done.rounds:
         for client, why in {**each.refused, **each.failed}.items():
             say(f"Round {each.number}: not used: {client}, {why}")
