@@ -6,7 +6,9 @@ import time
 
 import httpx
 
-from lacy.serve import Scheduler, Server, make_app
+from lacy.cascade import Engine
+from lacy.serve import Limits, Scheduler, Server, make_app
+from lacy.testing import scripted
 
 JSON = {"Content-Type": "application/json"}
 TEMPLATE = (
@@ -81,3 +83,19 @@ def problem(response, status):
     error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"} and error["message"]
     return error
+
+
+def serve_slowly(port, grace):
+    """Serve a model that writes up to 50,000 tokens, fifty per second, until a signal comes."""
+
+    def speak(text):
+        time.sleep(0.02)
+        return "x"
+
+    engine = Engine(scripted(speak, context=1 << 16), max_new_tokens=50_000)
+    with Scheduler(engine) as scheduler:
+        app = make_app(scheduler, "slm", limits=Limits(max_new_tokens=50_000))
+        try:
+            Server(app, scheduler, port=port, grace=grace).run()
+        except KeyboardInterrupt:
+            return 130

@@ -13,12 +13,17 @@ PATIENCE = 300
 def until(condition, process=None, pause=0.02):
     """Waits until ``condition()`` is true and returns its value.
 
-    ``process`` (a ``Popen``), if given, must be running meanwhile.
+    ``process`` (a ``Popen`` or a ``multiprocessing.Process``), if given, must run meanwhile.
     """
     end = time.monotonic() + PATIENCE
     while not (found := condition()):
-        if process is not None and process.poll() is not None:
-            raise AssertionError(f"the process ended with {process.returncode}")
+        if process is not None and (code := exit_code(process)) is not None:
+            raise AssertionError(f"the process ended with {code}")
         assert time.monotonic() < end, "it never happened"
         time.sleep(pause)
     return found
+
+
+def exit_code(process):
+    """The exit code of a process, or None while it runs."""
+    return process.poll() if hasattr(process, "poll") else process.exitcode

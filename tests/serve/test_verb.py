@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from helpers import models
+from helpers.processes import ended, start
+from helpers.serving import serve_slowly
 from lacy.cli import main
 from lacy.cli.serve import ServeConfig, _hosts, _print_address
 
@@ -58,33 +60,11 @@ def test_it_serves_and_stops(model):
     assert note["tokens"] == got["usage"]["completion_tokens"] and "Geheim" not in said
 
 
-STOPPABLE = """
-import sys, time
-from lacy.cascade import Engine
-from lacy.serve import Limits, Scheduler, Server, make_app
-from lacy.testing import scripted
-
-def speak(text):
-    time.sleep(0.02)
-    return "x"
-
-engine = Engine(scripted(speak, context=1 << 16), max_new_tokens=50_000)
-with Scheduler(engine) as scheduler:
-    app = make_app(scheduler, "slm", limits=Limits(max_new_tokens=50_000))
-    server = Server(app, scheduler, port=int(sys.argv[1]), grace=float(sys.argv[2]))
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        sys.exit(130)
-"""
-
-
 @pytest.mark.parametrize(("number", "twice"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
-def test_a_first_signal_lets_texts_end_and_a_second_one_does_not(number, twice):
+def test_a_first_signal_lets_texts_end_and_a_second_one_does_not(number, twice, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", STOPPABLE, str(port), "3600" if twice else "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = start(serve_slowly, port, 3600 if twice else 1, stderr=tmp_path / "said.txt")
     try:
         url, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
         while True:
@@ -92,28 +72,29 @@ def test_a_first_signal_lets_texts_end_and_a_second_one_does_not(number, twice):
                 httpx.get(url + "/health")
                 break
             except httpx.TransportError:
-                assert process.poll() is None and time.monotonic() < end
+                assert process.is_alive() and time.monotonic() < end
                 time.sleep(0.1)
         body = {"model": "slm", "prompt": "a", "stream": True, "max_tokens": 50_000}
         with httpx.stream("POST", url + "/v1/completions", json=body, timeout=120) as stream:
             lines = stream.iter_lines()
             next(lines)
-            process.send_signal(number)
+            os.kill(process.pid, number)
             with pytest.raises(httpx.TransportError):  # the door is closed, and stays so
                 while time.monotonic() < end:
                     httpx.get(url + "/health")
             if twice:
-                process.send_signal(number)
+                os.kill(process.pid, number)
                 with pytest.raises(httpx.TransportError):
                     list(lines)
             else:
                 rest = [line[6:] for line in lines if line]
                 assert json.loads(rest[-2])["choices"][0]["finish_reason"] == "length"
                 assert rest[-1] == "[DONE]"
-        _, said = process.communicate(timeout=120)
+        code = ended(process, 120)
     finally:
         process.kill()
-    assert process.returncode == 130 and "Traceback" not in said, said
+    said = (tmp_path / "said.txt").read_text()
+    assert code == 130 and "Traceback" not in said, said
 
 
 def test_new_keys_are_shown_once(tmp_path, capsys):

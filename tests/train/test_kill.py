@@ -1,27 +1,17 @@
 """A killed run resumes as if nothing had happened; several processes equal one."""
 
-import os
 import signal
 import socket
-import subprocess
-import sys
-import time
 
 import pytest
 
-from lacy.config import dump_commented
+from helpers.processes import ended, start
+from helpers.waiting import PATIENCE, until
 from lacy.run import read_metrics
 from lacy.train import train
 from lacy.train.checkpoint import newest
 
 pytestmark = pytest.mark.slow
-
-RUN = """import sys
-from lacy.config import load
-from lacy.train import TrainConfig, train
-
-train(load(TrainConfig, sys.argv[1]))
-"""
 
 
 def losses(out):
@@ -30,29 +20,16 @@ def losses(out):
     ]
 
 
-def start(config, tmp_path, env=None):
-    settings = tmp_path / f"{config.out.name}.yaml"
-    settings.write_text(dump_commented(config))
-    script = tmp_path / "run.py"
-    script.write_text(RUN)
-    command = [sys.executable, str(script), str(settings)]
-    return subprocess.Popen(command, env={**os.environ, **(env or {})})
-
-
 def test_killed_in_the_middle_and_resumed(config, tmp_path):
     whole = config(steps=60, out=tmp_path / "whole", save_every=7)
     killed = config(steps=60, out=tmp_path / "killed", save_every=7)
-    process = start(killed, tmp_path)
+    process = start(train, killed)
     try:
-        deadline = time.monotonic() + 300
-        while len(read_metrics(killed.out / "metrics.jsonl")) < 25:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.003)
-        process.send_signal(signal.SIGKILL)
+        until(lambda: len(read_metrics(killed.out / "metrics.jsonl")) >= 25, process, pause=0.003)
     finally:
         process.kill()
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
     done = len(read_metrics(killed.out / "metrics.jsonl"))
     assert 25 <= done < 60 and not (killed.out / "model").exists()
     assert newest(killed.out) is not None
@@ -71,12 +48,12 @@ def test_two_processes_equal_one(config, tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2",
-              "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}  # fmt: skip
+              "GLOO_SOCKET_IFNAME": "lo"}  # fmt: skip
     ranks = [
-        start(two, tmp_path, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        start(train, two, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(2)
     ]
-    assert [process.wait(timeout=600) for process in ranks] == [0, 0]
+    assert [ended(process, PATIENCE) for process in ranks] == [0, 0]
     train(one)
     found, expected = (
         read_metrics(two.out / "metrics.jsonl"),
