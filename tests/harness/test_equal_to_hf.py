@@ -59,10 +59,18 @@ def tasks(tmp_path):
 
 
 def by_hf(place, tasks, chat=False, **options):
+    return evaluated(hf_model(place, **options), tasks, chat)
+
+
+def hf_model(place, **options):
+    with quiet_harness():
+        return HFLM(pretrained=str(place), device="cpu", **options)
+
+
+def evaluated(lm, tasks, chat):
     from lacy.harness.run import _own_task
 
     with quiet_harness():
-        lm = HFLM(pretrained=str(place), device="cpu", **options)
         return evaluator.simple_evaluate(
             lm, tasks=[_own_task(task) for task in tasks], log_samples=True,
             task_manager=TaskManager(include_defaults=False), apply_chat_template=chat,
@@ -160,10 +168,17 @@ def test_results_have_intervals_and_keep_the_numbers_of_lm_eval(raw, tasks):
         assert result.n == 3
 
 
+@pytest.fixture(scope="module")
+def both_smollm2(smollm2):
+    """The model as lm-eval and as lacy opens it."""
+    return hf_model(smollm2, batch_size=2), LacyLM(str(smollm2), batch_size=2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("chat", [False, True])
-def test_smollm2_gives_the_same_numbers(smollm2, tasks, chat):
+def test_smollm2_gives_the_same_numbers(both_smollm2, tasks, chat):
+    theirs, ours = both_smollm2
     chosen = [task for task in tasks if "roll" not in task or not chat]
-    wanted = by_hf(smollm2, chosen, chat=chat, batch_size=2)
-    measured = run_tasks(LacyLM(str(smollm2), batch_size=2), chosen, chat=chat)
+    wanted = evaluated(theirs, chosen, chat)
+    measured = run_tasks(ours, chosen, chat=chat)
     assert answers(measured.samples) == answers(wanted["samples"])

@@ -1,6 +1,7 @@
 """lm-eval's requests answered by a model with a source; stored answers; discovery by lm-eval."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ import sqlite3
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
+from lm_eval.tasks import manager
 
 from lacy.cascade import read_along
 from lacy.errors import LacyError
@@ -206,9 +208,6 @@ def test_a_question_in_a_chat_asks_the_source_first(facts, tmp_path, form):
         ("E12", lambda raw, facts: model(raw, facts, "always", likelihood="both")),
         ("E98", lambda raw, facts: LacyLM(raw, begin="<none>")),
         ("E244", lambda raw, facts: generations(model(raw, facts, "always"), num_beams=2)),
-        pytest.param(
-            "E245", lambda raw, facts: run_tasks(LacyLM(raw), ["arc_eazy"]), marks=pytest.mark.slow
-        ),  # reading the index of lm-eval's tasks takes seconds
         ("E13", lambda raw, facts: run_tasks(LacyLM(raw), ["no.yaml"])),
         ("E247", lambda raw, facts: run_tasks(LacyLM(raw), ["no.yaml"], chat=True)),
     ],
@@ -217,6 +216,14 @@ def test_mistakes_have_codes(raw, facts, code, make):
     with pytest.raises(LacyError) as caught:
         make(raw, facts)
     assert caught.value.code == code
+
+
+def test_a_name_that_lm_eval_does_not_know_gets_a_hint(raw, tmp_path, monkeypatch):
+    shutil.copytree(Path(manager.__file__).parent / "arc", tmp_path / "arc")
+    monkeypatch.setattr(manager, "__file__", str(tmp_path / "manager.py"))  # an index of one folder
+    with pytest.raises(LacyError, match=r"E245.*did you mean arc_easy") as caught:
+        run_tasks(LacyLM(raw), ["arc_eazy"])
+    assert caught.value.code == "E245"
 
 
 def test_a_task_without_data_says_what_to_do(raw, tmp_path):

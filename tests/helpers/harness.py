@@ -1,7 +1,11 @@
-"""Small tasks of lm-eval over local files."""
+"""Small tasks of lm-eval over local files; its description of the machine."""
 
+import functools
 import json
 from pathlib import Path
+
+import pytest
+from torch.utils import collect_env
 
 CHOICES = [
     {"question": "Mara Vell was born in", "choices": ["Ulm", "Paris", "Kiel"], "answer": 0},
@@ -59,3 +63,14 @@ def write_tasks(folder):
     for name, text in TASKS.items():
         (folder / name).write_text(text, encoding="utf-8")
     return [str(folder / name) for name in TASKS]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_description():
+    """Describe the machine once: lm-eval starts a dozen programs for that after every run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collect_env, "get_pretty_env_info", _description)
+        yield
+
+
+_description = functools.cache(collect_env.get_pretty_env_info)

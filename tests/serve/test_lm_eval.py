@@ -8,6 +8,7 @@ import torch
 from tokenizers.processors import TemplateProcessing
 
 from helpers import models
+from helpers.harness import one_description  # noqa: F401 (fixture)
 from helpers.serving import serving
 
 pytest.importorskip("lm_eval", reason="needs lm-eval (pip install 'lm-eval==0.4.13')")
