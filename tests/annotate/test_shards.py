@@ -203,7 +203,7 @@ def test_an_error_in_a_worker_keeps_its_type(tmp_path, blank):
     annotator = SpacyAnnotator(blank)
     annotator.source = str(tmp_path / "gone")  # the worker loads it anew
     with pytest.raises(LacyError) as caught:
-        run(tmp_path / "marks", annotator, n_process=2)
+        run(tmp_path / "marks", annotator, documents(2), n_process=2)  # one batch, one worker
     assert caught.value.code in {"E30", "E36"}
 
 
