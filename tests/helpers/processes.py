@@ -5,6 +5,7 @@ to send it signals, but not a fresh interpreter, takes one of these. All share o
 process of pytest.
 """
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -13,8 +14,9 @@ IMPORTED = ["lacy.model", "transformers.models.llama.modeling_llama"]
 """What the server imports before it forks."""
 
 
-def start(function, *args, env=None, stderr=os.devnull):
-    """Start ``function(*args)`` in a process and a session of its own.
+@contextlib.contextmanager
+def running(function, *args, env=None, stderr=os.devnull):
+    """``function(*args)`` in a process and a session of its own; killed when the block ends.
 
     Args:
         function: a function of an importable module, not of a test file.
@@ -22,19 +24,23 @@ def start(function, *args, env=None, stderr=os.devnull):
         env: further environment variables; a fork has those of the server's start.
         stderr: file for its standard error. Its standard output goes nowhere.
 
-    Returns:
-        The running ``multiprocessing.Process``; if the function returns an integer, that will be
-        its exit code.
+    Yields:
+        The ``multiprocessing.Process``; if the function returns an integer, that will be its exit
+        code.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
     process = context.Process(target=_run, args=(function, args, env or {}, str(stderr)))
     process.start()
-    return process
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
 
 def ended(process, seconds):
-    """Wait for a process of ``start`` and return its exit code."""
+    """Wait for a process and return its exit code."""
     process.join(seconds)
     assert process.exitcode is not None, "it has not ended"
     return process.exitcode

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from helpers import models
-from helpers.processes import ended, start
+from helpers.processes import ended, running
 from helpers.serving import serve_slowly
 from lacy.cli import main
 from lacy.cli.serve import ServeConfig, _hosts, _print_address
@@ -64,9 +64,9 @@ def test_it_serves_and_stops(model):
 def test_a_first_signal_lets_texts_end_and_a_second_one_does_not(number, twice, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = start(serve_slowly, port, 3600 if twice else 1, stderr=tmp_path / "said.txt")
-    try:
-        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    said = tmp_path / "said.txt"
+    url, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    with running(serve_slowly, port, 3600 if twice else 1, stderr=said) as process:
         while True:
             try:
                 httpx.get(url + "/health")
@@ -90,11 +90,8 @@ def test_a_first_signal_lets_texts_end_and_a_second_one_does_not(number, twice, 
                 rest = [line[6:] for line in lines if line]
                 assert json.loads(rest[-2])["choices"][0]["finish_reason"] == "length"
                 assert rest[-1] == "[DONE]"
-        code = ended(process, 120)
-    finally:
-        process.kill()
-    said = (tmp_path / "said.txt").read_text()
-    assert code == 130 and "Traceback" not in said, said
+        assert ended(process, 120) == 130
+    assert "Traceback" not in said.read_text()
 
 
 def test_new_keys_are_shown_once(tmp_path, capsys):

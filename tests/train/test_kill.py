@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from helpers.processes import ended, start
+from helpers.processes import ended, running
 from helpers.waiting import PATIENCE, until
 from lacy.run import read_metrics
 from lacy.train import train
@@ -23,12 +23,8 @@ def losses(out):
 def test_killed_in_the_middle_and_resumed(config, tmp_path):
     whole = config(steps=60, out=tmp_path / "whole", save_every=7)
     killed = config(steps=60, out=tmp_path / "killed", save_every=7)
-    process = start(train, killed)
-    try:
+    with running(train, killed) as process:
         until(lambda: len(read_metrics(killed.out / "metrics.jsonl")) >= 25, process, pause=0.003)
-    finally:
-        process.kill()
-        process.join()
     assert process.exitcode == -signal.SIGKILL
     done = len(read_metrics(killed.out / "metrics.jsonl"))
     assert 25 <= done < 60 and not (killed.out / "model").exists()
@@ -49,11 +45,9 @@ def test_two_processes_equal_one(config, tmp_path):
         port = str(probe.getsockname()[1])
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2",
               "GLOO_SOCKET_IFNAME": "lo"}  # fmt: skip
-    ranks = [
-        start(train, two, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(2)
-    ]
-    assert [ended(process, PATIENCE) for process in ranks] == [0, 0]
+    ranks = [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    with running(train, two, env=ranks[0]) as first, running(train, two, env=ranks[1]) as second:
+        assert [ended(process, PATIENCE) for process in (first, second)] == [0, 0]
     train(one)
     found, expected = (
         read_metrics(two.out / "metrics.jsonl"),
