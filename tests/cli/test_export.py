@@ -67,9 +67,12 @@ def test_a_precision_of_another_format_is_refused(folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_an_onnx_folder_generates_and_is_measured(folder, tmp_path, capsys):
+def test_an_onnx_folder_generates_and_is_measured(tmp_path, capsys):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="needs the extra onnx")
+    tokenizer = byte_tokenizer()  # the exporter takes seconds per layer
+    model = build_model("tiny", tokenizer, context=64, layers=1)
+    folder = save_model(tmp_path / "mine", model, tokenizer)
     assert main(["export", str(folder), "--to", "onnx", "--precision", "int8"]) == 0
     out = folder.with_name("mine-onnx-int8")
     assert str(out) in capsys.readouterr().out

@@ -26,12 +26,15 @@ def loaded():
     return made()
 
 
+def saved(one, path):
+    """Save a model with a card."""
+    card = "# Mine\n\n| signal | AUROC |\n|---|---|\n| gate | 0.9 |\n"
+    return save_model(path, one.model, one.tokenizer, one.meta, card=card)
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    one = made()
-    card = "# Mine\n\n| signal | AUROC |\n|---|---|\n| gate | 0.9 |\n"
-    path = tmp_path_factory.mktemp("models") / "mine"
-    return save_model(path, one.model, one.tokenizer, one.meta, card=card)
+    return saved(made(), tmp_path_factory.mktemp("models") / "mine")
 
 
 @pytest.fixture(scope="session")

@@ -28,12 +28,18 @@ from lacy.sources import ScriptedSource
 from lacy.testing import byte_tokenizer
 from lacy.types import Document, Mark
 
-from .conftest import logits, made
+from .conftest import logits, made, saved
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason="needs the extra onnx")
 
 DATA = "model.onnx.data"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model of two layers, because the exporter takes seconds per layer."""
+    return saved(made(layers=2), tmp_path_factory.mktemp("models") / "mine")
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +146,7 @@ def test_blocks_round_to_the_nearest_of_255_steps(matrix):
 
 @pytest.mark.slow
 def test_int8_keeps_an_untied_head_and_odd_sizes_apart(tmp_path, ids_BT):
-    one = made(tied=False, width=40, heads=4)
+    one = made(layers=1, tied=False, width=40, heads=4)
     before = logits(one.model, ids_BT)
     ours = open_onnx(write_onnx(one, tmp_path / "odd", "int8")).model
     found = ours(input_ids=ids_BT).logits
@@ -212,7 +218,7 @@ def test_a_family_with_biases_and_a_table_of_positions(tmp_path, ids_BT):
     tokenizer = byte_tokenizer()
     one = made()
     one.meta.pop(FINGERPRINT, None)  # its row was fitted on another model
-    one.model = build_model("334m", tokenizer, context=64, layers=2, width=32, heads=2).eval()
+    one.model = build_model("334m", tokenizer, context=64, layers=1, width=32, heads=2).eval()
     out = write_onnx(one, tmp_path / "gpt2")
     torch.testing.assert_close(
         open_onnx(out).model(input_ids=ids_BT).logits,
