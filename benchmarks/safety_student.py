@@ -13,7 +13,8 @@ All systems score the same texts in one run. Measured: AUROC by source, the shar
 caught and of safe texts flagged at thresholds chosen on held-out training texts, ECE, CPU
 milliseconds per prompt and per answer (one at a time, one thread), size on disk, and how the rules
 for refusals agree with people (completions of five models on XSTest) and the classifier with the
-labels of the same answers. ``--leave-out`` also trains a student without each training source and
+labels of the same answers. With a teacher, heads on its frozen vectors are compared on sources that
+they were not trained on. ``--leave-out`` also trains a student without each training source and
 tests on it: how much of a score is the source's style. Writes ``results/safety_student.json``: ids
 and counts, never texts.
 """
@@ -32,6 +33,8 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.neural_network import MLPClassifier
 
 from lacy.disk import write_atomic
 from lacy.results import as_data, wilson
@@ -164,6 +167,32 @@ def leave_out(texts: Sequence[LabelledText], encoder: str, epochs: float) -> dic
     return found
 
 
+def compare_heads(texts: Sequence[LabelledText], teacher: Any) -> dict[str, Any]:
+    """Return the mean AUROC over left-out sources of heads on the teacher's frozen vectors."""
+    prompts = [one for one in texts if one.role == "prompt"]
+    vectors = teacher.vectors(prompts)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = np.array([bool(one.harmful) for one in prompts])
+    sources = np.array([one.source for one in prompts])
+    _, kept = hold_out(prompts, 0.2)
+    names = {one.id for one in kept}
+    held = np.array([one.id in names for one in prompts])
+    heads = {f"regression {c:g}": LogisticRegression(C=c, max_iter=1000) for c in (0.1, 1, 10)}
+    heads["one hidden layer"] = MLPClassifier((384,), max_iter=5, random_state=0)
+    found: dict[str, Any] = {}
+    for name, head in heads.items():
+        by_source = {}
+        for source in sorted(set(sources.tolist())):
+            other = sources != source
+            head.fit(vectors[other & ~held], labels[other & ~held])
+            test = ~other | (held & (labels != labels[~other][0]))
+            scores = head.predict_proba(vectors[test])[:, 1]
+            by_source[source] = round(float(roc_auc_score(labels[test], scores)), 4)
+        mean = sum(by_source.values()) / len(by_source)
+        found[name] = {"mean": round(mean, 4), "by_source": by_source}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -216,6 +245,8 @@ def main() -> None:
         for name, system in systems.items() if args.nanoguard and name != "nanoguard"
     }  # fmt: skip
     record["refusal_rules"] = refusal_agreement(args.data)
+    if args.teacher:
+        record["heads_without_a_source"] = compare_heads(train, systems["teacher"])
     if args.leave_out:
         record["leave_one_source_out"] = leave_out(train, args.encoder, args.epochs)
     record["environment"] = environment()
