@@ -116,7 +116,7 @@ def test_without_flower_an_app_says_what_to_install():
     try:
         import flwr  # noqa: F401
     except ImportError:
-        with pytest.raises(LacyError, match=r"E11.*lacy\[federate\]"):
+        with pytest.raises(LacyError, match=r"(?s)E11.*lacy\[federate\]"):
             server_app(print)
     else:
         pytest.skip("Flower is installed here")
