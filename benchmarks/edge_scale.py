@@ -3,6 +3,8 @@
     python benchmarks/edge_scale.py speed
     python benchmarks/edge_scale.py answers --runs 3
 
+Parts and rows that are stored already are not made again.
+
 speed: CPU seconds and peak memory of fresh processes, with 1,000 devices per round and with all of
 them. answers: phones and devices of homes, models of two sizes, all algorithms. Each part writes
 its own part of benchmarks/results/edge_scale.json.
@@ -11,6 +13,7 @@ its own part of benchmarks/results/edge_scale.json.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import subprocess
@@ -28,15 +31,14 @@ MODELS = {"135m": 2.7e9, "360m": 7.2e9}
 """Tokens of each model: 20 per parameter."""
 
 
-def speed(args: argparse.Namespace) -> list[dict[str, Any]]:
+def speed(args: argparse.Namespace, store: Store) -> None:
     """Measure every size in a process of its own."""
-    rows = []
     for size, sampled in SPEEDS:
+        if size * (sampled == 0) > args.most or store.has(devices=size, sampled=sampled):
+            continue
         command = [sys.executable, __file__, "one", str(size), str(sampled)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print(json.dumps(rows[-1]), flush=True)
-    return rows
+        store.add(json.loads(done.stdout.splitlines()[-1]))
 
 
 def one(args: argparse.Namespace) -> None:
@@ -54,28 +56,44 @@ def one(args: argparse.Namespace) -> None:
     }))  # fmt: skip
 
 
-def answers(args: argparse.Namespace) -> list[dict[str, Any]]:
+def answers(args: argparse.Namespace, store: Store) -> None:
     """Simulate all algorithms for two models and two kinds of devices."""
-    rows = []
-    for devices in ("phones", "home"):
-        for model, tokens in MODELS.items():
-            for name in ALGORITHMS:
-                algorithm = {"name": name} | ({"steps": 50} if name != "synchronous" else {})
-                assumed = read_assumptions(
-                    devices, {"model": model, "tokens": tokens, "algorithm": algorithm,
-                              "horizon_days": 1825, "rounds": 1000},
-                )  # fmt: skip
-                answer = can_devices_train(assumed, runs=args.runs, vary=False)
-                rows.append({
-                    "devices": devices, "population": assumed.population, "model": model,
-                    "algorithm": name, "steps": answer.algorithm.steps,
-                    "bits": answer.algorithm.bits, "finished": len(answer.finished),
-                    "simulated": min(run.simulated for run in answer.runs),
-                    **{key: as_data(score) for key, score in answer.figures().items()},
-                })  # fmt: skip
-                time_days = rows[-1]["wall time"]["value"]
-                print(devices, model, name, time_days, flush=True)
-    return rows
+    for devices, model, name in itertools.product(args.devices, args.models, args.algorithms):
+        if store.has(devices=devices, model=model, algorithm=name):
+            continue
+        algorithm = {"name": name} | ({"steps": 50} if name != "synchronous" else {})
+        assumed = read_assumptions(
+            devices, {"model": model, "tokens": MODELS[model], "algorithm": algorithm,
+                      "horizon_days": 7300, "rounds": 1000},
+        )  # fmt: skip
+        answer = can_devices_train(assumed, runs=args.runs, vary=False)
+        store.add({
+            "devices": devices, "population": assumed.population, "model": model,
+            "algorithm": name, "steps": answer.algorithm.steps, "bits": answer.algorithm.bits,
+            "finished": len(answer.finished), "runs": args.runs,
+            "simulated": min(run.simulated for run in answer.runs),
+            **{key: as_data(score) for key, score in answer.figures().items()},
+        })  # fmt: skip
+
+
+class Store:
+    """The rows of one part in the file of results, which is written after each row."""
+
+    def __init__(self, path: Path, part: str) -> None:
+        self.path, self.part = path, part
+        self.data = json.loads(path.read_text()) if path.exists() else {}
+        self.rows = self.data.setdefault(part, [])
+
+    def has(self, **values: Any) -> bool:
+        """True if there is a row with these values."""
+        return any(all(row[key] == value for key, value in values.items()) for row in self.rows)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add a row, print it and write the file."""
+        self.rows.append(row)
+        self.data["environment"] = environment()
+        print({key: row[key] for key in list(row)[:8]}, flush=True)
+        write_atomic(self.path, json.dumps(self.data, indent=2) + "\n")
 
 
 def main() -> None:
@@ -83,16 +101,17 @@ def main() -> None:
     parser.add_argument("part", choices=("speed", "answers", "one"))
     parser.add_argument("numbers", nargs="*")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--devices", nargs="+", default=["home", "phones"])
+    parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS))
+    parser.add_argument("--most", type=int, default=10**9, help="devices that all take part")
     parser.add_argument("--out", default=str(Path(__file__).parent / "results" / "edge_scale.json"))
     args = parser.parse_args()
     if args.part == "one":
         one(args)
-        return
-    rows = speed(args) if args.part == "speed" else answers(args)
-    path = Path(args.out)
-    data = json.loads(path.read_text()) if path.exists() else {}
-    data |= {args.part: rows, "environment": environment()}
-    write_atomic(path, json.dumps(data, indent=2) + "\n")
+    else:
+        parts = {"speed": speed, "answers": answers}
+        parts[args.part](args, Store(Path(args.out), args.part))
 
 
 if __name__ == "__main__":

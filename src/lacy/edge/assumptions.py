@@ -144,7 +144,9 @@ class EdgeAssumptions:
 
     # [Devices]
     devices: dict[str, Any] = field(default_factory=dict)
-    """Classes of devices by name, each with its settings."""
+    """Classes of devices by name, each with its settings: share, flops, memory_gb, memory_share,
+    down_mbps, up_mbps, hours, starts, zone, interrupted_hours, stays_days, replaced_days,
+    compute_watts, send_watts. The guide on simulations explains them."""
     population: int = 10_000
     """Number of devices at the start, of all classes together."""
     # [Training]
