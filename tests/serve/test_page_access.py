@@ -49,9 +49,9 @@ def audit(page):
 
 @needs_axe
 @needs_browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1200, "light")])
 def test_axe_finds_nothing(browser, mixed, width, scheme):
+    """The style sheet has no colour that depends on the width, and no size on the scheme."""
     seen = Watched(browser, width, color_scheme=scheme)
     page = seen.open(mixed.url + "/")
     assert audit(page) == []
