@@ -1,8 +1,8 @@
 """The pages of docs/: what they tell to type is typed, each page in a folder of its own.
 
 Blocks of a page run in order and share its folder; its Python blocks share their names. Sizes are
-cut (``LESS``), everything else is as written. A block that does not run says why in a comment
-above it: ``<!-- not executed: reason -->``.
+cut (``LESS``) and speed is measured on fewer requests; everything else is as written. A block that
+does not run says why in a comment above it: ``<!-- not executed: reason -->``.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
+from helpers.harness import one_description  # noqa: F401 (fixture)
 from helpers.labelled import write_labelled
 from helpers.pages import ROOT, lacy
 from helpers.raw import raw_llama, save_raw
@@ -59,6 +60,7 @@ LESS = {
     "why": {"--max-new-tokens": "6", "--calibrate": "4"},
     "tune": {"--pipeline": "bundled", "--tokens": "480", "--device": "cpu"},
     "federate simulate": {"--runs": "1"},
+    "study": {"--jobs": "1"},
     "evaluate": {"--people": "2", "--max-new-tokens": "6", "--calibrate": "2"},
 }  # fmt: skip
 """Flags that are set, or given other values, so that a page takes a second or two."""
@@ -229,6 +231,8 @@ def test_what_a_page_tells_to_type_works(name, material, tmp_path, monkeypatch, 
         request.getfixturevalue("smollm2")
     else:
         monkeypatch.setenv("LACY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("lacy.scorecard.costs.REPEAT", 2)
+    monkeypatch.setattr("lacy.scorecard.costs.BATCHES", 1)
     monkeypatch.chdir(tmp_path)
     for given in GIVEN.get(name, ()):
         source, target = material / given, tmp_path / given
