@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from lacy.diloco import DilocoSettings, pretrain
+from lacy.diloco import DilocoSettings, estimate_exchange, prepare, pretrain
 from lacy.disk import write_atomic
 from lacy.run import environment, read_metrics
 from lacy.train import TrainConfig
@@ -79,12 +79,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--keep", type=Path, default=Path("runs/low-communication"))
+    parser.add_argument("--sizes", action="store_true", help="bytes by codec; trains nothing")
     parser.add_argument("--minutes", type=float, default=1e6, help="time limit of one command")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
     args.end = time.monotonic() + 60 * args.minutes
     torch.set_num_threads(1)
     found = json.loads(args.results.read_text()) if args.results.exists() else {"arms": []}
+    if args.sizes:
+        found.setdefault("sizes", {})[args.model] = sizes(args)
+        write_atomic(args.results, json.dumps(found, indent=1) + "\n")
+        for row in found["sizes"][args.model]:
+            print(*(f"{v:.4g}" if isinstance(v, float) else v for v in row.values()))
+        return
     shared = {"steps": args.steps, "batch_rows": args.batch_rows, "model": args.model}
     for seed in args.seeds:
         for name, changes in ARMS.items():
@@ -147,6 +154,29 @@ def measure(name: str, changes: dict, seed: int, args: argparse.Namespace) -> di
         "most_bytes_at_once": max(b - a for a, b in itertools.pairwise(uploads)) / WORKERS,
         "finished": time.strftime("%Y-%m-%d %H:%M"), "curve": curve,
     }  # fmt: skip
+
+
+def sizes(args: argparse.Namespace) -> list[dict]:
+    """Return what each codec exchanges at H = 50, which depends on shapes only."""
+    rows = []
+    for codec, down in (
+        ("f32", "same"), ("bf16", "same"), ("int8", "same"), ("int4", "same"),
+        ("int4/128", "same"), ("topk/0.03", "relay"), ("topk/0.015625", "relay"),
+    ):  # fmt: skip
+        config = TrainConfig(
+            data=args.data, out=Path("unused"), model=args.model, steps=50,
+            batch_rows=args.batch_rows, quiet=True,
+        )  # fmt: skip
+        found = estimate_exchange(
+            prepare(config, DilocoSettings(workers=WORKERS, codec=codec, down=down))
+        )
+        rows.append({
+            "codec": codec, "down": down, "parameters": found.parameters,
+            "bits_up": 8 * found.up / found.parameters,
+            "bits_down": 8 * found.down / found.parameters,
+            "fewer_bytes": found.synchronous / found.total,
+        })  # fmt: skip
+    return rows
 
 
 def conditions(data: Path) -> dict:

@@ -94,6 +94,8 @@ class ServerLoop:
             message, figures = self.server.merge()
             for seat in self._seats.values():
                 seat.missed.append(message)
+            answered = [seat for seat in self._seats.values() if seat.reported]
+            figures["bytes_down"] += sum(len(m) for seat in answered for m in seat.missed)
             figures["time"] = time.monotonic() - self._began
             stop = self._on_round(figures)
             folder = self._save(self.server.version)

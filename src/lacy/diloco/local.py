@@ -60,7 +60,7 @@ def _in_rounds(server: OuterServer, workers: Sequence[InnerWorker], on_round: On
         for worker in here:
             server.sent(message)
             worker.apply(message)
-        if on_round({**figures, "time": clock}):
+        if on_round({**figures, "bytes_down": server.bytes_down, "time": clock}):
             return
 
 
@@ -102,7 +102,7 @@ def _by_quorum(server: OuterServer, workers: Sequence[InnerWorker], on_round: On
             missed[worker.number].append(message)
             if worker.number not in waiting:
                 _catch_up(server, worker, missed)
-        if on_round({**figures, "time": clock}):
+        if on_round({**figures, "bytes_down": server.bytes_down, "time": clock}):
             return
         for worker in workers:
             if worker.number not in waiting and not server.finished:

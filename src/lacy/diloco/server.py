@@ -154,7 +154,8 @@ class OuterServer:
         """Make the outer step with the deltas that have arrived.
 
         Returns:
-            The message for all workers, and the figures of the step.
+            The message for all workers, and the figures of the step; ``bytes_down`` is that before
+            the message is sent.
 
         Raises:
             LacyError: E359, no delta can be used.
