@@ -32,20 +32,23 @@ def plan(tmp_path):
 
 @pytest.mark.slow
 def test_a_plan_becomes_files_a_table_and_a_page(tuned, articles, plan, tmp_path, capsys):
+    """Without its step, of which the speed would be measured like that of the original."""
+    plan.write_text(PLAN.replace("steps:\n  - layers: {remove: 1}", "steps: []"))
     out = tmp_path / "out"
     words = ("compress", tuned, "--data", articles, "--plan", plan, "--out", out)
     assert lacy(*words) == 0
     shown = capsys.readouterr()
     assert "rise of the loss off and on facts" in shown.out and "gguf-f16" in shown.out
     assert str(out / "outputs/gguf-f16/model.gguf") in shown.out.replace("\n", "")
-    assert "1-layers: size" in shown.err
+    assert "gguf-f16: size" in shown.err
     page = (out / "report.html").read_text()
     assert "Size against loss" in page and "gguf-f16" in page and "<svg" in page
     stages = json.loads((out / "compression.json").read_text())["stages"]
+    assert [stage["name"] for stage in stages] == ["original", "gguf-f16", "folder-bf16"]
     assert all(stage["measured"]["scores"]["decode_rate"]["value"] > 0 for stage in stages)
     assert all(stage["measured"]["scores"]["peak_memory"]["value"] > 1e7 for stage in stages)
     assert lacy(*words) == 0
-    assert "1-layers: done already" in capsys.readouterr().err
+    assert "gguf-f16: done already" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
