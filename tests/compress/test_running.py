@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from helpers.articles import article
 from lacy.compress import CompressPlan, MeasureSettings, compress, stage_rows
+from lacy.compress.texts import LONGEST_TOKEN, Texts
 from lacy.errors import LacyError
 from lacy.model import load_model
 from lacy.runtimes import open_local
@@ -275,3 +277,14 @@ def test_a_model_that_was_not_taught_to_call_is_compressed_as_it_is(articles, tm
     done = compress(raw, articles, replace(PLAN, outputs=("int8",)), tmp_path / "out")
     assert all(row.auroc is None and row.right is None for row in stage_rows(done))
     assert not load_model(done.stages[1].path).calls
+
+
+def test_texts_for_a_training_are_enough_and_marked():
+    texts = Texts([article(n) for n in range(4)], [])
+    bare = [replace(document, marks=()) for document in texts.fit]
+    first = len(bare[0].text)
+    assert texts.for_training(1, marks=False) == texts.fit[:1]
+    mixed = Texts([texts.fit[0], *bare[1:]], [])
+    found = mixed.for_training(first // LONGEST_TOKEN + 1, marks=True)
+    assert [document.text for document in found] == [d.text for d in bare[:2]]
+    assert found[0].marks == texts.fit[0].marks and found[1].marks

@@ -61,6 +61,8 @@ def test_a_plan_reads_its_steps_and_outputs_in_order(tmp_path):
         ([{"width": {"heads": 1.5}}], [], "width.heads is 1.5"),
         ([{"sparsity": {"pattern": "4:2"}}], [], "it is N:M"),
         ([{"vocabulary": {"tolerance": -1}}], [], "vocabulary.tolerance is -1"),
+        ([{"vocabulary": {"tokens": -5}}], [], "and tokens -5"),
+        ([{"recover": {"teacher_weight": 2}}], [], "recover.teacher_weight is 2"),
         ([{"recover": {"tokens": 0}}], [], "recover.tokens is at least 1"),
         ([], [{"gguf": {"bits": 2}}], "4.5 to 8.5 bits"),
         ([], [{"gguf": {"precision": "q2_k"}}], "gguf.precision is 'q2_k'"),

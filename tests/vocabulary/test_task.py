@@ -13,7 +13,7 @@ from lacy.corpus import TokenText, encode_texts
 from lacy.errors import LacyError
 from lacy.testing import byte_tokenizer
 from lacy.vocabulary import Vocabulary, task_vocabulary
-from lacy.vocabulary.task import drop_rare
+from lacy.vocabulary.task import drop_rare, most_frequent
 from lacy.vocabulary.tokens import (
     Scripts,
     ids_of_scripts,
@@ -68,6 +68,24 @@ def test_what_is_dropped_is_rarest_and_as_much_as_allowed(frequency, most):
     assert max(dropped.values(), default=0) <= min(left.values(), default=99)
     if left:
         assert sum(dropped.values()) + min(left.values()) > most
+
+
+@given(st.dictionaries(st.integers(0, 50), st.integers(1, 9)), st.integers(0, 60))
+def test_what_is_kept_is_most_frequent_and_as_much_as_allowed(frequency, number):
+    left = most_frequent(frequency, number)
+    assert len(left) == min(number, len(frequency))
+    dropped = [f for n, f in frequency.items() if n not in left]
+    assert max(dropped, default=0) <= min(left.values(), default=99)
+
+
+def test_a_number_of_tokens_limits_the_vocabulary():
+    always = len(protected_ids(TOKENIZER))
+    every = task_vocabulary(TOKENIZER, PAIRS, counted="all", tolerance=0)
+    assert len(every) > always + 3 and every.made["missed"] == 0
+    for tokens in (1, always + 3, len(every) + 9):
+        found = task_vocabulary(TOKENIZER, PAIRS, counted="all", tolerance=0, tokens=tokens)
+        assert len(found) == min(max(always, tokens), len(every))
+        assert (found.made["missed"] > 0) == (len(found) < len(every))
 
 
 def test_an_input_makes_its_tokens_dispensable():

@@ -42,6 +42,9 @@ class VocabularyStep:
     tolerance: float = 1.0
     """Mean number of tokens that a text may miss; the rarest tokens go first. A text is still
     written completely: a missing token is replaced by the shorter ones that it is made of."""
+    tokens: int = 0
+    """Keep at most about this many tokens, those in most texts; 0 for as many as ``tolerance``
+    leaves. Those that a kept token is merged from are kept, too."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,9 @@ class RecoverStep:
     """Peak learning rate."""
     delegation: bool = True
     """Do not imitate the teacher where the student may call."""
+    teacher_weight: float = 1.0
+    """Weight of the teacher's predictions; the texts themselves have the rest. Below 1, the model
+    also learns from the texts, such as the words of the domain after tokens were removed."""
 
 
 @dataclass(frozen=True)
@@ -315,8 +321,8 @@ def _problems(plan: CompressPlan) -> Iterator[str]:
 def _setting_problems(settings: Any) -> Iterator[str]:
     """Yield what is wrong with the values of one step or output."""
     match settings:
-        case VocabularyStep(tolerance=t) if not t >= 0.0:
-            yield f"vocabulary.tolerance is {t:g}, it is at least 0"
+        case VocabularyStep(tolerance=t, tokens=n) if not t >= 0.0 or n < 0:
+            yield f"vocabulary.tolerance is {t:g} and tokens {n}, both are at least 0"
         case LayersStep(remove=n) if n <= 0 or (n >= 1 and n != int(n)):
             yield f"layers.remove is {n:g}, it is a number of layers or a share below 1"
         case WidthStep():
@@ -335,6 +341,8 @@ def _setting_problems(settings: Any) -> Iterator[str]:
                 yield f"sparsity.pattern is {pattern!r}, it is N:M with N below M, such as 2:4"
         case RecoverStep(tokens=tokens, learning_rate=rate) if tokens < 1 or not 0 < rate < 1:
             yield "recover.tokens is at least 1, and recover.learning_rate between 0 and 1"
+        case RecoverStep(teacher_weight=weight) if not 0.0 <= weight <= 1.0:
+            yield f"recover.teacher_weight is {weight:g}, it is a share between 0 and 1"
         case GgufOutput(bits=bits, norm_tokens=tokens):
             if bits and not 4.5 <= bits <= 8.5:
                 yield f"gguf.bits is {bits:g}, llama.cpp's blocks have 4.5 to 8.5 bits per weight"

@@ -111,13 +111,14 @@ def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, d
     match settings:
         case RefitStep():
             return loaded, {}
-        case VocabularyStep(tolerance=tolerance):
+        case VocabularyStep():
             from lacy.vocabulary import task_vocabulary, trim_vocabulary
 
             pairs = (("", document.text) for document in context.texts.fit)
             vocabulary = task_vocabulary(
-                loaded.tokenizer, pairs, counted="all", tolerance=tolerance, where="the texts"
-            )
+                loaded.tokenizer, pairs, counted="all", tolerance=settings.tolerance,
+                tokens=settings.tokens or None, where="the texts",
+            )  # fmt: skip
             before = len(loaded.tokenizer)
             smaller = trim_vocabulary(loaded, vocabulary)
             return smaller, {"tokens": len(smaller.tokenizer), "tokens_before": before}
@@ -149,10 +150,11 @@ def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, d
 
             imitate: Any = "unmarked" if settings.delegation else "all"
             meta = dict(loaded.meta)
+            texts = context.texts.for_training(settings.tokens, marks=settings.delegation)
             done = distill(
-                loaded, context.teacher, context.texts.fit,
-                settings=DistillSettings(imitate=imitate), tokens=settings.tokens,
-                lr=settings.learning_rate, context=context.plan.length, seed=context.plan.seed,
+                loaded, context.teacher, texts, tokens=settings.tokens, lr=settings.learning_rate,
+                settings=DistillSettings(imitate=imitate, weight=settings.teacher_weight),
+                context=context.plan.length, seed=context.plan.seed,
                 during=holding_zeros, notify=notify,
             )  # fmt: skip
             # How the model was made stays on record; this training is a part of "compression".
@@ -288,9 +290,9 @@ def _norms_trained(loaded: Loaded, teacher: str, tokens: int, context: Context) 
 
     meta = dict(loaded.meta)
     done = distill(
-        loaded, teacher, context.texts.fit, settings=DistillSettings(imitate="all"),
-        tokens=tokens, depth="norms", context=NORM_CONTEXT, batch_rows=NORM_ROWS,
-        seed=context.plan.seed, notify=context.notify,
+        loaded, teacher, context.texts.for_training(tokens, marks=False),
+        settings=DistillSettings(imitate="all"), tokens=tokens, depth="norms",
+        context=NORM_CONTEXT, batch_rows=NORM_ROWS, seed=context.plan.seed, notify=context.notify,
     )  # fmt: skip
     done.loaded.meta = meta
     return done.loaded

@@ -19,6 +19,9 @@ HELD_OUT = 5
 LEAST = 10
 """Minimum number of texts in all."""
 
+LONGEST_TOKEN = 6
+"""Mean number of characters per token that no tokenizer of English exceeds, roughly."""
+
 MOST = 20_000
 """Maximum number of texts that are read."""
 
@@ -31,6 +34,21 @@ class Texts:
     """Texts from which steps learn: the inputs of layers, tokens of the domain, training."""
     held_out: list[Document]
     """Texts on which stages are measured, cut to ``plan.measure.tokens``."""
+
+    def for_training(self, tokens: int, *, marks: bool) -> list[Document]:
+        """Return texts with enough tokens for a training.
+
+        Args:
+            tokens: number of tokens of the training.
+            marks: mark the fact tokens of all these texts.
+        """
+        wanted, chosen = tokens * LONGEST_TOKEN, list[Document]()
+        for document in self.fit:
+            chosen.append(document)
+            wanted -= len(document.text)
+            if wanted <= 0:
+                break
+        return _all_marked(chosen) if marks else chosen
 
     def digest(self) -> str:
         """Return a hash of all texts."""
@@ -94,3 +112,12 @@ def _marked_fit(documents: Sequence[Document], plan: CompressPlan) -> list[Docum
 
     first = max(plan.articles, plan.rows)
     return [*marked_documents(documents[:first]), *documents[first:]]
+
+
+def _all_marked(documents: Sequence[Document]) -> list[Document]:
+    """Mark the texts that have no marks yet."""
+    from lacy.evaluate import marked_documents
+
+    bare = [document for document in documents if not document.marks]
+    marked = iter(marked_documents(bare) if bare else ())
+    return [document if document.marks else next(marked) for document in documents]

@@ -108,6 +108,7 @@ def task_vocabulary(
     counted: Counted = "new",
     scripts: Sequence[str] = (),
     tolerance: float = DEFAULT_TOLERANCE,
+    tokens: int | None = None,
     where: str = "the examples",
 ) -> Vocabulary:
     """Return the vocabulary of a task.
@@ -121,13 +122,16 @@ def task_vocabulary(
         scripts: names of Unicode scripts; tokens of other scripts are left out. None keeps all.
         tolerance: the rarest tokens are left out, as many as together are missing at most
             ``tolerance`` times per output (each counts once per output that contains it).
+        tokens: keep at most this many tokens, those in most outputs; None for as many as
+            ``tolerance`` leaves. Special tokens and bytes are among them.
         where: name of the examples for messages.
 
     Returns:
-        The vocabulary. ``made`` has ``counted``, ``scripts``, ``tolerance``, the number of
-        ``examples``, ``in_input`` (mean share of an output's tokens that its input contains), and
-        the number of tokens ``counted_tokens``, ``of_scripts`` and ``tolerated`` after each filter
-        (without those that every vocabulary has), and ``protected``.
+        The vocabulary. ``made`` has ``counted``, ``scripts``, ``tolerance``, ``tokens``, the number
+        of ``examples``, ``in_input`` (mean share of an output's tokens that its input contains),
+        ``missed`` (mean number of tokens of an output that were left out), and the number of tokens
+        ``counted_tokens``, ``of_scripts`` and ``tolerated`` after each filter (without those that
+        every vocabulary has), and ``protected``.
 
     Raises:
         LacyError: E12, an invalid setting; E272, no example has tokens; E273, Unicode has no such
@@ -135,6 +139,8 @@ def task_vocabulary(
     """
     require_one_of("counted", counted, get_args(Counted))
     require_at_least("tolerance", tolerance, 0.0, finite=True)
+    if tokens is not None:
+        require_at_least("tokens", tokens, 1)
     allowed = ids_of_scripts(tokenizer, scripts)
     frequency, outputs, shared = _document_frequency(tokenizer, examples, counted)
     if not outputs:
@@ -143,9 +149,13 @@ def task_vocabulary(
     found = {n: count for n, count in frequency.items() if n not in always}
     of_scripts = {n: count for n, count in found.items() if n in allowed}
     tolerated = drop_rare(of_scripts, tolerance * outputs)
+    if tokens is not None:
+        tolerated = most_frequent(tolerated, max(0, tokens - len(always)))
+    missed = (sum(of_scripts.values()) - sum(tolerated.values())) / outputs
     made = {
-        "counted": counted, "scripts": list(scripts), "tolerance": tolerance, "examples": outputs,
-        "in_input": shared / outputs, "counted_tokens": len(found), "of_scripts": len(of_scripts),
+        "counted": counted, "scripts": list(scripts), "tolerance": tolerance, "tokens": tokens,
+        "examples": outputs, "in_input": shared / outputs, "missed": missed,
+        "counted_tokens": len(found), "of_scripts": len(of_scripts),
         "tolerated": len(tolerated), "protected": len(always),
     }  # fmt: skip
     ids = tuple(sorted(always | tolerated.keys()))
@@ -159,12 +169,21 @@ def drop_rare(frequency: Mapping[int, int], most: float) -> dict[int, int]:
     them later.
     """
     left = dict(frequency)
-    for token in sorted(frequency, key=lambda n: (frequency[n], -n)):
+    for token in reversed(_by_frequency(frequency)):
         most -= frequency[token]
         if most < 0:
             break
         del left[token]
     return left
+
+
+def most_frequent(frequency: Mapping[int, int], number: int) -> dict[int, int]:
+    """Keep at most ``number`` tokens; of tokens with equal frequency, those with lower ids."""
+    return {token: frequency[token] for token in _by_frequency(frequency)[:number]}
+
+
+def _by_frequency(frequency: Mapping[int, int]) -> list[int]:
+    return sorted(frequency, key=lambda n: (-frequency[n], n))
 
 
 def _document_frequency(

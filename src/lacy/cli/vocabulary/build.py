@@ -36,6 +36,9 @@ class BuildVocabularyConfig(ExampleOptions):
     """Scripts of Unicode whose tokens are kept, such as Latin Greek; by default all."""
     tolerance: float = 0.01
     """How many tokens may be missing per output: the rarest ones are left out."""
+    tokens: int | None = None
+    """Keep at most this many tokens, those in most outputs; by default as many as --tolerance
+    leaves."""
 
 
 FILE = False
@@ -54,7 +57,7 @@ def run(config: BuildVocabularyConfig) -> int:
     loaded = load_model(config.model)
     vocabulary = task_vocabulary(
         loaded.tokenizer, config.examples(), counted=config.counted, scripts=config.scripts,
-        tolerance=config.tolerance, where=config.data,
+        tolerance=config.tolerance, tokens=config.tokens, where=config.data,
     )  # fmt: skip
     vocabulary.save(config.out)
     print_vocabulary(str(config.out), vocabulary)
@@ -74,6 +77,7 @@ def print_vocabulary(name: str, vocabulary: Vocabulary) -> None:
         "tokens of the outputs": made.get("counted_tokens"),
         "... of the scripts": made.get("of_scripts"),
         "... not too rare": made.get("tolerated"),
+        "... missing per output": f"{made.get('missed', 0):.3g}",
         "special tokens and bytes": made.get("protected"),
         "counted": made.get("counted"),
         "scripts": ", ".join(made.get("scripts") or ()) or "all",
