@@ -46,7 +46,11 @@ PLANS = {
     "phone": CompressPlan(outputs=({"gguf": {"bits": 5.6}},)),
     "vocabulary": CompressPlan(steps=({"vocabulary": {"tolerance": 1.0}},)),
     "browser": CompressPlan(
-        steps=({"vocabulary": {"tolerance": 0.1}},), outputs=({"gguf": {"bits": 4.6}},)
+        steps=(
+            {"vocabulary": {"tokens": 18_000}},
+            {"recover": {"tokens": 60_000, "teacher_weight": 0.3}},
+        ),
+        outputs=({"gguf": {"bits": 4.5}},),
     ),
     "layers": CompressPlan(
         steps=({"layers": {"remove": 3}}, {"recover": {"tokens": 60_000}}),
