@@ -46,15 +46,16 @@ PLANS = {
     "phone": CompressPlan(outputs=({"gguf": {"bits": 5.6}},)),
     "vocabulary": CompressPlan(steps=({"vocabulary": {"tolerance": 1.0}},)),
     "browser": CompressPlan(
+        steps=({"vocabulary": {"tolerance": 1.0}},), outputs=({"gguf": {"bits": 4.5}},)
+    ),
+    "eightfold": CompressPlan(
         steps=(
             {"vocabulary": {"tokens": 18_000}},
             {"recover": {"tokens": 60_000, "teacher_weight": 0.3}},
         ),
-        outputs=({"gguf": {"bits": 4.5}},),
     ),
     "layers": CompressPlan(
-        steps=({"layers": {"remove": 3}}, {"recover": {"tokens": 60_000}}),
-        outputs=({"gguf": {"bits": 5.6}},),
+        steps=({"layers": {"remove": 0.25}}, {"recover": {"tokens": 60_000}}),
     ),
 }
 

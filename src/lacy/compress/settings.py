@@ -49,10 +49,14 @@ class VocabularyStep:
 
 @dataclass(frozen=True)
 class LayersStep:
-    """Remove the layers that change the hidden states least."""
+    """Remove layers, and let the others make up for them."""
 
     remove: float = 0.25
     """Number of layers, or a share below 1."""
+    by: Literal["influence", "loss", "last"] = "influence"
+    """How layers are chosen: by how little they change the hidden states (one pass over the rows),
+    by the loss without each of them (a pass per layer), or the last ones. Then the remaining layers
+    are refitted to the states of the whole model."""
 
 
 @dataclass(frozen=True)

@@ -122,11 +122,11 @@ def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, d
             before = len(loaded.tokenizer)
             smaller = trim_vocabulary(loaded, vocabulary)
             return smaller, {"tokens": len(smaller.tokenizer), "tokens_before": before}
-        case LayersStep(remove=remove):
+        case LayersStep(remove=remove, by=by):
             from lacy.prune import prune_depth
 
             how: dict[str, Any] = {"share": remove} if remove < 1 else {"count": int(remove)}
-            pruned = prune_depth(loaded, rows, **how, notify=notify)
+            pruned = prune_depth(loaded, rows, **how, by=by, refit=rows, notify=notify)
             return pruned.loaded, {
                 "removed": sorted(pruned.removed), "layers_before": pruned.blocks,
                 "parameters": pruned.parameters[1],
