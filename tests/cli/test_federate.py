@@ -1,4 +1,4 @@
-"""``lacy federate run``."""
+"""``lacy federate run`` and ``align``."""
 
 import json
 
@@ -52,3 +52,20 @@ def test_mistakes_are_explained(argv, code, words, workspace, tmp_path, monkeypa
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert workspace.lacy("federate", "run", workspace.model, *argv, "--out", "o") == code
     assert words in capsys.readouterr().err
+
+
+def test_a_model_is_aligned_on_samples_of_clients(workspace, tmp_path, capsys):
+    rows = [{"prompt": f"ask {n}", "chosen": "help", "rejected": "bah"} for n in range(5)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    argv = ["--data", tmp_path / "pairs.jsonl", "--simulate", 2, "--rounds", 1, "--lora-rank", 2]
+    out = tmp_path / "out"
+    assert workspace.lacy("federate", "align", workspace.model, *argv, "--out", out) == 0
+    shown = capsys.readouterr()
+    assert "Nothing is flagged, because there is no --guard" in shown.err
+    assert "seen 5" in shown.err and "Rounds" in shown.out
+    assert "flagged" in (out / "report.html").read_text()
+    assert workspace.lacy("generate", out, "Emil", "--max-new-tokens", 4) == 0
+    for words, code in ((["--data", "x", "--clients", "y"], "E12"), (["--data", "none"], "E13"),
+                        ([*argv, "--guard", tmp_path], "E346")):  # fmt: skip
+        assert workspace.lacy("federate", "align", workspace.model, *words) in (2, 3)
+        assert code in capsys.readouterr().err

@@ -13,7 +13,7 @@ from lacy.corpus import TokenText, encode_texts
 from lacy.errors import LacyError
 from lacy.testing import byte_tokenizer
 from lacy.vocabulary import Vocabulary, task_vocabulary
-from lacy.vocabulary.task import drop_rare, most_frequent
+from lacy.vocabulary.task import drop_rare, keep_frequent
 from lacy.vocabulary.tokens import (
     Scripts,
     ids_of_scripts,
@@ -72,7 +72,7 @@ def test_what_is_dropped_is_rarest_and_as_much_as_allowed(frequency, most):
 
 @given(st.dictionaries(st.integers(0, 50), st.integers(1, 9)), st.integers(0, 60))
 def test_what_is_kept_is_most_frequent_and_as_much_as_allowed(frequency, number):
-    left = most_frequent(frequency, number)
+    left = keep_frequent(frequency, number)
     assert len(left) == min(number, len(frequency))
     dropped = [f for n, f in frequency.items() if n not in left]
     assert max(dropped, default=0) <= min(left.values(), default=99)

@@ -47,6 +47,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "export": "write a model in the format of another engine",
         "federate simulate": "simulate whether many devices can train a model",
         "federate pretrain": "train one model with several workers that exchange little",
+        "federate align": "align one model on samples that clients sanitise",
         "federate run": "train one model on texts that stay with their clients",
     },
     "Make a source": {

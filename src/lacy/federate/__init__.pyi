@@ -1,4 +1,5 @@
 from .aggregate import Aggregate, Aggregator, Mean, Strategy
+from .aligning import align, split_samples
 from .fit_client import FitClient, Proximal
 from .flower import FlowerTransport, client_app, server_app
 from .flower_app import fit_client, fit_server, write_flower_app
@@ -40,6 +41,7 @@ __all__ = [
     "Strategy",
     "Transport",
     "TrimmedMean",
+    "align",
     "client_app",
     "client_folders",
     "decode_update",
@@ -52,5 +54,6 @@ __all__ = [
     "refactor",
     "server_app",
     "split_documents",
+    "split_samples",
     "write_flower_app",
 ]

@@ -56,7 +56,7 @@ class Federation:
     """The model that it started from, as the user named it."""
     settings: dict[str, Any]
     clients: dict[str, dict[str, int]]
-    """Numbers of texts and rows by client."""
+    """Numbers of texts and rows, or counts of samples, by client."""
     rounds: list[Round]
     trained: int
     """Number of trained parameters."""

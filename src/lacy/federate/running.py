@@ -17,6 +17,7 @@ from lacy.errors import LacyError
 from lacy.federate.fit_client import FitClient
 from lacy.federate.held_out import HeldOut
 from lacy.federate.payload import Payload
+from lacy.federate.protocol import Client, State
 from lacy.federate.rounds import Federation, Round
 from lacy.federate.server import FederationServer
 from lacy.federate.settings import FederateSettings
@@ -86,25 +87,60 @@ def federate(
         clients = {
             client: FitClient(client, payload, data, objective) for client, data in packed.items()
         }
-        measure = HeldOut.of(payload, held_out, context, out / "held-out")
-        server = FederationServer(
-            payload.state(), settings, model=payload.fingerprint, file=out / STATE_FILE,
-            measure=measure,
-        )  # fmt: skip
         record = Federation(
             model=name, settings=asdict(settings), rounds=[], folder=str(out / "model"),
             clients={client: {"texts": data.info.documents, "rows": len(data)}
                      for client, data in packed.items()},
             trained=sum(p.numel() for p in payload.parameters.values()), parameters=parameters,
         )  # fmt: skip
-        if server.rounds:
-            notify(f"Continuing after round {len(server.rounds)}.")
-        transport = InProcess(clients, settings.codec, on_reply)
-        while not server.finished:
-            done = server.run_round(transport)
-            run.log(**done.to_json())
-            on_round(done)
-        return finish(payload, server, record, out)
+        return run_federation(
+            payload, clients, record, run, settings,
+            measure=HeldOut.of(payload, held_out, context, out / "held-out"),
+            notify=notify, on_reply=on_reply, on_round=on_round,
+        )  # fmt: skip
+
+
+def run_federation(
+    payload: Payload,
+    clients: Mapping[str, Client],
+    record: Federation,
+    run: Run,
+    settings: FederateSettings,
+    *,
+    measure: Callable[[State], Mapping[str, float]] = lambda state: {},
+    notify: Notify = lambda sentence: None,
+    on_reply: Notify = lambda client: None,
+    on_round: Callable[[Round], object] = lambda done: None,
+) -> Federation:
+    """Run the rounds that are left with clients in this process, and write the model.
+
+    Args:
+        payload: the model with its trained part.
+        clients: the clients by name.
+        record: the federation without its rounds.
+        run: the folder of the results.
+        settings: how the federation trains and aggregates.
+        measure: returns figures of a state, for the table of rounds.
+        notify: called with sentences for the user.
+        on_reply: called with the name of each client that has replied.
+        on_round: called with each round that is done.
+
+    Raises:
+        LacyError: E333, E334, the stored state is damaged or of another federation; E337, no round
+            changed the model.
+    """
+    server = FederationServer(
+        payload.state(), settings, model=payload.fingerprint, file=run.folder / STATE_FILE,
+        measure=measure,
+    )  # fmt: skip
+    if server.rounds:
+        notify(f"Continuing after round {len(server.rounds)}.")
+    transport = InProcess(clients, settings.codec, on_reply)
+    while not server.finished:
+        done = server.run_round(transport)
+        run.log(**done.to_json())
+        on_round(done)
+    return finish(payload, server, record, run.folder)
 
 
 def finish(payload: Payload, server: FederationServer, record: Federation, out: Path) -> Federation:

@@ -58,8 +58,9 @@ def write_federation_page(path: str | Path, done: Federation) -> None:
         for kind, found in (("refused", each.refused), ("failed", each.failed))
         for client, why in found.items()
     ]
+    columns = list(dict.fromkeys(key for about in done.clients.values() for key in about))
     clients = [
-        TableRow(name, (f"{about['texts']:,}", f"{about['rows']:,}", str(_taken(done, name))))
+        TableRow(name, (*(f"{about.get(key, 0):,}" for key in columns), str(_taken(done, name))))
         for name, about in done.clients.items()
     ]
     page = HtmlPage(
@@ -69,7 +70,7 @@ def write_federation_page(path: str | Path, done: Federation) -> None:
             PageTable("Rounds", ROUND_COLUMNS, rows,
                       "Losses are means per token; bytes are those of all messages."),
             PageTable("Updates that were not used", ("round", "", "why"), reasons),
-            PageTable("Clients", ("texts", "rows", "updates used"), clients, folded=True),
+            PageTable("Clients", (*columns, "updates used"), clients, folded=True),
         ],
         figures=[PageFigure("Loss and bytes by round", inline(drawing.getvalue(), "f"), caption)],
         setup={name: str(value) for name, value in done.settings.items() if value is not None},
@@ -126,13 +127,13 @@ def _lede(done: Federation) -> str:
     sent = f"{sum(each.bytes_up + each.bytes_down for each in rounds) / 1e6:,.2f} MB"
     unused = sum(len(each.refused) + len(each.failed) for each in rounds)
     sentences = [
-        "Each client trained on its own texts; only changes of weights, counts and figures left "
+        "Each client trained on its own data; only changes of weights, counts and figures left "
         f"it. {done.trained:,} numbers travel ({share:.2%} of the weights); {sent} were sent in "
         f"all. {unused} of {sum(each.sampled for each in rounds)} updates were not used.",
     ]
     losses = [each.metrics["loss"] for each in rounds if "loss" in each.metrics]
     if losses:
-        sentences.append(f"The loss on the clients' texts went from {losses[0]:.3f} to "
+        sentences.append(f"The loss on the clients' data went from {losses[0]:.3f} to "
                          f"{losses[-1]:.3f}.")  # fmt: skip
     if rounds and rounds[-1].epsilon is not None:
         sentences.append(f"Privacy budget: epsilon {rounds[-1].epsilon:.2f} at delta "

@@ -150,7 +150,7 @@ def task_vocabulary(
     of_scripts = {n: count for n, count in found.items() if n in allowed}
     tolerated = drop_rare(of_scripts, tolerance * outputs)
     if tokens is not None:
-        tolerated = most_frequent(tolerated, max(0, tokens - len(always)))
+        tolerated = keep_frequent(tolerated, max(0, tokens - len(always)))
     missed = (sum(of_scripts.values()) - sum(tolerated.values())) / outputs
     made = {
         "counted": counted, "scripts": list(scripts), "tolerance": tolerance, "tokens": tokens,
@@ -177,7 +177,7 @@ def drop_rare(frequency: Mapping[int, int], most: float) -> dict[int, int]:
     return left
 
 
-def most_frequent(frequency: Mapping[int, int], number: int) -> dict[int, int]:
+def keep_frequent(frequency: Mapping[int, int], number: int) -> dict[int, int]:
     """Keep at most ``number`` tokens; of tokens with equal frequency, those with lower ids."""
     return {token: frequency[token] for token in _by_frequency(frequency)[:number]}
 

@@ -16,7 +16,7 @@ from lacy.errors import one_line
 from lacy.federate import FederateSettings
 
 if TYPE_CHECKING:
-    from lacy.federate import Round
+    from lacy.federate import Federation, Round
     from lacy.types import Document
 
 
@@ -76,22 +76,29 @@ lacy federate run runs/tuned --clients texts/ --clip 1 --noise 1.2 --fraction 0.
 
 def run(config: FederateRunConfig) -> int:
     """Run the rounds, and write the model and a report."""
-    from lacy import report
     from lacy.federate import federate
 
     config.settings.check()
     out = config.out or Path("runs") / f"{Path(config.model.rstrip('/')).stem}-federated"
     texts = _texts(config)
     held_out = list(config.read(config.held_out, ReadReport())) if config.held_out else []
-    show = _Progress(config.settings.rounds, len(texts), config.quiet)
+    show = RoundsShown(config.settings.rounds, len(texts), config.quiet)
     with show:
         done = federate(
             config.model, texts, out, config.settings, held_out=held_out, context=config.context,
             notify=show.note, on_reply=show.reply, on_round=show.round,
         )  # fmt: skip
+    write_federation(out, done, quiet=config.quiet)
+    return 0
+
+
+def write_federation(out: Path, done: Federation, *, quiet: bool) -> None:
+    """Write the report of a federation, and print its rounds."""
+    from lacy import report
+
     report.write_federation_page(out / "report.html", done)
-    if config.quiet:
-        return 0
+    if quiet:
+        return
     cells = [(str(each.number), *report.round_cells(each)) for each in done.rounds]
     shown = [n for n, column in enumerate(zip(*cells, strict=True)) if {*column} - {"–", "0"}]
     columns = ("", *report.ROUND_COLUMNS)
@@ -103,7 +110,6 @@ def run(config: FederateRunConfig) -> int:
         say(f"Ended after {len(done.rounds)} rounds: one more would exceed the privacy budget.")
     say(f"Written: {out / 'report.html'} and {out / 'federation.json'}")
     say(f'Next: lacy generate {shlex.quote(str(out))} "..."', sys.stderr)
-    return 0
 
 
 def _texts(config: FederateRunConfig) -> dict[str, list[Document]]:
@@ -141,7 +147,7 @@ def _texts(config: FederateRunConfig) -> dict[str, list[Document]]:
     return found
 
 
-class _Progress:
+class RoundsShown:
     """Shows the clients of the current round live in a terminal, and a line for every round."""
 
     def __init__(self, rounds: int, clients: int, quiet: bool) -> None:
@@ -156,7 +162,7 @@ class _Progress:
         )  # fmt: skip
         self._task = self._bar.add_task("round 1", total=clients, now="")
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> RoundsShown:
         self._bar.start()
         return self
 
