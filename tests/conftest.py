@@ -4,7 +4,13 @@ import signal
 import threading
 from collections import Counter
 
+from hypothesis import HealthCheck, settings
+
 from helpers.smollm2 import smollm2, smollm2_loaded  # noqa: F401 (fixtures)
+
+# No timing decides a test: a busy machine draws examples slowly, too.
+settings.register_profile("lacy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lacy")
 
 
 def pytest_configure(config):
