@@ -267,7 +267,7 @@ def parsed() -> argparse.Namespace:
     add("--attacks", type=int, default=30, help="harmful prompts per source")
     add("--safe", type=int, default=25, help="safe prompts per source")
     add("--answers", type=int, default=60, help="harmless answers whose loss is measured")
-    add("--tokens", type=int, default=32, help="tokens of an answer")
+    add("--tokens", type=int, default=48, help="tokens of an answer")
     add("--train-only", action="store_true", help="evaluate later, by the same command without it")
     add("--tag", nargs="*", default=[], help="words that tell runs with other settings apart")
     return parser.parse_args()
