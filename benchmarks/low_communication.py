@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from lacy.diloco import DilocoSettings, estimate_exchange, prepare, pretrain
+from lacy.diloco import DilocoSettings, estimate_exchange, prepare_together, pretrain
 from lacy.disk import write_atomic
 from lacy.run import environment, read_metrics
 from lacy.train import TrainConfig
@@ -168,7 +168,7 @@ def sizes(args: argparse.Namespace) -> list[dict]:
             batch_rows=args.batch_rows, quiet=True,
         )  # fmt: skip
         found = estimate_exchange(
-            prepare(config, DilocoSettings(workers=WORKERS, codec=codec, down=down))
+            prepare_together(config, DilocoSettings(workers=WORKERS, codec=codec, down=down))
         )
         rows.append({
             "codec": codec, "down": down, "parameters": found.parameters,

@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 from torch.distributed import TCPStore
 
-from lacy.diloco import DilocoSettings, held_out_losses, prepare
+from lacy.diloco import DilocoSettings, held_out_losses, prepare_together
 from lacy.disk import write_atomic
 from lacy.run import environment
 from lacy.train import TrainConfig, fit
@@ -70,7 +70,7 @@ def prepared(args: argparse.Namespace):
         data=args.data, out=Path("unused"), model=args.model, steps=args.steps, seed=args.seed,
         batch_rows=args.batch_rows, hold_out=0.02, eval_rows=256, threads=1, quiet=True,
     )  # fmt: skip
-    return prepare(config, DilocoSettings(workers=WORKERS, sync_every=args.sync_every))
+    return prepare_together(config, DilocoSettings(workers=WORKERS, sync_every=args.sync_every))
 
 
 def lighthouse(least: int):

@@ -8,7 +8,7 @@ import torch
 
 from lacy.annotate import encode
 from lacy.corpus import PackedData
-from lacy.diloco import DilocoSettings, prepare, run_in_process
+from lacy.diloco import DilocoSettings, prepare_together, run_in_process
 from lacy.testing import byte_tokenizer
 from lacy.train import TrainConfig
 from lacy.world import make_world
@@ -46,7 +46,7 @@ def together(config):
 
     def make(train=None, **exchange):
         settings = DilocoSettings(**{"workers": 2, "sync_every": 2, "codec": "f32", **exchange})
-        return prepare(config(**(train or {})), settings)
+        return prepare_together(config(**(train or {})), settings)
 
     return make
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.waiting import until
-from lacy.diloco import DilocoSettings, join, meeting_store, prepare, pretrain, work_for
+from lacy.diloco import DilocoSettings, join, meeting_store, prepare_together, pretrain, work_for
 from lacy.diloco.distributed import ServerLoop
 from lacy.diloco.running import _work
 from lacy.errors import LacyError
@@ -75,7 +75,7 @@ def test_processes_and_one_process_give_equal_models(config, tmp_path):
 def test_a_killed_worker_is_left_out_and_can_join_again(config):
     settings = DilocoSettings(**EXCHANGE)
     run = config(steps=400)
-    prepared = prepare(run, settings)
+    prepared = prepare_together(run, settings)
     server = prepared.server(prepared.make_model())
     store = meeting_store("127.0.0.1:0", server=True, seconds=60)
     place = f"127.0.0.1:{store.port}"
@@ -104,7 +104,7 @@ def test_a_killed_worker_is_left_out_and_can_join_again(config):
 
 def test_a_worker_with_other_settings_is_refused(config):
     settings = DilocoSettings(**EXCHANGE)
-    prepared = prepare(config(), settings)
+    prepared = prepare_together(config(), settings)
     store = meeting_store("127.0.0.1:0", server=True, seconds=60)
     loop = ServerLoop(prepared.server(prepared.make_model()), store, lambda row: False)
     admit = threading.Thread(target=until, args=(lambda: loop._admit() or loop._joined == 2,))
@@ -127,7 +127,7 @@ def test_without_a_server_or_with_a_bad_address_there_is_an_error(config):
 
 def test_workers_that_never_come_end_the_wait(config):
     settings = DilocoSettings(**{**EXCHANGE, "timeout": 0.2})
-    prepared = prepare(config(), settings)
+    prepared = prepare_together(config(), settings)
     store = meeting_store("127.0.0.1:0", server=True, seconds=60)
     loop = ServerLoop(prepared.server(prepared.make_model()), store, lambda row: False)
     with pytest.raises(LacyError, match=r"E360.*0 of 2 workers"):
@@ -136,10 +136,12 @@ def test_workers_that_never_come_end_the_wait(config):
 
 SCRIPT = """
 import sys
-from lacy.diloco import DilocoSettings, meeting_store, prepare, serve, torchrun_place, work_for
+from pathlib import Path
+from lacy.diloco import DilocoSettings, meeting_store, prepare_together, serve
+from lacy.diloco import torchrun_place, work_for
 from lacy.train import TrainConfig
-data, out = sys.argv[1:]
-config = TrainConfig(data=data, out=__import__("pathlib").Path(out), model="tiny", steps=4,
+data, out = map(Path, sys.argv[1:])
+config = TrainConfig(data=data, out=out, model="tiny", steps=4,
                      batch_rows=4, hold_out=0.1, threads=1, quiet=True, eval_rows=8)
 settings = DilocoSettings(workers=1, sync_every=2, codec="int8", timeout=300.0)
 rank, address, hosts = torchrun_place()
@@ -147,7 +149,7 @@ store = meeting_store(address, server=hosts, seconds=60)
 if rank == 0:
     serve(config, settings, store)
 else:
-    work_for(store, prepare(config, settings).worker(rank - 1))
+    work_for(store, prepare_together(config, settings).worker(rank - 1))
 """
 
 
@@ -156,8 +158,9 @@ def test_torchrun_starts_server_and_worker(data, tmp_path):
     script = tmp_path / "together.py"
     script.write_text(SCRIPT)
     words = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0",
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone",
         str(script), str(data), str(tmp_path / "run"),
     ]  # fmt: skip
-    subprocess.run(words, check=True, capture_output=True, timeout=300)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()

@@ -8,7 +8,7 @@ from .server import OuterServer
 from .settings import DilocoSettings
 from .shards import split_rows
 from .threshold import SharedThreshold
-from .together import Together, held_out_losses, prepare
+from .together import Together, held_out_losses, prepare_together
 from .worker import InnerWorker, WorkerData
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "held_out_losses",
     "join",
     "meeting_store",
-    "prepare",
+    "prepare_together",
     "pretrain",
     "run_in_process",
     "serve",

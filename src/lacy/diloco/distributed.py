@@ -22,7 +22,7 @@ from safetensors.torch import load, load_file, save, save_file
 from torch.distributed import Store
 
 from lacy.deltas import shapes_of
-from lacy.diloco.links import Link
+from lacy.diloco.links import GlooLink
 from lacy.diloco.local import OnRound
 from lacy.diloco.server import OuterServer
 from lacy.diloco.settings import DilocoSettings
@@ -41,7 +41,7 @@ SaveFolder = Callable[[int], Path | None]
 class _Seat:
     """A worker that is there."""
 
-    link: Link
+    link: GlooLink
     missed: list[bytes] = field(default_factory=list)
     """Messages of outer steps since its last report."""
     reported: bool = False
@@ -72,7 +72,7 @@ class ServerLoop:
         self.server, self.store, self.settings = server, store, server.settings
         self._on_round, self._save, self._saved = on_round, save, saved
         self._seats: dict[int, _Seat] = {}
-        self._events: queue.Queue[tuple[int, Link, bytes | None]] = queue.Queue()
+        self._events: queue.Queue[tuple[int, GlooLink, bytes | None]] = queue.Queue()
         self._joined, self._began = 0, time.monotonic()
 
     def run(self, restore: str = "") -> None:
@@ -179,7 +179,7 @@ class ServerLoop:
             if why:
                 continue
             try:
-                link = Link(self.store, f"pair/{name}", 0, self.settings.timeout)
+                link = GlooLink(self.store, f"pair/{name}", 0, self.settings.timeout)
                 state = save(self.server.outer.state_dict())
                 link.send([self.server.welcome(), state])
             except RuntimeError:
@@ -187,7 +187,7 @@ class ServerLoop:
             self._seats[number] = _Seat(link)
             threading.Thread(target=self._listen, args=(number, link), daemon=True).start()
 
-    def _listen(self, number: int, link: Link) -> None:
+    def _listen(self, number: int, link: GlooLink) -> None:
         """Pass on the messages of a worker, and None when it is gone."""
         try:
             while True:
@@ -226,7 +226,7 @@ def work_for(store: Store, worker: InnerWorker, checkpoints: Path | None = None)
         answer = json.loads(store.get(f"answer/{name}"))
         if answer["why"]:
             raise LacyError("E360", address="the server", why=answer["why"])
-        link = Link(store, f"pair/{name}", 1, settings.timeout)
+        link = GlooLink(store, f"pair/{name}", 1, settings.timeout)
         (message, state), _ = link.receive()
         worker.welcome(message, load(state))
         if answer["restore"]:

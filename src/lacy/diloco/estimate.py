@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lacy.deltas import codec_by_name, shapes_of
 from lacy.diloco.outer import split_fragments
 from lacy.diloco.together import Together
-from lacy.diloco.worker import weights_of
+from lacy.diloco.worker import trained_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class ExchangeEstimate:
 def estimate_exchange(together: Together) -> ExchangeEstimate:
     """Return what a prepared run would exchange."""
     settings, workers = together.settings, together.settings.workers
-    weights = weights_of(together.start())
+    weights = trained_weights(together.start())
     shapes = shapes_of(weights)
     codec = codec_by_name(settings.codec)
     down = codec if settings.down in ("same", "relay") else codec_by_name(settings.down)

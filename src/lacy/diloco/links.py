@@ -21,7 +21,7 @@ MOST = 2**34
 """Maximum number of bytes of a message; its length comes from another process."""
 
 
-class Link:
+class GlooLink:
     """A connection of the server and one worker.
 
     Args:

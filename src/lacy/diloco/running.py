@@ -24,7 +24,7 @@ from lacy.diloco.links import meeting_store
 from lacy.diloco.local import OnRound, run_in_process
 from lacy.diloco.server import OuterServer
 from lacy.diloco.settings import DilocoSettings
-from lacy.diloco.together import Together, held_out_losses, prepare
+from lacy.diloco.together import Together, held_out_losses, prepare_together
 from lacy.disk import lock, replace_file, write_atomic
 from lacy.errors import LacyError
 from lacy.model import META, save_model
@@ -90,7 +90,7 @@ def pretrain(
         run = Run(config.out, _stored(config, settings), may_differ=MAY_DIFFER)
         if done := _finished(config.out):
             return PretrainResult(config.out, done, True, (run.metrics() or [{}])[-1])
-        together = prepare(config, settings)
+        together = prepare_together(config, settings)
         job = _Job(together, run, on_round)
         return job.run_processes(address) if processes else job.run_here()
 
@@ -107,7 +107,7 @@ def join(config: TrainConfig, settings: DilocoSettings, address: str, number: in
     Raises:
         LacyError: E360, the server is not there, or refuses this worker.
     """
-    worker = prepare(config, settings).worker(number)
+    worker = prepare_together(config, settings).worker(number)
     store = meeting_store(address, server=False, seconds=settings.timeout)
     return work_for(store, worker, config.out / CHECKPOINTS)
 
@@ -122,7 +122,7 @@ def serve(
     config.check()
     with lock(config.out):
         run = Run(config.out, _stored(config, settings), may_differ=MAY_DIFFER)
-        job = _Job(prepare(config, settings), run, on_round)
+        job = _Job(prepare_together(config, settings), run, on_round)
         return job.serve(store)
 
 

@@ -16,7 +16,7 @@ from lacy.diloco.server import OuterServer
 from lacy.diloco.settings import DilocoSettings
 from lacy.diloco.shards import split_rows
 from lacy.diloco.threshold import SharedThreshold
-from lacy.diloco.worker import InnerWorker, WorkerData, weights_of
+from lacy.diloco.worker import InnerWorker, WorkerData, trained_weights
 from lacy.errors import LacyError
 from lacy.model import (
     build_model,
@@ -70,7 +70,7 @@ class Together:
 
     def server(self, model: PreTrainedModel) -> OuterServer:
         """Return a server that starts with the weights of a model."""
-        weights = weights_of(FitState(model, self._optimizers(model)))
+        weights = trained_weights(FitState(model, self._optimizers(model)))
         return OuterServer(weights, self.settings, self.schedule.total, self.tokens_per_step)
 
     def worker(self, number: int) -> InnerWorker:
@@ -113,7 +113,7 @@ class Together:
         )  # fmt: skip
 
 
-def prepare(config: TrainConfig, settings: DilocoSettings) -> Together:
+def prepare_together(config: TrainConfig, settings: DilocoSettings) -> Together:
     """Open the data, choose what is not given, and divide the rows among the workers.
 
     Raises:

@@ -61,7 +61,7 @@ class InnerWorker:
     ) -> None:
         self.number, self.data, self.settings = number, data, settings
         self._start, self.state = start, start()
-        self.weights = weights_of(self.state)
+        self.weights = trained_weights(self.state)
         self.base = OuterState({name: t.clone() for name, t in self.weights.items()})
         self.version = 0
         self.order: dict[str, Any] = {"progress": 0.0, "steps": 0, "after": 0, "fragment": 0}
@@ -130,7 +130,7 @@ class InnerWorker:
         step, quantile = self.state.step, self.state.quantile
         self.state = self._start()
         self.state.step, self.state.quantile = step, quantile
-        self.weights = weights_of(self.state)
+        self.weights = trained_weights(self.state)
         self._set(self.base.weights, keep=0.0)
         for feedback in self._feedback:
             feedback.load_state_dict({})
@@ -216,7 +216,7 @@ class InnerWorker:
             feedback.load_state_dict(groups.get(f"rest {number}", {}))
 
 
-def weights_of(state: FitState) -> dict[str, Tensor]:
+def trained_weights(state: FitState) -> dict[str, Tensor]:
     """Return the trained parameters of a model by name."""
     mine = {id(parameter) for parameter in state.parameters()}
     return {n: p.detach() for n, p in state.model.named_parameters() if id(p) in mine}

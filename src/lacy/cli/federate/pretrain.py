@@ -54,13 +54,15 @@ lacy federate pretrain recipes/wiki-cpu.yaml --data data/wiki --codec int4 --pro
 
 def run(config: FederatePretrainConfig) -> int:
     """Pretrain with several workers, write the page, and print what to do next."""
-    from lacy.diloco import estimate_exchange, join, prepare, pretrain
+    from lacy.diloco import estimate_exchange, join, prepare_together, pretrain
 
     plain = TrainConfig(**{name: getattr(config, name) for name in _names(TrainConfig)})
     plain.check()
     config.settings.check()
     if config.dry_run:
-        _say_estimate(estimate_exchange(prepare(plain, config.settings)), config.settings.workers)
+        _say_estimate(
+            estimate_exchange(prepare_together(plain, config.settings)), config.settings.workers
+        )
         return 0
     if config.join is not None:
         applied = join(plain, config.settings, config.join, config.number)
