@@ -46,7 +46,8 @@ PLANS = {
     "phone": CompressPlan(outputs=({"gguf": {"bits": 5.6}},)),
     "vocabulary": CompressPlan(steps=({"vocabulary": {"tolerance": 1.0}},)),
     "browser": CompressPlan(
-        steps=({"vocabulary": {"tolerance": 1.0}},), outputs=({"gguf": {"bits": 4.5}},)
+        steps=({"vocabulary": {"tolerance": 1.0}},),
+        outputs=({"gguf": {"bits": 4.7}}, {"gguf": {"bits": 4.5}}),
     ),
     "eightfold": CompressPlan(
         steps=(
