@@ -213,15 +213,16 @@ def test_texts_that_steps_read_are_not_measured_on(tuned, articles, tmp_path):
 @pytest.mark.slow
 def test_eight_bits_half_precision_and_onnx_are_outputs(tuned, articles, tmp_path):
     outputs = ("int8", {"folder": {"precision": "bf16"}}, {"onnx": {"precision": "f32"}})
-    plan = replace(PLAN, steps=(), outputs=outputs)
+    steps = ({"layers": {"remove": 2}},)  # the ONNX exporter takes seconds per layer
+    plan = replace(PLAN, steps=steps, outputs=outputs)
     found = compress(tuned, articles, plan, tmp_path / "out")
-    whole, int8, half, onnx = found.stages
+    _, whole, int8, half, onnx = found.stages
     assert whole.bytes > half.bytes > 0 and int8.bytes < whole.bytes
     for stage in (int8, half, onnx):
         assert open_local(stage.path).calls
-    rows = stage_rows(found)
-    assert abs(rows[2].loss_off_facts.value) < 0.02
-    assert rows[3].loss_off_facts.value == pytest.approx(0, abs=1e-4)
+    _, before, _, half_row, onnx_row = (row.loss_off_facts.value for row in stage_rows(found))
+    assert half_row == pytest.approx(before, abs=0.02)
+    assert onnx_row == pytest.approx(before, abs=1e-4)
     assert onnx.bytes >= whole.bytes
 
 
