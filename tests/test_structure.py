@@ -296,3 +296,17 @@ def test_make_knows_what_to_do(target):
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert ".venv" in done.stdout
+
+
+def test_no_public_name_is_hidden_by_a_file_of_another_name():
+    # Importing a file sets an attribute of its package, which would take the place of the name.
+    hidden = [
+        f"{path.parent.name}.{alias.asname or alias.name}"
+        for path in PACKAGE.rglob("__init__.pyi")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if (path.parent / f"{alias.asname or alias.name}.py").exists()
+        and (alias.asname or alias.name) != node.module
+    ]
+    assert not hidden

@@ -18,8 +18,8 @@ from lacy.federate import (
     FederateSettings,
     FederationServer,
     InProcess,
-    fit_client,
     server_app,
+    texts_client,
     write_flower_app,
 )
 from lacy.federate.flower_app import app_settings
@@ -96,7 +96,7 @@ def test_a_server_does_not_wait_for_clients_forever():
 
 def test_a_node_without_texts_says_so():
     with pytest.raises(LacyError, match="E339"):
-        fit_client({"client": "berlin", "model": "smollm2"})
+        texts_client({"client": "berlin", "model": "smollm2"})
 
 
 @needs_flower

@@ -2,7 +2,7 @@ from .aggregate import Aggregate, Aggregator, Mean, Strategy
 from .aligning import align, split_samples
 from .fit_client import FitClient, Proximal
 from .flower import FlowerTransport, client_app, server_app
-from .flower_app import fit_client, fit_server, write_flower_app
+from .flower_app import texts_client, texts_server, write_flower_app
 from .lora import ProductMean, refactor
 from .message import RefusedError, decode_update, encode_update
 from .payload import Payload
@@ -49,11 +49,11 @@ __all__ = [
     "encode_update",
     "epsilon_after",
     "federate",
-    "fit_client",
-    "fit_server",
     "refactor",
     "server_app",
     "split_documents",
     "split_samples",
+    "texts_client",
+    "texts_server",
     "write_flower_app",
 ]

@@ -8,8 +8,8 @@ exclude those of lacy's other tools.
 
 An app for Flower is a module with two names (``write_flower_app`` writes one):
 
-    server = server_app(fit_server)
-    client = client_app(fit_client)
+    server = server_app(texts_server)
+    client = client_app(texts_client)
 """
 
 from __future__ import annotations

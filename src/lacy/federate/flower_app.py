@@ -37,10 +37,10 @@ MODULE = "lacy_federation"
 
 _MODULE_TEXT = '''"""The server and the clients of a federation of lacy."""
 
-from lacy.federate import client_app, fit_client, fit_server, server_app
+from lacy.federate import client_app, texts_client, texts_server, server_app
 
-server = server_app(fit_server)
-client = client_app(fit_client)
+server = server_app(texts_server)
+client = client_app(texts_client)
 '''
 
 _PROJECT_TEXT = """[build-system]
@@ -115,7 +115,7 @@ def app_settings(config: Mapping[str, Any]) -> FederateSettings:
     return FederateSettings(**{name: config[name] for name in names & config.keys()})
 
 
-def fit_server(transport: Transport, config: Mapping[str, Any]) -> Federation:
+def texts_server(transport: Transport, config: Mapping[str, Any]) -> Federation:
     """Run the rounds of an app, and write the model and the record into ``out``.
 
     An app that is started again goes on after the last complete round.
@@ -145,7 +145,7 @@ def fit_server(transport: Transport, config: Mapping[str, Any]) -> Federation:
         return finish(payload, server, record, out)
 
 
-def fit_client(config: Mapping[str, Any]) -> Client:
+def texts_client(config: Mapping[str, Any]) -> Client:
     """Return the client of a node: the model, and the node's texts.
 
     Raises:
