@@ -44,6 +44,7 @@ PLANS = {
     "refit": CompressPlan(steps=("refit",)),
     "norms": CompressPlan(outputs=({"gguf": {"bits": 4.7, "norm_tokens": 10_240}},)),
     "phone": CompressPlan(outputs=({"gguf": {"bits": 5.6}},)),
+    "untrained norms": CompressPlan(outputs=({"gguf": {"bits": 5.6, "norm_tokens": 0}},)),
     "vocabulary": CompressPlan(steps=({"vocabulary": {"tolerance": 1.0}},)),
     "browser": CompressPlan(
         steps=({"vocabulary": {"tolerance": 1.0}},),
@@ -53,6 +54,13 @@ PLANS = {
         steps=(
             {"vocabulary": {"tokens": 18_000}},
             {"recover": {"tokens": 60_000, "teacher_weight": 0.3}},
+        ),
+    ),
+    "two layers less": CompressPlan(
+        steps=(
+            {"vocabulary": {"tolerance": 1.0}},
+            {"layers": {"remove": 2}},
+            {"recover": {"tokens": 30_000}},
         ),
     ),
     "layers": CompressPlan(

@@ -56,6 +56,12 @@ def test_every_stage_is_made_measured_and_compared(done):
     assert str(out) not in json.dumps(stored)
 
 
+def test_the_layers_after_a_removed_one_are_refitted(done):
+    _, _, said = done
+    assert any("removed: influence" in sentence for sentence in said)
+    assert any("fitted: error" in sentence for sentence in said)
+
+
 def test_an_exact_output_measures_like_the_step_before_it(done):
     rows = stage_rows(done[0])
     assert rows[3].loss_off_facts.value == pytest.approx(rows[2].loss_off_facts.value, abs=1e-6)

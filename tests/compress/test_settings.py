@@ -62,6 +62,7 @@ def test_a_plan_reads_its_steps_and_outputs_in_order(tmp_path):
         ([{"sparsity": {"pattern": "4:2"}}], [], "it is N:M"),
         ([{"vocabulary": {"tolerance": -1}}], [], "vocabulary.tolerance is -1"),
         ([{"vocabulary": {"tokens": -5}}], [], "and tokens -5"),
+        ([{"layers": {"by": "size"}}], [], "layers.by is 'size'"),
         ([{"recover": {"teacher_weight": 2}}], [], "recover.teacher_weight is 2"),
         ([{"recover": {"tokens": 0}}], [], "recover.tokens is at least 1"),
         ([], [{"gguf": {"bits": 2}}], "4.5 to 8.5 bits"),
@@ -74,6 +75,13 @@ def test_a_plan_that_cannot_be_carried_out_is_refused_whole(steps, outputs, word
     with pytest.raises(LacyError, match="E320") as caught:
         check_compress_plan(plan(steps, outputs))
     assert words in str(caught.value)
+
+
+def test_layers_need_rows_to_be_refitted_from():
+    check_compress_plan(plan([{"layers": {}}], rows=4))
+    check_compress_plan(plan(rows=3))
+    with pytest.raises(LacyError, match="to remove layers it is at least 4"):
+        check_compress_plan(plan([{"layers": {}}], rows=3))
 
 
 def test_all_problems_are_listed_at_once():

@@ -100,6 +100,14 @@ def test_a_mode_must_exist():
         sanitise(PAIRS, Guard(), "replce")
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -0.1])
+@pytest.mark.parametrize("name", ["prompt_threshold", "answer_threshold"])
+def test_a_threshold_is_a_number_that_can_be_compared(name, wrong):
+    with pytest.raises(LacyError, match=f"E12.*{name}"):
+        sanitise(PAIRS, Guard(), **{name: wrong})
+    assert sanitise(PAIRS, Guard(), prompt_threshold=2, answer_threshold=2)[1].flagged == 0
+
+
 def test_samples_are_read(tmp_path):
     file = tmp_path / "samples.jsonl"
     rows = [

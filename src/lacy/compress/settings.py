@@ -32,6 +32,9 @@ from lacy.errors import LacyError
 PLANS = Path(__file__).parent / "plans"
 """Folder of the plans that ship with lacy, one per target."""
 
+REFIT_ROWS = 4
+"""Minimum number of rows from which layers are refitted; a quarter of them is held out."""
+
 Target = Literal["phone", "browser", "server"]
 
 
@@ -309,6 +312,8 @@ def _problems(plan: CompressPlan) -> Iterator[str]:
     for key, least in (("rows", 1), ("length", 8), ("articles", 5)):
         if getattr(plan, key) < least:
             yield f"{key} is {getattr(plan, key)}, it is at least {least}"
+    if plan.rows < REFIT_ROWS and any(kind == "layers" for kind, _ in steps):
+        yield f"rows is {plan.rows}, to remove layers it is at least {REFIT_ROWS}"
     if plan.measure.texts < 2 or plan.measure.tokens < 8:
         yield "measure.texts is at least 2, and measure.tokens at least 8"
     for kind, settings in (*steps, *outputs):

@@ -14,14 +14,15 @@ ENTRIES = {
         "The name of a file or folder is the name of its client.",
     ),
     "E331": Entry(
-        "{texts} texts are too few for {clients} clients",
-        "give at least one text per client, or fewer clients (--simulate)",
+        "{texts} texts or samples are too few for {clients} clients",
+        "give at least one per client, or fewer clients (--simulate)",
         DATA,
-        "Every simulated client needs at least one text.",
+        "Every simulated client needs at least one.",
     ),
     "E332": Entry(
         "document {document} has no field {field!r} (it has: {known})",
-        "name the field with the topic (--topic-field), or split at random (--skew none)",
+        "name the field with the topic (--topic-field; in samples of federate align it is called "
+        "topic), or split at random (--skew none)",
         DATA,
         "To split texts by topic, every text needs one.",
     ),
@@ -44,10 +45,11 @@ ENTRIES = {
         "The server knows the clients that are connected when a round begins.",
     ),
     "E336": Entry(
-        "none of the {clients} clients has usable texts",
-        "check a client's texts with: lacy data check FILE",
+        "none of the {clients} clients has usable data",
+        "check a client's texts with: lacy data check FILE; samples need prompt, chosen and "
+        "rejected, or prompt and reply",
         DATA,
-        "Clients without texts take no part; at least one must have some.",
+        "Clients without data take no part; at least one must have some.",
     ),
     "E337": Entry(
         "after {rounds} rounds the model has not changed; the last reason: {why}",

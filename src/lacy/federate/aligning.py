@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -50,7 +50,8 @@ def align(
         model: the model to start from, or its name; an open one must not be used afterwards.
         samples: the samples of each client by its name, all of one kind.
         out: folder of the results; counts of samples are written, never texts.
-        settings: how the federation aggregates; it trains adapters.
+        settings: how the federation aggregates. Of what it says about training, ``depth`` (lora),
+            ``lora_rank`` and ``lr`` (if given) hold; the rest is in ``how``.
         how: how a client trains.
         guard: the classifier of harmful prompts and replies; None to use all samples as they are.
         guard_name: name of the guard for the record.
@@ -67,6 +68,9 @@ def align(
     settings, how = settings or FederateSettings(), how or AlignSettings()
     settings.check()
     _require_adapters(settings)
+    if settings.lr is not None:
+        how = replace(how, lr=settings.lr)
+    how.check()
     out = Path(out)
     samples = {name: list(own) for name, own in samples.items()}
     if not any(samples.values()):

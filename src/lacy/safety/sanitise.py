@@ -15,7 +15,7 @@ from typing import Literal, Protocol, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lacy._require import require_one_of
+from lacy._require import require_at_least, require_one_of
 from lacy.safety.refusals import declines, refusal_for
 from lacy.safety.samples import PreferencePair, ReplySample
 from lacy.safety.texts import Role
@@ -90,9 +90,14 @@ def sanitise(
         seed: chooses among the refusals.
 
     Raises:
-        LacyError: E12, there is no such mode.
+        LacyError: E12, there is no such mode, or a threshold is negative or not finite.
     """
     require_one_of("mode", mode, get_args(SanitiseMode))
+    for name, given in (
+        ("prompt_threshold", prompt_threshold), ("answer_threshold", answer_threshold)
+    ):  # fmt: skip
+        if given is not None:  # nothing is above NaN, so it would flag nothing without a word
+            require_at_least(name, given, 0.0, finite=True)
     if guard is None or not samples:
         return list(samples), Sanitised(seen=len(samples))
     limits = (

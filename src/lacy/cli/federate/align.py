@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -46,17 +47,17 @@ class FederateAlignConfig:
     sanitise: Literal["replace", "drop", "keep"] = "replace"
     """What happens to flagged samples: replace them by refusals, drop them, or only count them."""
     prompt_threshold: Rare[float | None] = None
-    """Probability from which a prompt is flagged; by default the classifier's."""
+    """Probability from which a prompt is flagged, above 1 for none; by default the
+    classifier's."""
     answer_threshold: Rare[float | None] = None
-    """Probability from which a reply is flagged; by default the classifier's."""
+    """Probability from which a reply is flagged, above 1 for none; by default the
+    classifier's."""
 
     # [Alignment]
     beta: Rare[float] = 0.1
     """Beta of DPO: the larger, the closer the model stays to what it was."""
     hold_call: Rare[float] = 0.0
     """Weight of a term that keeps the margins of the <CALL> gate (DPO)."""
-    batch: Rare[int] = 4
-    """Samples per step."""
     epochs: int = 1
     """Passes over a client's samples per round."""
     prompt_tokens: Rare[int] = 128
@@ -88,16 +89,14 @@ def run(config: FederateAlignConfig) -> int:
     from lacy.safety import AlignSettings, load_classifier
 
     config.settings.check()
+    samples = _samples(config)
     how = AlignSettings(
-        beta=config.beta, hold_call=config.hold_call, batch=config.batch, epochs=config.epochs,
+        beta=config.beta, hold_call=config.hold_call, epochs=config.epochs,
+        batch=samples_per_step(config.settings.batch_rows, samples),
         prompt_tokens=config.prompt_tokens, reply_tokens=config.reply_tokens,
         seed=config.settings.seed,
     )  # fmt: skip
-    if config.settings.lr is not None:
-        how = replace(how, lr=config.settings.lr)
-    how.check()
     out = config.out or Path("runs") / f"{Path(config.model.rstrip('/')).stem}-aligned"
-    samples = _samples(config)
     guard = load_classifier(config.guard) if config.guard is not None else None
     shown = RoundsShown(config.settings.rounds, len(samples), config.quiet)
     if guard is None:
@@ -111,6 +110,14 @@ def run(config: FederateAlignConfig) -> int:
         )  # fmt: skip
     write_federation(out, done, quiet=config.quiet)
     return 0
+
+
+def samples_per_step(rows: int, samples: Mapping[str, Sequence[Sample]]) -> int:
+    """Return how many samples fill the rows of a step; a preference pair fills two."""
+    from lacy.safety import PreferencePair
+
+    pairs = any(isinstance(one, PreferencePair) for own in samples.values() for one in own)
+    return max(1, rows // 2) if pairs else rows
 
 
 def _samples(config: FederateAlignConfig) -> dict[str, list[Sample]]:
