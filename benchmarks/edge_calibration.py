@@ -43,9 +43,9 @@ class Case:
     name: str
     exchange: str
     pads: tuple[float, ...]
-    """Seconds that a step takes at least, one per worker; 0 for as fast as the machine is."""
+    """Minimum seconds per step of each worker; 0 for no minimum."""
     rates: tuple[float, ...]
-    """Bytes per second of each worker's connection; 0 for as fast as the machine is."""
+    """Bytes per second of each worker's connection; 0 for no limit."""
     steps: int
     rounds: int
     quorum: float = 1.0
@@ -189,7 +189,7 @@ def served_round(job: Job, case: Case, flat: torch.Tensor, pad: float, rate: flo
 
 
 class Arrivals:
-    """The updates of one round, received by one thread per worker."""
+    """Receives the updates of one round, with one thread per worker."""
 
     def __init__(self, size: int, count: int) -> None:
         self.buffers = [torch.empty(size) for _ in range(count)]

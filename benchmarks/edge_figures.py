@@ -54,11 +54,11 @@ def figures() -> list[Figure]:
         return devices_of_equal_rate(GPUS, sustained, flops * used * available)
 
     found = [
-        Figure("phones with the peak FP32 rate of 2,048 H100 (the paper's 60,723)",
+        Figure("phones whose peak FP32 rates add up to that of 2,048 H100 (the paper says 60,723)",
                "2048 x 59.30 / 2", ratio := devices_of_equal_rate(GPUS, H100_FP32, PHONE),
                f"{int(ratio):,}"),
         Figure("operations to train DeepSeek-V3", "6 x 37e9 x 14.8e12", flop, f"{flop:.3g} FLOP"),
-        Figure("what one H800 sustained", "FLOP / (2.664e6 h x 3600 s)", sustained,
+        Figure("sustained rate of one H800", "FLOP / (2.664e6 h x 3600 s)", sustained,
                f"{sustained / 1e12:.0f} TFLOP/s"),
         Figure("the cluster", "2048 x that", rate, f"{rate / 1e18:.2f} EFLOP/s"),
         Figure("the cluster's time", "FLOP / cluster", days := flop / rate / 86_400,
@@ -66,7 +66,7 @@ def figures() -> list[Figure]:
         Figure("time of 60,723 phones at 2 TFLOP/s, all of it used, always on",
                "FLOP / (60,723 x 2e12)", days := days_to_train(flop, 60_723, PHONE),
                f"{days:.0f} days"),
-        Figure("that, in weeks (project page: in one week)", "days / 7", days / 7,
+        Figure("the same in weeks (the project page says one week)", "days / 7", days / 7,
                f"{days / 7:.0f} weeks"),
     ]  # fmt: skip
     cases = (
@@ -95,11 +95,11 @@ def figures() -> list[Figure]:
                        size, f"{size / 1e6:,.1f} MB")
             )  # fmt: skip
     found += [
-        Figure("INTELLECT-1: fewer bytes (the paper's 400)", "H x 32 bits / 8 bits, H = 100",
-               less := fewer_bytes(100, 8, 32), f"{less:.0f} x"),
-        Figure("DiLoCo, H = 500, 16 bits (the paper's 500)", "H x 16 / 16",
+        Figure("INTELLECT-1: reduction in bytes sent (the paper says 400 x)",
+               "H x 32 bits / 8 bits, H = 100", less := fewer_bytes(100, 8, 32), f"{less:.0f} x"),
+        Figure("DiLoCo, H = 500, 16 bits: reduction in bytes (the paper says 500 x)", "H x 16 / 16",
                less := fewer_bytes(500, 16, 16), f"{less:.0f} x"),
-        Figure("4-bit updates with a 16-bit scale per 64, H = 50, against 32 bits",
+        Figure("4-bit updates with a 16-bit scale per 64 values, H = 50: reduction against 32 bits",
                "H x 32 / 4.25", less := fewer_bytes(50, 4.25, 32), f"{less:.0f} x"),
         Figure("the same against 16 bits", "H x 16 / 4.25", less := fewer_bytes(50, 4.25, 16),
                f"{less:.0f} x"),

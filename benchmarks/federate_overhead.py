@@ -98,6 +98,7 @@ def flowers(clients, rounds, strategy="mean", malicious=0, equal=False):
         def get_node_ids(self):
             return list(range(1, clients + 1))
 
+        # Abstract in Grid, and not called by strategies, which use send_and_receive.
         def push_messages(self, messages):
             raise NotImplementedError
 

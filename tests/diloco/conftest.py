@@ -6,24 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from lacy.annotate import encode
-from lacy.corpus import PackedData
+from helpers.packed import write_packed
 from lacy.diloco import DilocoSettings, prepare_together, run_in_process
-from lacy.testing import byte_tokenizer
 from lacy.train import TrainConfig
-from lacy.world import make_world
 
 CONTEXT = 32
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> Path:
-    world = make_world(12, 0)
-    tokenizer = byte_tokenizer()
-    encoded = [encode(document, tokenizer) for document in world.documents("train")]
-    path = tmp_path_factory.mktemp("packed") / "data"
-    PackedData.write(encoded[:12], tokenizer, CONTEXT, path)
-    return path
+    folder = tmp_path_factory.mktemp("packed") / "data"
+    return write_packed(folder, texts=12, context=CONTEXT)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 KNOWN = {
     "60,723)": 60_723.2,
     "operations to train DeepSeek-V3": 3.2856e24,
-    "what one H800 sustained": 342.6e12,
+    "sustained rate of one H800": 342.6e12,
     "the cluster's time": 54.2,
     "time of 60,723 phones": 313.1,
     "phones to match the cluster: 2 TFLOP/s, all used, always on": 350_815,

@@ -52,11 +52,11 @@ class Tasks:
     patience: Floats
     """Seconds of work until the device is interrupted."""
     slot_down: Floats
-    """Seconds that the server's connection is busy with sending to the device."""
+    """Seconds for which sending to this device occupies the server's connection."""
     slot_up: float
-    """Seconds that the server's connection is busy with one update."""
+    """Seconds for which receiving one update occupies the server's connection."""
     head: Floats
-    """Seconds before which nothing is computed: those of receiving, or 0 if both overlap."""
+    """Seconds before the device can compute: the time to receive, or 0 if both overlap."""
     overlap: bool
 
     @property

@@ -105,7 +105,8 @@ def harmful_labels(names: Sequence[str], teacher: object) -> list[int]:
 class EndpointTeacher:
     """A model behind an OpenAI-compatible server that is asked "Yes or No?".
 
-    The logit is read from the log-probabilities of the answer where the server reports them.
+    If the server returns log-probabilities, the logit is log p(Yes) - log p(No).
+    Otherwise the word counts as almost certain.
 
     Args:
         url: base of the API, such as ``http://localhost:8000/v1``.
