@@ -77,7 +77,7 @@ def print_vocabulary(name: str, vocabulary: Vocabulary) -> None:
         "tokens of the outputs": made.get("counted_tokens"),
         "... of the scripts": made.get("of_scripts"),
         "... not too rare": made.get("tolerated"),
-        "... missing per output": f"{made.get('missed', 0):.3g}",
+        "... missing per output": f"{made['missed']:.3g}" if "missed" in made else None,
         "special tokens and bytes": made.get("protected"),
         "counted": made.get("counted"),
         "scripts": ", ".join(made.get("scripts") or ()) or "all",
