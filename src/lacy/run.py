@@ -26,6 +26,10 @@ from lacy.errors import LacyError
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "spacy", "numpy")
 
 
+CONFIG_FILE = "config.yaml"
+"""Name of the file with the settings of a run."""
+
+
 class Run:
     """A run folder, created or reopened.
 
@@ -51,7 +55,7 @@ class Run:
         if self.folder.exists() and not self.folder.is_dir():
             raise LacyError("E16", path=self.folder)
         if config is not None:
-            self._check_same(config, may_differ)
+            require_same_run(self.folder, config, may_differ=may_differ)
         self.folder.mkdir(parents=True, exist_ok=True)
         if config is not None:
             write_atomic(self.config_file, _as_yaml(config))
@@ -60,7 +64,7 @@ class Run:
     @property
     def config_file(self) -> Path:
         """Path of the settings."""
-        return self.folder / "config.yaml"
+        return self.folder / CONFIG_FILE
 
     @property
     def environment_file(self) -> Path:
@@ -76,24 +80,6 @@ class Run:
     def card_file(self) -> Path:
         """Path of the card, which describes the run."""
         return self.folder / "README.md"
-
-    def _check_same(self, config: Any, may_differ: Collection[str]) -> None:
-        from lacy.config import read_yaml
-
-        if not self.config_file.exists():
-            return
-        old = flatten(read_yaml(self.config_file)[0])
-        new = flatten(_as_dict(config))
-        # A setting that did not exist in an older version counts as its current default.
-        old = {**{key: value for key, value in _defaults(config).items() if key in new}, **old}
-        changed = [
-            f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
-            for key in dict.fromkeys([*old, *new])
-            if old.get(key) != new.get(key) and key not in may_differ
-        ]
-        if changed:
-            listed = "; ".join(changed[:5]) + ("; ..." if len(changed) > 5 else "")
-            raise LacyError("E17", folder=self.folder, changed=listed)
 
     def write_environment(self, **extra: Any) -> dict[str, Any]:
         """Write ``environment.json`` and return its content."""
@@ -128,6 +114,40 @@ class Run:
         table = f"| | |\n|---|---|\n{rows}\n" if rows else ""
         front = "---\nlibrary_name: transformers\ntags:\n- lacy\n---\n\n"
         write_atomic(self.card_file, f"{front}# {title}\n\n{table}{body}".rstrip() + "\n")
+
+
+def require_same_run(folder: str | Path, config: Any, *, may_differ: Collection[str] = ()) -> None:
+    """Raise E17 if a folder contains a run with different settings; nothing is written.
+
+    ``Run`` checks this, too. What prepares a run in its folder calls it first, and makes the
+    ``Run`` when its inputs are known to be usable: otherwise a mistake would become the settings
+    of the folder, and the corrected command would be refused.
+
+    Args:
+        folder: the folder of the run; it may not exist.
+        config: the settings: a dataclass or a mapping.
+        may_differ: names (dotted if nested) of settings that may change.
+
+    Raises:
+        LacyError: E17, as above.
+    """
+    from lacy.config import read_yaml
+
+    file = Path(folder) / CONFIG_FILE
+    if not file.exists():
+        return
+    old = flatten(read_yaml(file)[0])
+    new = flatten(_as_dict(config))
+    # A setting that did not exist in an older version counts as its current default.
+    old = {**{key: value for key, value in _defaults(config).items() if key in new}, **old}
+    changed = [
+        f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key) and key not in may_differ
+    ]
+    if changed:
+        listed = "; ".join(changed[:5]) + ("; ..." if len(changed) > 5 else "")
+        raise LacyError("E17", folder=Path(folder), changed=listed)
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

@@ -69,3 +69,32 @@ def test_a_model_is_aligned_on_samples_of_clients(workspace, tmp_path, capsys):
                         ([*argv, "--guard", tmp_path], "E346")):  # fmt: skip
         assert workspace.lacy("federate", "align", workspace.model, *words) in (2, 3)
         assert code in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "wrong", "right"),
+    [
+        ("run", ["--depth", "last=99"], ["--depth", "last=1"]),
+        ("align", ["--data", "mixed.jsonl"], ["--data", "pairs.jsonl"]),
+        ("pretrain", ["--data", "none"], ["--data", "packed"]),
+    ],
+)
+def test_a_mistake_does_not_become_the_settings_of_the_folder(
+    verb, wrong, right, workspace, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    pairs = [{"prompt": f"ask {n}", "chosen": "help", "rejected": "bah"} for n in range(2)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    mixed = [*pairs, {"prompt": "a", "reply": "b"}]
+    (tmp_path / "mixed.jsonl").write_text("\n".join(map(json.dumps, mixed)))
+    (tmp_path / "packed").symlink_to(workspace.world.parent / "packed")
+    argv = {
+        "run": [workspace.model, "--data", workspace.world / "train.jsonl", "--simulate", 2,
+                "--limit", 4, "--rounds", 1, "--local-steps", 1],
+        "align": [workspace.model, "--simulate", 1, "--rounds", 1, "--lora-rank", 2],
+        "pretrain": ["--model", "tiny", "--steps", 2, "--sync-every", 1, "--workers", 2,
+                     "--batch-rows", 2, "--quiet"],
+    }[verb]  # fmt: skip
+    assert workspace.lacy("federate", verb, *argv, *wrong, "--out", "out") in (2, 3)
+    capsys.readouterr()
+    assert workspace.lacy("federate", verb, *argv, *right, "--out", "out") == 0

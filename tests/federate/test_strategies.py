@@ -181,6 +181,7 @@ def test_a_direction_that_nobody_uses_can_still_be_learned():
 def test_new_factors_are_as_balanced_as_a_fresh_adapter():
     generator = torch.Generator().manual_seed(0)
     like = torch.randn(4, 30, generator=generator)
-    a, b, _, _ = refactor(torch.randn(20, 8), torch.randn(8, 30), like)
-    torch.testing.assert_close(a @ a.T, torch.eye(4) * float(like.square().sum() / 4))
+    left, right = (torch.randn(*shape, generator=generator) for shape in ((20, 8), (8, 30)))
+    a, b, _, _ = refactor(left, right, like)
+    torch.testing.assert_close(a @ a.T / (like.square().sum() / 4), torch.eye(4))
     assert b.shape == (20, 4)

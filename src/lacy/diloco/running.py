@@ -28,7 +28,7 @@ from lacy.diloco.together import Together, held_out_losses, prepare_together
 from lacy.disk import lock, replace_file, write_atomic
 from lacy.errors import LacyError
 from lacy.model import META, save_model
-from lacy.run import Run
+from lacy.run import Run, require_same_run
 from lacy.train import TrainConfig
 
 CHECKPOINTS, OUTER, NUMBERS = "checkpoints", "outer.safetensors", "server.json"
@@ -87,10 +87,13 @@ def pretrain(
     config.check()
     settings.check()
     with lock(config.out):
-        run = Run(config.out, _stored(config, settings), may_differ=MAY_DIFFER)
-        if done := _finished(config.out):
+        stored, done = _stored(config, settings), _finished(config.out)
+        require_same_run(config.out, stored, may_differ=MAY_DIFFER)
+        if done is not None:
+            run = Run(config.out, stored, may_differ=MAY_DIFFER)
             return PretrainResult(config.out, done, True, (run.metrics() or [{}])[-1])
         together = prepare_together(config, settings)
+        run = Run(config.out, stored, may_differ=MAY_DIFFER)
         job = _Job(together, run, on_round)
         return job.run_processes(address) if processes else job.run_here()
 
@@ -121,8 +124,11 @@ def serve(
     """Serve workers that others start (``torchrun``, other machines), who meet at a store."""
     config.check()
     with lock(config.out):
-        run = Run(config.out, _stored(config, settings), may_differ=MAY_DIFFER)
-        job = _Job(prepare_together(config, settings), run, on_round)
+        stored = _stored(config, settings)
+        require_same_run(config.out, stored, may_differ=MAY_DIFFER)
+        together = prepare_together(config, settings)
+        run = Run(config.out, stored, may_differ=MAY_DIFFER)
+        job = _Job(together, run, on_round)
         return job.serve(store)
 
 

@@ -22,7 +22,7 @@ from lacy.federate.running import MAY_DIFFER, Notify, run_federation
 from lacy.federate.settings import FederateSettings
 from lacy.federate.split import Skew, split_documents
 from lacy.model import Loaded, load_model
-from lacy.run import Run
+from lacy.run import Run, require_same_run
 from lacy.safety import AlignClient, AlignSettings, Guard, Sample, SanitiseMode
 from lacy.types import Document
 
@@ -78,16 +78,12 @@ def align(
     loaded = model if isinstance(model, Loaded) else load_model(model, verify=False)
     with lock(out):
         name = loaded.name or "model"
-        run = Run(
-            out,
-            {
-                "model": name, "samples": _digest(samples), "settings": asdict(settings),
-                "align": asdict(how), "guard": guard_name if guard is not None else "",
-                "mode": mode, "thresholds": list(thresholds),
-            },
-            may_differ=MAY_DIFFER,
-        )  # fmt: skip
-        run.write_environment()
+        stored = {
+            "model": name, "samples": _digest(samples), "settings": asdict(settings),
+            "align": asdict(how), "guard": guard_name if guard is not None else "", "mode": mode,
+            "thresholds": list(thresholds),
+        }  # fmt: skip
+        require_same_run(out, stored, may_differ=MAY_DIFFER)
         parameters = sum(p.numel() for p in loaded.model.parameters())
         loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
         payload = Payload(loaded, settings)
@@ -100,6 +96,8 @@ def align(
                 client, payload.loaded.model, loaded.tokenizer, own, how, guard=guard,  # type: ignore[arg-type]
                 mode=mode, thresholds=thresholds, fingerprint=payload.fingerprint,
             )  # fmt: skip
+        run = Run(out, stored, may_differ=MAY_DIFFER)
+        run.write_environment()
         record = Federation(
             model=name, rounds=[], folder=str(out / "model"),
             settings={**asdict(settings), "align": asdict(how), "guard": guard_name, "mode": mode},

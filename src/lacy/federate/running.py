@@ -24,7 +24,7 @@ from lacy.federate.settings import FederateSettings
 from lacy.federate.transport import InProcess
 from lacy.model import Loaded, load_model, set_gate
 from lacy.objective import Objective
-from lacy.run import Run
+from lacy.run import Run, require_same_run
 from lacy.types import Document, MarkFlag
 
 Notify = Callable[[str], object]
@@ -74,9 +74,8 @@ def federate(
     loaded = model if isinstance(model, Loaded) else load_model(model, verify=False)
     with lock(out):
         name = loaded.name or "model"
-        run = Run(out, {"model": name, "context": context, "settings": asdict(settings)},
-                  may_differ=MAY_DIFFER)  # fmt: skip
-        run.write_environment()
+        stored = {"model": name, "context": context, "settings": asdict(settings)}
+        require_same_run(out, stored, may_differ=MAY_DIFFER)
         context = min(context, loaded.context)
         packed = _packed(texts, loaded, context, out, notify)
         objective, sentence = _objective(loaded, packed)
@@ -87,6 +86,8 @@ def federate(
         clients = {
             client: FitClient(client, payload, data, objective) for client, data in packed.items()
         }
+        run = Run(out, stored, may_differ=MAY_DIFFER)
+        run.write_environment()
         record = Federation(
             model=name, settings=asdict(settings), rounds=[], folder=str(out / "model"),
             clients={client: {"texts": data.info.documents, "rows": len(data)}
