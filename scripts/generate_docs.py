@@ -59,7 +59,8 @@ SECTIONS = [
     ((330, 344), "Federated training"),
     ((345, 354), "Safety and text encoders"),
     ((355, 364), "Deltas and rare synchronisation"),
-    ((365, 374), "Simulations of devices"),
+    ((365, 369), "Simulations of devices"),
+    ((370, 379), "Query routing"),
 ]
 
 

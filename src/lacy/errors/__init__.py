@@ -24,6 +24,7 @@ from lacy.errors import (
     outside,
     pruning,
     quantization,
+    routing,
     runtimes,
     safety,
     scorecards,
@@ -56,6 +57,7 @@ CATALOG: dict[str, Entry] = {
     **safety.ENTRIES,
     **deltas.ENTRIES,
     **edge.ENTRIES,
+    **routing.ENTRIES,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lacy.errors.entry import USAGE, Entry
 
 ENTRIES = {
-    # E365-E374: simulations of devices
+    # E365-E369: simulations of devices
     "E365": Entry(
         "the assumptions do not make sense:{problems}",
         "correct them; lacy help config federate simulate lists all settings",

@@ -1,0 +1,42 @@
+"""Errors of query routing."""
+
+from __future__ import annotations
+
+from lacy.errors.entry import DATA, USAGE, Entry
+
+ENTRIES = {
+    # E370-E377: routers and routes
+    "E370": Entry(
+        "{where}: no training case of a router: {why}",
+        'write one object per line: {{"text": "...", "route": "NAME"}}, or {{"text": "...", '
+        '"scores": {{"MODEL": 1, "OTHER": 0}}}} with numbers from 0 to 1',
+        DATA,
+        "A file has classes (the right route of each text) or outcomes (how well each model "
+        "answered), never both. Divide other scores by their maximum. In a table, outcomes are "
+        "columns named scores.MODEL and costs.MODEL.",
+    ),
+    "E371": Entry(
+        "the route {route} has {count} cases; it needs at least {least}",
+        "add texts for {route} (20 or more, from two sources or more), give its texts to another "
+        "route, or leave it out",
+        DATA,
+        "A part of the cases is held out to calibrate the scores, so a route with one or two cases "
+        "has nothing to learn from.",
+    ),
+    "E372": Entry(
+        "no router in {path}: {why}",
+        "make one: lacy route fit CASES.jsonl --out {path}",
+        DATA,
+    ),
+    "E374": Entry(
+        "there is no route {route!r} ({where}){hint}",
+        "give one of: {known}",
+        USAGE,
+    ),
+    "E375": Entry(
+        "a mean cost of {budget:g} per text cannot be kept: {why}",
+        "give a higher --budget, or say what routes cost: --cost NAME=NUMBER",
+        USAGE,
+        "A budget needs the costs of the routes, in any unit that is the same for all.",
+    ),
+}
