@@ -66,6 +66,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "judge score": "measure how many facts of texts their pages support (FActScore)",
         "judge check": "hold a judge of facts against people's labels",
         "safety check": "measure a classifier of harmful texts on texts of other origin",
+        "route bench": "measure routers on sources that they were not trained on",
         "compare": "compare two models by their scorecards, with tests",
         "study": "compare selection methods, seeds and sizes by one plan",
     },

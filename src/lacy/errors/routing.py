@@ -39,4 +39,17 @@ ENTRIES = {
         USAGE,
         "A budget needs the costs of the routes, in any unit that is the same for all.",
     ),
+    # E378-E379: benchmarks of routers
+    "E378": Entry(
+        "without {fold}, {count} cases of fewer than two routes are left to train on",
+        "add cases: each route needs cases of two sources, or give all cases one source",
+        DATA,
+        "A benchmark leaves out one source at a time. If a route has cases of one source only, "
+        "nothing is known of it when that source is left out.",
+    ),
+    "E379": Entry(
+        "the cases have routes that the router does not know: {unknown} (it knows: {known})",
+        "rename them in the cases, or fit a router on cases with all routes",
+        DATA,
+    ),
 }

@@ -18,6 +18,7 @@ from .figures import STUDY_FIGURES
 from .html import HtmlPage, NextStep, format_figure, format_score, write_html
 from .markdown import STUDY_TABLES
 from .real_demo import EXAMPLES, LABELS, show_real_demo, write_real_demo
+from .route_page import bench_cells, bench_columns, route_figure, write_route_page
 from .saturation_figure import SaturationSeries, saturation_figure
 from .scorecard_page import (
     format_cell,
@@ -44,6 +45,8 @@ __all__ = [
     "SaturationSeries",
     "SeriesStyle",
     "ShownCondition",
+    "bench_cells",
+    "bench_columns",
     "comparison_markdown",
     "comparison_rows",
     "compression_figure",
@@ -57,6 +60,7 @@ __all__ = [
     "model_card_results",
     "progress_figure",
     "round_cells",
+    "route_figure",
     "saturation_figure",
     "scorecard_markdown",
     "show_demo",
@@ -73,6 +77,7 @@ __all__ = [
     "write_federation_page",
     "write_html",
     "write_real_demo",
+    "write_route_page",
     "write_scorecard_page",
     "write_study_page",
     "write_together_page",

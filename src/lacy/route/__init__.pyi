@@ -1,3 +1,6 @@
+from .bench import RouteBench, bench_heads, bench_router
+from .bench_folds import BenchFold, bench_folds
+from .bench_rows import BASELINES, SHARES, BenchRow
 from .cases import CaseKind, RouteCase, kind_of_case, mean_costs, read_cases, routes_of, targets_of
 from .choice import (
     ChoiceRule,
@@ -9,31 +12,55 @@ from .choice import (
 )
 from .fitting import fit_router, key_of
 from .folds import folds_of
+from .measures import ClassFigures, RouteFigures, class_figures, mcnemar
+from .measures_models import ModelsFigures, aiq, chosen_at, hull, models_figures, quality_at
+from .measures_pair import PairCurve, PairFigures, apgr_difference
 from .router import Router, open_router
 from .settings import HEADS, HeadName, RouterSettings
 from .texts import MAX_CHARACTERS, RequestFilter, bounded
 
 __all__ = [
+    "BASELINES",
     "HEADS",
     "MAX_CHARACTERS",
+    "SHARES",
+    "BenchFold",
+    "BenchRow",
     "CaseKind",
     "ChoiceRule",
+    "ClassFigures",
     "HeadName",
+    "ModelsFigures",
+    "PairCurve",
+    "PairFigures",
     "RequestFilter",
+    "RouteBench",
     "RouteCase",
     "RouteChoice",
+    "RouteFigures",
     "Router",
     "RouterSettings",
+    "aiq",
+    "apgr_difference",
+    "bench_folds",
+    "bench_heads",
+    "bench_router",
     "bounded",
     "choose_route",
+    "chosen_at",
+    "class_figures",
     "fit_router",
     "folds_of",
+    "hull",
     "key_of",
     "kind_of_case",
+    "mcnemar",
     "mean_costs",
+    "models_figures",
     "open_router",
     "price_for_budget",
     "price_for_share",
+    "quality_at",
     "read_cases",
     "require_route",
     "routes_of",

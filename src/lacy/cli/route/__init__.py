@@ -1,0 +1,1 @@
+"""``lacy route``: routers, which say what should answer a text."""

@@ -1,0 +1,183 @@
+"""The benchmark of routers: folds, rows, resuming, and the page."""
+
+import json
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lacy.errors import LacyError
+from lacy.report import bench_cells, bench_columns, write_route_page
+from lacy.route import (
+    RouteCase,
+    RouterSettings,
+    bench_folds,
+    bench_heads,
+    bench_router,
+    fit_router,
+    targets_of,
+)
+
+WORDS = {
+    "code": ["write a function", "fix the loop", "print the list"],
+    "sums": ["add 3 and 4", "divide 12 by 5", "what is 7 times 8"],
+    "talk": ["hello there", "how are you", "tell me a story"],
+}
+SETTINGS = RouterSettings(folds=2, keep_vectors=False)
+
+
+def classes(each=4):
+    """Return classes of three sources; every source has its own ending."""
+    chance = random.Random(0)
+    return [
+        RouteCase(f"{chance.choice(openings)} {source} {number} please", route, source=source)
+        for route, openings in WORDS.items()
+        for source in ("north", "south", "west")
+        for number in range(each)
+    ]
+
+
+def outcomes(models=("small", "large"), each=20):
+    """Return outcomes in which only the largest model can add; lengths say nothing."""
+    chance = random.Random(1)
+    found = []
+    for source in ("north", "south"):
+        for number in range(each):
+            hard = number % 2
+            text = f"{'add' if hard else 'sing'} {'x' * chance.randint(1, 40)}"
+            scores = {name: float(not hard or name == models[-1]) for name in models}
+            found.append(RouteCase(text, scores=scores, source=source))
+    return found
+
+
+def test_each_case_is_measured_once_by_folds_that_do_not_know_it():
+    cases = classes()
+    cases += [RouteCase(cases[0].text.upper(), "code", source="west")]  # the same text elsewhere
+    targets = targets_of(cases, sorted(WORDS))
+    folds = bench_folds(cases, targets, folds=3)
+    for split in ("other sources", "same sources"):
+        mine = [fold for fold in folds if fold.split == split]
+        assert sorted(np.concatenate([fold.test_N for fold in mine])) == list(range(len(cases)))
+        for fold in mine:
+            held = {cases[place].text.casefold() for place in fold.test_N}
+            assert not held & {cases[place].text.casefold() for place in fold.train_N}
+    for fold in folds[:3]:
+        assert {cases[place].source for place in fold.test_N} == {fold.name}
+        assert fold.name not in {cases[place].source for place in fold.train_N}
+
+
+def test_many_sources_are_left_out_in_groups_and_one_source_is_not():
+    cases = [RouteCase(f"text {n}", "ab"[n % 2], source=f"s{n % 30}") for n in range(120)]
+    targets = targets_of(cases, ["a", "b"])
+    folds = [one for one in bench_folds(cases, targets, folds=4) if one.split == "other sources"]
+    assert [one.name for one in folds] == ["group 1", "group 2", "group 3", "group 4"]
+    alone = [RouteCase(case.text, case.route, source="s") for case in cases]
+    assert {one.split for one in bench_folds(alone, targets)} == {"same sources"}
+
+
+def test_classes_are_measured_and_a_stopped_benchmark_goes_on(tmp_path):
+    cases, said = classes(), []
+    settings = replace(SETTINGS, strength=1.0)
+    done = bench_heads(cases, ["length", "tfidf"], tmp_path, settings=settings, folds=2,
+                       notify=said.append)  # fmt: skip
+    assert len(said) == 2 * (3 + 2)
+    best = done.of("other sources")[0]
+    assert best.head == "tfidf"
+    assert best.main.value > 0.8
+    assert best.p_value is None
+    assert set(best.by_source) == {"north", "south", "west"}
+    by_head = {row.head: row for row in done.of("other sources")}
+    assert by_head["oracle"].main.value == 1.0
+    assert by_head["constant"].main.value == pytest.approx(1 / 3)
+    assert 0 <= by_head["length"].p_value <= 1
+    assert by_head["length"].fit_seconds > 0
+    assert by_head["random"].milliseconds is None
+    stored = json.loads((tmp_path / "bench.json").read_text())
+    assert stored["cases"] == {"north": 12, "south": 12, "west": 12}
+
+    file = next((tmp_path / "scores").glob("tfidf-*"))
+    file.unlink()
+    said.clear()
+    again = bench_heads(cases, ["length", "tfidf"], tmp_path, settings=settings, folds=2,
+                        notify=said.append)  # fmt: skip
+    assert len(said) == 1
+    assert again.of("other sources")[0].classes == best.classes
+    with pytest.raises(LacyError, match="E17"):
+        bench_heads(cases[1:], ["length"], tmp_path, settings=settings, folds=2)
+
+
+def test_a_class_of_one_source_is_measured_as_wrong_not_as_an_error(tmp_path):
+    cases = classes() + [RouteCase(f"bonjour {n}", "french", source="east") for n in range(5)]
+    done = bench_heads(cases, ["length"], tmp_path, settings=SETTINGS, folds=2)
+    found = done.of("other sources")[0]
+    assert found.by_source["east"].value == 0.0
+    assert found.main.n == len(cases)
+
+
+def test_outcomes_of_two_models(tmp_path):
+    settings = replace(SETTINGS, strength=1.0)
+    done = bench_heads(outcomes(), ["length", "tfidf"], tmp_path, settings=settings, folds=2)
+    rows = {row.head: row for row in done.of("other sources")}
+    assert rows["tfidf"].pair.apgr.value > 0.65 > rows["random"].pair.apgr.value
+    assert rows["tfidf"].over_length.low > 0
+    assert rows["oracle"].pair.apgr.value == pytest.approx(0.75)
+    assert rows["tfidf"].pair.weak == 0.5
+    assert rows["tfidf"].curve[0] == 0.5
+    assert rows["tfidf"].curve[-1] == 1.0
+    assert "constant" not in rows
+
+
+def test_outcomes_of_three_models_with_costs(tmp_path):
+    cases = outcomes(("small", "middle", "large"))
+    costs = {"small": 1, "middle": 2, "large": 10}
+    done = bench_heads(cases, ["length"], tmp_path, settings=SETTINGS, folds=2, costs=costs)
+    rows = {row.head: row for row in done.of("other sources")}
+    models = rows["length"].models
+    assert models.best == "large"
+    assert models.costs == costs
+    assert rows["oracle"].models.aiq > models.zero_aiq
+    assert rows["oracle"].models.gain_over_best.value == pytest.approx(0.0)
+    assert rows["constant"].models.aiq == pytest.approx(models.zero_aiq, abs=0.02)
+
+
+def test_a_router_is_measured_without_fitting(tmp_path):
+    cases = classes()
+    router = fit_router([case for case in cases if case.source != "west"], SETTINGS)
+    done = bench_router(router, cases, tmp_path)
+    other, same = done.of("other sources")[0], done.of("same sources")[0]
+    assert set(other.by_source) == {"west"}
+    assert same.n == 24
+    assert other.milliseconds > 0
+    with pytest.raises(LacyError, match="E379"):
+        bench_router(router, [*cases, RouteCase("x", "sport")], tmp_path)
+
+
+def test_too_few_cases_are_explained(tmp_path):
+    cases = [RouteCase(f"a {n}", "one", source="s") for n in range(5)]
+    cases += [RouteCase(f"b {n}", "two", source="t") for n in range(5)]
+    with pytest.raises(LacyError, match="E378"):
+        bench_heads(cases, ["length"], tmp_path, settings=SETTINGS)
+
+
+@pytest.mark.parametrize("models", [None, ("small", "large"), ("small", "middle", "large")])
+def test_the_page_has_every_row(models, tmp_path):
+    cases = classes(4) if models is None else outcomes(models, 10)
+    done = bench_heads(cases, ["length"], tmp_path, settings=SETTINGS, folds=2)
+    for row in done.rows:
+        assert len(bench_cells(row)) == len(bench_columns(done))
+    write_route_page(tmp_path / "report.html", done)
+    page = (tmp_path / "report.html").read_text()
+    assert "Other sources" in page
+    assert "Same sources" in page
+    assert "<svg" in page
+    assert page.count("oracle") >= 2
+
+
+def test_a_page_escapes_names_of_sources(tmp_path):
+    cases = [
+        RouteCase(case.text, case.route, source=f"<b>{case.source}</b>") for case in classes(4)
+    ]
+    done = bench_heads(cases, ["length"], tmp_path, settings=SETTINGS, folds=2)
+    write_route_page(tmp_path / "report.html", done)
+    assert "<b>north" not in (tmp_path / "report.html").read_text()
