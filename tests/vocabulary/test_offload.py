@@ -4,11 +4,13 @@ import gc
 import os
 import sys
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
@@ -17,7 +19,7 @@ from helpers.raw import raw_llama, save_raw
 from lacy.errors import LacyError
 from lacy.model import Loaded, load_model, save_model
 from lacy.vocabulary import memory_by_stage, tailor, task_vocabulary
-from lacy.vocabulary.stored import LatestRows, StoredRows
+from lacy.vocabulary.stored import LatestRows, StoredRows, drop_file_pages
 
 TOKENIZER = ALL["byte_level"]
 SMALL = task_vocabulary(TOKENIZER, [("", "Ulm and Zürich")], tolerance=0)
@@ -109,6 +111,34 @@ def test_the_matrices_are_freed(tmp_path):
     assert [matrix() for matrix in matrices] == [None, None]
     sizes = sum(p.numel() for p in loaded.model.parameters())
     assert sizes < 2 * len(TOKENIZER) * 32
+
+
+def resident(file):
+    """Resident bytes of a file that is mapped in this process."""
+    found, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            inside = line.endswith(str(file))
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1]) * 1024
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are dropped on Linux only")
+def test_pages_of_a_file_are_dropped_and_read_again(tmp_path):
+    numbers = torch.arange(1 << 20, dtype=torch.float32)
+    save_file({"a": numbers, "b": -numbers}, tmp_path / "m.safetensors")
+    with safe_open(tmp_path / "m.safetensors", "pt") as file:
+        a, b = file.get_tensor("a"), file.get_tensor("b")
+    assert a.sum() == -b.sum()
+    before = resident(tmp_path / "m.safetensors")
+    dropped = drop_file_pages(a)
+    assert before >= 2 * a.nbytes and a.nbytes - 8192 < dropped <= a.nbytes
+    assert resident(tmp_path / "m.safetensors") == before - dropped
+    assert torch.equal(a, numbers) and torch.equal(b, -numbers)
+    own = torch.ones(1 << 20)
+    assert drop_file_pages(own) == 0 and own.sum() == 1 << 20
+    assert drop_file_pages(torch.empty(0)) == 0
 
 
 def test_a_raw_model_has_a_row_that_the_file_lacks(tmp_path):

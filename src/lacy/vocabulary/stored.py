@@ -7,8 +7,10 @@ memory is short. Nothing is copied to another file.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -154,6 +156,29 @@ class StoredEmbedding(torch.nn.Module):
         rows_ND = self.latest.rows(input.flatten().tolist()).to(self._device)
         rows_ND = rows_ND if self._scale == 1.0 else rows_ND * self._scale
         return rows_ND.view(*input.shape, -1)
+
+
+def drop_file_pages(tensor: Tensor) -> int:
+    """Drop the pages of a tensor that its process has mapped from a file; return their bytes.
+
+    Loading a model maps its file, and the mapping lasts as long as any of its tensors: what was
+    read of a matrix stays resident after the matrix itself is gone. Dropped pages are read again
+    if something still uses them. Memory that belongs to no file is left alone (Linux only).
+    """
+    if sys.platform != "linux" or tensor.device.type != "cpu" or not tensor.numel():
+        return 0
+    start, dropped = tensor.data_ptr(), 0
+    end = (start + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    start = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+        span, _, _, _, inode, *_ = line.split()
+        low, high = (int(address, 16) for address in span.split("-"))
+        low, high = max(low, start), min(high, end)
+        if low < high and inode != "0":
+            madvise = ctypes.CDLL(None).madvise
+            size = ctypes.c_size_t(high - low)
+            dropped += (high - low) * (madvise(ctypes.c_void_p(low), size, mmap.MADV_DONTNEED) == 0)
+    return dropped
 
 
 def stored_rows_of(loaded: Loaded, weight_VD: Tensor) -> StoredRows:

@@ -20,7 +20,7 @@ from lacy.types import CALL_TOKEN
 from lacy.vocabulary.head import Fallback, HeadUse, TailoredHead
 from lacy.vocabulary.rows import ActiveRows, MemoryRows, RowTable
 from lacy.vocabulary.screen import Screen
-from lacy.vocabulary.stored import StoredEmbedding, stored_rows_of
+from lacy.vocabulary.stored import StoredEmbedding, drop_file_pages, stored_rows_of
 from lacy.vocabulary.task import Vocabulary
 from lacy.vocabulary.tokens import protected_ids
 
@@ -245,6 +245,7 @@ class Matrices:
         """Free the matrices, and look up embeddings in the file."""
         self._model.set_input_embeddings(self._stored)
         for module in (self._embedding, self._output):
+            drop_file_pages(module.weight)
             module.weight = torch.nn.Parameter(module.weight.new_empty(0), requires_grad=False)
         self.rows.release()
 
