@@ -6,6 +6,7 @@
 import json
 import os
 import subprocess
+from ast import literal_eval
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,51 @@ def test_a_server_does_not_wait_for_clients_forever():
         "except LacyError as error:\n    print(error.code)"
     )
     assert flower("-c", code).split() == ["E338"]
+
+
+GRID = """
+import torch
+from flwr.app import Error, Message, RecordDict, ConfigRecord
+from flwr.supercore.task_identity import TaskIdentity
+from lacy.federate.flower import FlowerTransport
+
+TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = 1
+
+class Grid:
+    def get_node_ids(self):
+        return [7, 8]
+    def push_messages(self, messages):
+        self.sent = {f"m{message.metadata.dst_node_id}": message for message in messages}
+        query = messages[0].metadata.message_type == "query"
+        if too_large and not query:
+            return []
+        return ["m7", "m8" if query else None]
+    def pull_messages(self, keys):
+        for key in keys:
+            message, name = self.sent[key], {"m7": "berlin", "m8": "oslo"}[key]
+            if message.metadata.message_type == "query":
+                content = RecordDict({"client": ConfigRecord({"name": name})})
+                reply = Message(content, reply_to=message)
+            else:  # Flower's server answers for a client that has disappeared
+                reply = Message(Error(1, "stopped"), reply_to=message)
+                reply.metadata.__dict__["_src_node_id"] = 1
+            reply.metadata.__dict__["_reply_to_message_id"] = key
+            yield reply
+
+for too_large in (False, True):
+    transport = FlowerTransport(Grid())
+    names = transport.clients()
+    replies = transport.train(names, {"w": torch.ones(2)}, 1, 5.0)
+    print(sorted((reply.client, reply.failure) for reply in replies))
+"""
+
+
+@needs_flower
+def test_clients_that_disappear_or_are_not_reached_have_failed():
+    unsent = "Flower could not send it the state"
+    wanted = [[("berlin", "Flower: stopped"), ("oslo", unsent)],
+              [("berlin", unsent), ("oslo", unsent)]]  # fmt: skip
+    assert list(map(literal_eval, flower("-c", GRID).splitlines())) == wanted
 
 
 def test_a_node_without_texts_says_so():

@@ -72,7 +72,7 @@ class FlowerTransport:
             for node in sorted(nodes - self._names.keys())
         ]
         for node, reply in self._replies(asked, NAMING):
-            if not reply.has_error() and "client" in reply.content:
+            if reply is not None and not reply.has_error() and "client" in reply.content:
                 name = str(reply.content["client"]["name"] or node)[:80]
                 if name not in self._names.values():
                     self._names[node] = name
@@ -109,7 +109,9 @@ class FlowerTransport:
         ]
         for node, reply in self._replies(messages, seconds):
             name, passed = self._names[node], time.monotonic() - begin
-            if reply.has_error():
+            if reply is None:
+                yield ClientReply(name, failure="Flower could not send it the state")
+            elif reply.has_error():
                 why = str(getattr(reply.error, "reason", "") or reply.error)[:200]
                 yield ClientReply(name, failure=f"Flower: {first_line(Exception(why))}")
             elif "failure" in reply.content:
@@ -123,16 +125,27 @@ class FlowerTransport:
         return self._flwr.ArrayRecord({name: array})
 
     def _message(self, content: Any, kind: str, node: int, group: int, seconds: float) -> Any:
-        return self._grid.create_message(content, kind, node, str(group), ttl=seconds)
+        return self._flwr.Message(
+            content=content, dst_node_id=node, message_type=kind, ttl=seconds, group_id=str(group)
+        )
 
-    def _replies(self, messages: Sequence[Any], seconds: float) -> Iterator[tuple[int, Any]]:
-        """Send messages and yield (node, reply) as replies come, until none is missing."""
-        missing = set(self._grid.push_messages(messages)) if messages else set()
+    def _replies(self, messages: Sequence[Any], seconds: float) -> Iterator[tuple[int, Any | None]]:
+        """Send messages and yield (node, reply) as replies come, until none is missing.
+
+        A message that could not be sent has the reply None. Replies are assigned by the message
+        that they answer: if a client disappears, Flower's own server answers in its place.
+        """
+        nodes = [message.metadata.dst_node_id for message in messages]
+        sent = list(self._grid.push_messages(messages)) if messages else []
+        sent += [None] * (len(nodes) - len(sent))  # none of them, if they are too large
+        missing = {key: node for key, node in zip(sent, nodes, strict=True) if key is not None}
+        yield from ((node, None) for key, node in zip(sent, nodes, strict=True) if key is None)
         end = time.monotonic() + seconds
         while missing:
-            for reply in self._grid.pull_messages(missing):
-                missing.discard(reply.metadata.reply_to_message_id)
-                yield reply.metadata.src_node_id, reply
+            for reply in self._grid.pull_messages(list(missing)):
+                node = missing.pop(reply.metadata.reply_to_message_id, None)
+                if node is not None:
+                    yield node, reply
             if time.monotonic() > end:
                 return
             if missing:
