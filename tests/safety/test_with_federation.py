@@ -1,8 +1,11 @@
 """A trained classifier guards the clients of a federation."""
 
+from dataclasses import replace
+
 import pytest
 
 from helpers.toy_safety import toy_texts
+from lacy.errors import LacyError
 from lacy.federate import FederateSettings, align
 from lacy.model import save_model
 from lacy.safety import AlignSettings, PreferencePair, load_classifier
@@ -27,3 +30,11 @@ def test_what_a_trained_classifier_flags_is_replaced_on_clients(student, packed_
     counts = done.rounds[0].counts
     assert (counts["seen"], counts["by_prompt"]) == (len(pairs), expected)
     assert counts["replaced"] + counts["refusing"] == expected
+    # Trained again under the same name, it would sanitise in another way.
+    again = load_classifier(tmp_path / "guard")
+    assert again.fingerprint() == guard.fingerprint()
+    again.decisions["prompt"] = replace(again.decisions["prompt"], threshold=0.123)
+    with pytest.raises(LacyError, match=r"E17.*guard"):
+        align(model, halves, tmp_path / "out", FederateSettings(rounds=1, lora_rank=2),
+              AlignSettings(prompt_tokens=16, reply_tokens=16), guard=again,
+              thresholds=(None, 2.0))  # fmt: skip

@@ -23,7 +23,7 @@ from lacy.federate.settings import FederateSettings
 from lacy.federate.split import Skew, split_documents
 from lacy.model import Loaded, load_model
 from lacy.run import Run, require_same_run
-from lacy.safety import AlignClient, AlignSettings, Guard, Sample, SanitiseMode
+from lacy.safety import AlignClient, AlignSettings, Guard, SafetyClassifier, Sample, SanitiseMode
 from lacy.types import Document
 
 
@@ -80,7 +80,7 @@ def align(
         name = loaded.name or "model"
         stored = {
             "model": name, "samples": _digest(samples), "settings": asdict(settings),
-            "align": asdict(how), "guard": guard_name if guard is not None else "", "mode": mode,
+            "align": asdict(how), "guard": _named(guard, guard_name), "mode": mode,
             "thresholds": list(thresholds),
         }  # fmt: skip
         require_same_run(out, stored, may_differ=MAY_DIFFER)
@@ -108,6 +108,13 @@ def align(
             payload, clients, record, run, settings,
             notify=notify, on_reply=on_reply, on_round=on_round,
         )  # fmt: skip
+
+
+def _named(guard: Guard | None, name: str) -> str:
+    """Return a guard's name, and the fingerprint of a classifier: it may be trained again."""
+    if isinstance(guard, SafetyClassifier):
+        return f"{name} {guard.fingerprint()}"
+    return "" if guard is None else name
 
 
 def split_samples(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -108,6 +109,14 @@ class SafetyClassifier:
     def threshold(self, role: Role) -> float:
         """Return the probability from which a text of a role is flagged."""
         return self.decisions[role].threshold
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits that change if a weight, a calibration or a threshold changes."""
+        digest = hashlib.sha256(repr(sorted(self.decisions.items())).encode())
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def save(self, folder: str | Path) -> None:
         """Write the folder; the weights take one byte each."""
