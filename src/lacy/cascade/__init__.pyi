@@ -36,7 +36,7 @@ from .questions import Question, question_in
 from .rank import MAX_TOKEN_CHARACTERS
 from .scores import ScoredSpan, Scorer, TokenScore
 from .sequence import TextSequence
-from .signals import teacher_forced_signals
+from .signals import read_signal, teacher_forced_signals
 from .steps import (
     DecodeStep,
     Offer,
@@ -116,6 +116,7 @@ __all__ = [
     "question_in",
     "read_along",
     "read_continuations",
+    "read_signal",
     "receipt",
     "render_answer",
     "render_chat",

@@ -28,6 +28,11 @@ ENTRIES = {
         "make one: lacy route fit CASES.jsonl --out {path}",
         DATA,
     ),
+    "E373": Entry(
+        "the head {head} reads a language model, and none is given",
+        "add --model smollm2, or another name or folder, or choose another --head",
+        USAGE,
+    ),
     "E374": Entry(
         "there is no route {route!r} ({where}){hint}",
         "give one of: {known}",
@@ -38,6 +43,13 @@ ENTRIES = {
         "give a higher --budget, or say what routes cost: --cost NAME=NUMBER",
         USAGE,
         "A budget needs the costs of the routes, in any unit that is the same for all.",
+    ),
+    "E376": Entry(
+        "the router in {path} cannot take these cases: {why}",
+        "make it anew from all cases: lacy route fit ALL_CASES.jsonl --out {path}",
+        DATA,
+        "Further cases are added to the inputs of the old ones, which a router keeps in "
+        "cases.safetensors unless it was made with --no-keep-vectors.",
     ),
     # E378-E379: benchmarks of routers
     "E378": Entry(

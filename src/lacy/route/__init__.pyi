@@ -10,11 +10,15 @@ from .choice import (
     price_for_share,
     require_route,
 )
-from .fitting import fit_router, key_of
+from .draft import DraftSignals, DraftStore, draft_signals
+from .explain import ScoreReason, explain_score
+from .feedback import cases_from_records
+from .fitting import add_cases, fit_router, key_of
 from .folds import folds_of
 from .measures import ClassFigures, RouteFigures, class_figures, mcnemar
 from .measures_models import ModelsFigures, aiq, chosen_at, hull, models_figures, quality_at
 from .measures_pair import PairCurve, PairFigures, apgr_difference
+from .parts import default_head
 from .router import Router, open_router
 from .settings import HEADS, HeadName, RouterSettings
 from .texts import MAX_CHARACTERS, RequestFilter, bounded
@@ -29,6 +33,8 @@ __all__ = [
     "CaseKind",
     "ChoiceRule",
     "ClassFigures",
+    "DraftSignals",
+    "DraftStore",
     "HeadName",
     "ModelsFigures",
     "PairCurve",
@@ -40,15 +46,21 @@ __all__ = [
     "RouteFigures",
     "Router",
     "RouterSettings",
+    "ScoreReason",
+    "add_cases",
     "aiq",
     "apgr_difference",
     "bench_folds",
     "bench_heads",
     "bench_router",
     "bounded",
+    "cases_from_records",
     "choose_route",
     "chosen_at",
     "class_figures",
+    "default_head",
+    "draft_signals",
+    "explain_score",
     "fit_router",
     "folds_of",
     "hull",

@@ -1,4 +1,4 @@
-"""Numbers that describe a text, as inputs of heads: length, shape, hashed n-grams."""
+"""Numbers that describe a text, as inputs of heads: its length and its shape."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from lacy.route.cases import Floats
 
@@ -24,8 +23,8 @@ class Features(Protocol):
 
     name: str
 
-    def fit(self, texts: Sequence[str]) -> None:
-        """Prepare on the training texts."""
+    def fit(self, texts: Sequence[str]) -> Matrix:
+        """Prepare on the training texts, and return their inputs."""
         ...
 
     def matrix(self, texts: Sequence[str]) -> Matrix:
@@ -46,8 +45,9 @@ class LengthFeatures:
 
     name = "length"
 
-    def fit(self, texts: Sequence[str]) -> None:
-        """Do nothing."""
+    def fit(self, texts: Sequence[str]) -> Floats:
+        """Return the inputs; there is nothing to prepare."""
+        return self.matrix(texts)
 
     def matrix(self, texts: Sequence[str]) -> Floats:
         """Return ``[N, 4]``."""
@@ -93,8 +93,9 @@ class ShapeFeatures:
         self._patterns = [re.compile(pattern) for pattern in SHAPE.values()]
         self._length = LengthFeatures()
 
-    def fit(self, texts: Sequence[str]) -> None:
-        """Do nothing."""
+    def fit(self, texts: Sequence[str]) -> Floats:
+        """Return the inputs; there is nothing to prepare."""
+        return self.matrix(texts)
 
     def matrix(self, texts: Sequence[str]) -> Floats:
         """Return ``[N, 4 + 2 * patterns]``."""
@@ -116,91 +117,3 @@ class ShapeFeatures:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return nothing."""
         return {}
-
-
-MAX_BUCKETS = 2**18
-"""Buckets of hashed n-grams at most."""
-
-HEAD_BYTES = 6_000_000
-"""Bytes that the weights of n-grams may take; many routes get fewer buckets."""
-
-
-def buckets_for(routes: int) -> int:
-    """Return the number of buckets for which the weights of all routes fit ``HEAD_BYTES``."""
-    most = MAX_BUCKETS
-    while most > 2**12 and most * routes > HEAD_BYTES:
-        most //= 2
-    return most
-
-
-class GramFeatures:
-    """TF-IDF of hashed n-grams: words 1 to 2, characters 2 to 5 within words.
-
-    The vocabulary of the training texts is not stored: an n-gram is a bucket, and only weights per
-    bucket are kept.
-
-    Args:
-        buckets: number of buckets.
-        idf_F: inverse document frequency of each bucket; None before ``fit``.
-    """
-
-    name = "grams"
-
-    def __init__(self, buckets: int, idf_F: Floats | None = None) -> None:
-        from sklearn.feature_extraction.text import HashingVectorizer
-
-        self.buckets = buckets
-        self.idf_F = np.ones(buckets) if idf_F is None else idf_F.astype(np.float64)
-        common = {"n_features": buckets, "norm": None, "alternate_sign": False,
-                  "strip_accents": "unicode", "dtype": np.float64}  # fmt: skip
-        self._words = HashingVectorizer(
-            analyzer="word", ngram_range=(1, 2), token_pattern=r"\w+", **common
-        )
-        self._letters = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 5), **common)
-
-    def fit(self, texts: Sequence[str]) -> None:
-        """Count in how many texts each bucket occurs."""
-        counts = self._counts(texts)
-        documents_F = np.bincount(counts.indices, minlength=self.buckets)
-        # float16 is what a folder holds, so that a saved router scores as the fitted one.
-        idf_F = np.log((1.0 + len(texts)) / (1.0 + documents_F)) + 1.0
-        self.idf_F = idf_F.astype(np.float16).astype(np.float64)
-
-    def matrix(self, texts: Sequence[str]) -> sparse.csr_matrix:
-        """Return ``[N, buckets]``, rows of length 1 (or 0 for an empty text)."""
-        from sklearn.preprocessing import normalize
-
-        counts = self._counts(texts)
-        counts.data = (1.0 + np.log(counts.data)) * self.idf_F[counts.indices]
-        return normalize(counts, copy=False)
-
-    def grams(self, text: str) -> dict[int, list[str]]:
-        """Return the n-grams of a text by bucket."""
-        found: dict[int, list[str]] = {}
-        for vectorizer in (self._words, self._letters):
-            every = sorted(set(vectorizer.build_analyzer()(text)))
-            for gram in every:
-                place = int(_one_bucket(gram, self.buckets))
-                found.setdefault(place, []).append(gram)
-        return found
-
-    def _counts(self, texts: Sequence[str]) -> sparse.csr_matrix:
-        counts = self._words.transform(texts) + self._letters.transform(texts)
-        found = sparse.csr_matrix(counts)
-        found.sum_duplicates()
-        return found
-
-    def data(self) -> dict[str, Any]:
-        """Return the number of buckets."""
-        return {"buckets": self.buckets}
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the inverse document frequencies."""
-        return {"idf": self.idf_F.astype(np.float16)}
-
-
-def _one_bucket(gram: str, buckets: int) -> int:
-    """Return the bucket of an n-gram, as scikit-learn's hashing has it."""
-    from sklearn.utils import murmurhash3_32
-
-    return abs(int(murmurhash3_32(gram, seed=0))) % buckets

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
-from scipy import sparse
 
 from lacy.errors import LacyError
 from lacy.route.cases import (
@@ -21,13 +21,12 @@ from lacy.route.cases import (
 )
 from lacy.route.familiar import FamiliarWords
 from lacy.route.features import Features, Matrix
-from lacy.route.folds import Places, folds_of
-from lacy.route.heads import RouterPart
-from lacy.route.linear import STRENGTHS, fit_linear_head
+from lacy.route.folds import folds_of
 from lacy.route.mix import fit_mix
-from lacy.route.parts import features_for
-from lacy.route.router import Router
+from lacy.route.parts import features_for, fit_part
+from lacy.route.router import VECTORS, Router, open_router
 from lacy.route.settings import RouterSettings
+from lacy.route.table import CaseTable, read_case_table, rounded_matrix
 from lacy.route.texts import RequestFilter
 
 Notify = Callable[[str], object]
@@ -46,59 +45,133 @@ def fit_router(
     cases: Sequence[RouteCase],
     settings: RouterSettings | None = None,
     *,
+    drafts: Path | None = None,
     notify: Notify = lambda sentence: None,
 ) -> Router:
     """Fit a router on classes or outcomes; equal cases and settings give an equal router.
 
     Heads are fitted on folds first, by source where possible: the held-out scores choose the
     strength of penalties, weight the parts and calibrate the probabilities. Then heads are fitted
-    on all cases.
+    on all cases. Of cases with equal texts, the last one counts.
 
     Args:
         cases: the cases.
         settings: settings.
+        drafts: file that keeps draft signals, so that a stopped run goes on.
         notify: called with a sentence about the progress.
 
     Raises:
         LacyError: E12, a setting is invalid; E370, there are fewer than two routes; E371, a route
-            has too few cases; E345, there is no text encoder.
+            has too few cases; E345, there is no text encoder; E373, a language model is needed.
     """
     settings = settings or RouterSettings()
     settings.check()
     routes = routes_of(cases)
     kind = kind_of_case(cases[0])
-    targets_NR = targets_of(cases, routes)
-    require_cases(kind, targets_NR, routes, notify)
+    require_cases(kind, targets_of(cases, routes), routes, notify)
     texts = RequestFilter(routes).all([case.text for case in cases])
-    features = features_for(settings, routes)
+    store = None
+    if settings.draft:
+        from lacy.route.draft import DraftStore
+
+        store = DraftStore(drafts)
+    features = features_for(settings, routes, len(texts), store, key_of)
     matrices = []
     for one in features:
         notify(f"Reading {len(texts):,} texts: {one.name}")
-        one.fit(texts)
-        matrices.append(one.matrix(texts))
-    sources = [case.source for case in cases]
+        matrices.append(rounded_matrix(one.fit(texts)))
+    table = _table(cases, texts, routes, kind, matrices)
+    words = FamiliarWords.of(texts)
+    return _fit_table(table, features, settings, words, _unfamiliar(texts, settings),
+                      mean_costs(cases, routes), notify)  # fmt: skip
+
+
+def add_cases(
+    folder: str | Path,
+    cases: Sequence[RouteCase],
+    *,
+    notify: Notify = lambda sentence: None,
+) -> Router:
+    """Fit a router again with further cases; the old ones are read from its stored inputs.
+
+    A new case of an old text replaces it. What features learned (which n-grams are rare) stays.
+
+    Args:
+        folder: the router's folder.
+        cases: further cases, of the same kind.
+        notify: called with a sentence about the progress.
+
+    Raises:
+        LacyError: E372, there is no router; E376, it keeps no inputs, or the cases do not fit;
+            E371, a new route has too few cases.
+    """
+    router = open_router(folder)
+    table = read_case_table(Path(folder) / VECTORS)
+    if cases:
+        kind = kind_of_case(cases[0])
+        names = {case.route for case in cases if case.route} | {n for c in cases for n in c.scores}
+        why = ""
+        if kind != router.kind:
+            why = f"it learned from {router.kind}, and these are {kind}"
+        elif not names <= {*router.routes} and router.settings.head == "prompted":
+            why = "its language model was not asked about the new routes"
+        if why:
+            raise LacyError("E376", path=folder, why=why)
+        texts = router.filter.all([case.text for case in cases])
+        matrices = [rounded_matrix(part.features.matrix(texts)) for part in router.parts]
+        newer = _table(cases, texts, tuple(sorted(names)), kind, matrices)
+        table = table.joined(newer)
+        router.words.seen |= FamiliarWords.of(texts).seen
+    require_cases(table.kind, table.targets_NR, table.routes, notify)
+    costs = {**router.costs, **mean_costs(cases, table.routes)}
+    return _fit_table(table, [part.features for part in router.parts], router.settings,
+                      router.words, router.unfamiliar, costs, notify)  # fmt: skip
+
+
+def _table(
+    cases: Sequence[RouteCase], texts: Sequence[str], routes: tuple[str, ...], kind: CaseKind,
+    matrices: list[Matrix],
+) -> CaseTable:  # fmt: skip
+    """Return the table of cases; of equal texts, the last one is kept."""
     keys = [key_of(text) for text in texts]
-    folds, split = folds_of(kind, targets_NR, sources, keys, settings.folds, settings.seed)
+    last = {key: row for row, key in enumerate(keys)}
+    rows = np.array([row for row, key in enumerate(keys) if last[key] == row], int)
+    targets_NR = targets_of(cases, routes)[rows].astype(np.float32).astype(np.float64)
+    return CaseTable(
+        kind, routes, [matrix[rows] for matrix in matrices], targets_NR,
+        tuple(cases[row].source for row in rows), tuple(keys[row] for row in rows),
+    )  # fmt: skip
+
+
+def _fit_table(
+    table: CaseTable, features: Sequence[Features], settings: RouterSettings,
+    words: FamiliarWords, unfamiliar: float, costs: dict[str, float], notify: Notify,
+) -> Router:  # fmt: skip
+    """Fit heads and calibration on a table of cases."""
+    targets_NR, kind = table.targets_NR, table.kind
+    folds, split = folds_of(kind, targets_NR, table.sources, table.keys, settings.folds,
+                            settings.seed)  # fmt: skip
     notify(f"Fitting {len(folds)} folds that hold out {split}")
     parts, held = [], []
-    for one, matrix in zip(features, matrices, strict=True):
-        part, held_NR = _fit_part(one, matrix, targets_NR, folds, settings)
+    for one, matrix in zip(features, table.matrices, strict=True):
+        part, held_NR = fit_part(one, matrix, targets_NR, folds, settings, kind)
         parts.append(part)
         held.append(held_NR)
     held_PNR = np.stack(held)
     mix = fit_mix(kind, held_PNR, targets_NR, isotonic=settings.calibration == "isotonic")
     chance = np.random.default_rng(settings.seed)
-    typical = chance.permutation(len(cases))[:TRAFFIC]
+    typical = chance.permutation(len(targets_NR))[:TRAFFIC]
     return Router(
-        routes, kind, settings, parts, mix,
+        table.routes, kind, settings, parts, mix,
         prior_R=_means(targets_NR),
-        words=FamiliarWords.of(texts),
-        unfamiliar=_unfamiliar(texts, folds, settings.unfamiliar),
+        words=words,
+        unfamiliar=unfamiliar,
         traffic_MR=mix.probabilities(held_PNR[:, typical]),
-        costs=mean_costs(cases, routes),
-        made={"cases": len(cases), "sources": dict(sorted(Counter(sources).items())),
+        costs=costs,
+        made={"cases": len(targets_NR), "sources": dict(sorted(Counter(table.sources).items())),
               "folds": len(folds), "held_out": split,
-              "cases_per_route": _counts(kind, targets_NR, routes)},
+              "cases_per_route": _counts(kind, targets_NR, table.routes)},
+        vectors=table.arrays() if settings.keep_vectors else {},
     )  # fmt: skip
 
 
@@ -120,28 +193,6 @@ def key_of(text: str) -> str:
     return hashlib.blake2b(words.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
-def _fit_part(
-    features: Features, matrix: Matrix, targets_NR: Floats, folds: Sequence[tuple[Places, Places]],
-    settings: RouterSettings,
-) -> tuple[RouterPart, Floats]:  # fmt: skip
-    """Fit a part's head on all cases; also return the held-out scores ``[N, R]``."""
-    strengths = list(STRENGTHS["sparse" if sparse.issparse(matrix) else "dense"])
-    if settings.strength is not None:
-        strengths = [settings.strength]
-    best: tuple[float, float, Floats] | None = None
-    for strength in strengths:
-        held_NR = np.zeros_like(targets_NR)
-        for train, held in folds:
-            head = fit_linear_head(matrix[train], targets_NR[train], strength)
-            held_NR[held] = head.scores(matrix[held])
-        error = float(np.nanmean((held_NR - targets_NR) ** 2))
-        if best is None or error < best[0]:
-            best = error, strength, held_NR
-    assert best is not None
-    final = fit_linear_head(matrix, targets_NR, best[1]).rounded()
-    return RouterPart(features, final), best[2]
-
-
 def _means(targets_NR: Floats) -> Floats:
     known_NR = ~np.isnan(targets_NR)
     sums_R = np.where(known_NR, targets_NR, 0.0).sum(0)
@@ -155,14 +206,17 @@ def _counts(kind: CaseKind, targets_NR: Floats, routes: Sequence[str]) -> dict[s
     return {name: int(count) for name, count in zip(routes, counted_NR.sum(0), strict=True)}
 
 
-def _unfamiliar(
-    texts: Sequence[str], folds: Sequence[tuple[Places, Places]], share: float
-) -> float:
-    """Return the share of familiar words that this share of held-out texts stays below."""
-    if not share:
+def _unfamiliar(texts: Sequence[str], settings: RouterSettings) -> float:
+    """Return the share of familiar words that ``settings.unfamiliar`` of the texts stay below.
+
+    Each text is compared with the words of the other folds of texts.
+    """
+    if not settings.unfamiliar:
         return 0.0
-    found = [
-        FamiliarWords.of([texts[place] for place in train]).shares([texts[p] for p in held])
-        for train, held in folds
-    ]
-    return float(np.quantile(np.concatenate(found), share))
+    fold_N = np.array([int(key_of(text), 16) % settings.folds for text in texts])
+    found = []
+    for fold in range(settings.folds):
+        others = [text for text, own in zip(texts, fold_N, strict=True) if own != fold]
+        mine = [text for text, own in zip(texts, fold_N, strict=True) if own == fold]
+        found.append(FamiliarWords.of(others).shares(mine))
+    return float(np.quantile(np.concatenate(found), settings.unfamiliar))

