@@ -24,7 +24,7 @@ WORDS = {
     "sums": ["add 3 and 4", "divide 12 by 5", "what is 7 times 8"],
     "talk": ["hello there", "how are you", "tell me a story"],
 }
-SETTINGS = RouterSettings(folds=2, keep_vectors=False)
+SETTINGS = RouterSettings(head="tfidf", folds=2, keep_vectors=False)
 
 
 def classes(each=4):
