@@ -11,6 +11,7 @@ from typing import Any
 
 from lacy.errors import (
     compress,
+    decide,
     deltas,
     distill,
     edge,
@@ -53,6 +54,7 @@ CATALOG: dict[str, Entry] = {
     **distill.ENTRIES,
     **vocabulary.ENTRIES,
     **compress.ENTRIES,
+    **decide.ENTRIES,
     **federate.ENTRIES,
     **safety.ENTRIES,
     **deltas.ENTRIES,

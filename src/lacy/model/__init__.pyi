@@ -50,6 +50,7 @@ from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training
 from .quantized import plain_parts, quantization_of, require_unquantized
 from .recompute import RecomputingDecoder, decodes_from_cache, new_decoder
 from .text_head import TextHead, read_head
+from .trees import takes_trees
 from .weights import read_model
 
 __all__ = [
@@ -119,6 +120,7 @@ __all__ = [
     "set_precision",
     "set_taught",
     "shape_of",
+    "takes_trees",
     "taught_to_call",
     "training_memory",
     "values_of",

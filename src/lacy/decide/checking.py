@@ -1,0 +1,102 @@
+"""Measure decisions against known answers: accuracy and calibration, by source and type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lacy.decide.data import UNKNOWN, KnownDecision
+from lacy.decide.decision import Decision, Floats
+from lacy.decide.head import Decider
+from lacy.results import Score, wilson
+
+BINS = 15
+"""Bins of equal width of the expected calibration error (Guo et al., arXiv 1706.04599 §2)."""
+
+ALL = "all"
+"""Name of the row over all sources."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Figures of the decisions of one type and source.
+
+    Attributes:
+        source: the source; ``all`` for all of them.
+        type: the type; ``all`` for all of them.
+        n: number of decisions.
+        accuracy: share whose likeliest option is right, with a 95% interval.
+        ece: expected calibration error of the likeliest option's probability.
+        majority: accuracy of always giving the commonest answer of this source and type.
+        chance: mean of one over the number of options.
+    """
+
+    source: str
+    type: str
+    n: int
+    accuracy: Score
+    ece: float
+    majority: float
+    chance: float
+
+    def to_data(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+def check_decisions(
+    known: Sequence[KnownDecision], decisions: Sequence[Decision]
+) -> list[Checked]:
+    """Return figures by type over all sources, then by source and type, then over everything.
+
+    A ``noul`` whose answer is unknown has no right option and is left out.
+    """
+    pairs = [(one, decision) for one, decision in zip(known, decisions, strict=True)
+             if one.answer != UNKNOWN or one.question.type != "noul"]  # fmt: skip
+    rows = []
+    for kind in dict.fromkeys(one.question.type for one, _ in pairs):
+        mine = [pair for pair in pairs if pair[0].question.type == kind]
+        rows.append(_checked(ALL, kind, mine))
+        sources = sorted({one.source for one, _ in mine})
+        rows += [_checked(source, kind, [pair for pair in mine if pair[0].source == source])
+                 for source in sources]  # fmt: skip
+    return [*rows, _checked(ALL, ALL, pairs)] if pairs else []
+
+
+def check_decider(decider: Decider, known: Sequence[KnownDecision]) -> list[Checked]:
+    """Decide every question, and return the figures (``check_decisions``)."""
+    decisions = [decider.decide(one.state, [one.question])[0] for one in known]
+    return check_decisions(known, decisions)
+
+
+def calibration_error(sure_N: Floats, right_N: Floats, bins: int = BINS) -> float:
+    """Return the expected calibration error; NaN without decisions.
+
+    Args:
+        sure_N: probability of the likeliest option.
+        right_N: 1 where it is right, 0 elsewhere.
+        bins: number of bins.
+    """
+    if not len(sure_N):
+        return float("nan")
+    bin_N = np.minimum((sure_N * bins).astype(int), bins - 1)
+    gaps = [abs(float((sure_N - right_N)[bin_N == place].mean())) * float((bin_N == place).mean())
+            for place in np.unique(bin_N)]  # fmt: skip
+    return float(sum(gaps))
+
+
+def _checked(source: str, kind: str, pairs: Sequence[tuple[KnownDecision, Decision]]) -> Checked:
+    right_N = np.array([decision.likeliest == one.answer for one, decision in pairs], float)
+    sure_N = np.array([max(decision.probabilities) for _, decision in pairs])
+    # An answer is common within a question: that of another one is another answer.
+    answers = [(one.source, one.question.instructions, one.answer) for one, _ in pairs]
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, instructions, answer in answers:
+        groups.setdefault((name, instructions), []).append(answer)
+    common = sum(max(map(group.count, set(group))) for group in groups.values())
+    chance = float(np.mean([1 / len(one.question.options) for one, _ in pairs]))
+    return Checked(source, kind, len(pairs), wilson(right_N.sum(), len(pairs)),
+                   calibration_error(sure_N, right_N), common / len(pairs), chance)  # fmt: skip

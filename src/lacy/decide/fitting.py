@@ -1,0 +1,223 @@
+"""Fit a head to decisions with known answers, and measure it on decisions that were held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lacy._require import require_share
+from lacy.decide.checking import Checked, check_decisions
+from lacy.decide.data import KnownDecision, count_by_type, hold_out
+from lacy.decide.decision import Floats, decision_of
+from lacy.decide.features import OptionFeatures
+from lacy.decide.head import DecisionHead
+from lacy.decide.questions import TYPES, YES, DecisionType
+from lacy.errors import LacyError
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Penalties of the weights that are tried; the one with the least loss on held-out decisions wins."""
+
+LEAST = 10
+"""Fewest decisions for fitting, and for calibration."""
+
+Notify = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Settings of fitting a head.
+
+    Attributes:
+        held_out: share of the decisions for penalty, temperatures and figures.
+        seed: seed of the split.
+    """
+
+    held_out: float = 0.2
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise E12 if a setting is invalid."""
+        require_share("held_out", self.held_out)
+
+
+@dataclass
+class Fitted:
+    """A fitted head with its figures on held-out decisions."""
+
+    head: DecisionHead
+    figures: list[Checked] = field(default_factory=list)
+
+
+def fit_head(
+    decisions: Sequence[KnownDecision],
+    features: OptionFeatures,
+    settings: FitSettings | None = None,
+    *,
+    notify: Notify = lambda sentence: None,
+) -> Fitted:
+    """Fit a head: weights on most decisions, penalty and temperatures on the held-out ones.
+
+    The figures come from temperatures that were fitted on one half of the held-out decisions and
+    measured on the other, so that the calibration error is not that of its own fit.
+
+    Args:
+        decisions: decisions with known answers.
+        features: computes the features of options.
+        settings: settings.
+        notify: called with a sentence about the progress.
+
+    Raises:
+        LacyError: E12, a setting is invalid; E385, there are too few decisions.
+    """
+    settings = settings or FitSettings()
+    settings.check()
+    train, held = hold_out(decisions, settings.held_out, settings.seed)
+    for name, part in (("fit", train), ("calibrate", held)):
+        if len(part) < LEAST:
+            raise LacyError("E385", count=len(part), least=LEAST, what=name)
+    notify(f"{len(train):,} decisions to fit on, {len(held):,} held out.")
+    train_X = option_features(features, train, notify)
+    held_X = option_features(features, held, notify)
+    return fit_on_features(train, train_X, held, held_X, features.identity(), settings)
+
+
+def fit_on_features(
+    train: Sequence[KnownDecision],
+    train_X: Sequence[Floats],
+    held: Sequence[KnownDecision],
+    held_X: Sequence[Floats],
+    uses: dict[str, Any],
+    settings: FitSettings | None = None,
+) -> Fitted:
+    """Fit a head to features that are known already (see ``fit_head``).
+
+    Args:
+        train: decisions to fit the weights on.
+        train_X: the features of each one's options ``[K, D]``.
+        held: decisions for penalty, temperatures and figures.
+        held_X: their features.
+        uses: the identity of the features.
+        settings: settings.
+    """
+    settings = settings or FitSettings()
+    scale_D = np.sqrt(np.mean(np.concatenate(list(train_X)) ** 2, 0)).clip(1e-9)
+    scaled = _Padded.of(train, [one / scale_D for one in train_X])
+    check = _Padded.of(held, [one / scale_D for one in held_X])
+    tried = [(strength, *_weights(scaled, strength)) for strength in STRENGTHS]
+    losses = [float(check.loss(weights, yes)) for _, weights, yes in tried]
+    strength, weights_D, yes = tried[int(np.nanargmin(losses))]
+    head = DecisionHead(weights_D.numpy() / scale_D, float(yes), uses=uses)
+    logits = [head.logits(one.question, x) for one, x in zip(held, held_X, strict=True)]
+    head.temperatures = fit_temperatures(held, logits)
+    figures = check_decisions(held, _cross_fitted(held, logits))
+    head.made = {
+        "fitted_on": count_by_type(train), "held_out": count_by_type(held),
+        "sources": sorted({one.source for one in (*train, *held)}), "penalty": strength,
+        "seed": settings.seed, "figures": [one.to_data() for one in figures],
+    }  # fmt: skip
+    return Fitted(head, figures)
+
+
+def option_features(
+    features: OptionFeatures, decisions: Sequence[KnownDecision],
+    notify: Notify = lambda sentence: None,
+) -> list[Floats]:  # fmt: skip
+    """Return the features of each decision's options ``[K, D]``."""
+    found = []
+    for number, one in enumerate(decisions):
+        if number and number % 500 == 0:
+            notify(f"{number:,} of {len(decisions):,} decisions read.")
+        found += features.features(one.state, [one.question])
+    return found
+
+
+def fit_temperatures(
+    decisions: Sequence[KnownDecision], logits: Sequence[Floats]
+) -> dict[DecisionType, float]:
+    """Return the temperature of each type with the least cross-entropy; 1 for types without data.
+
+    Args:
+        decisions: decisions with known answers.
+        logits: the logits of each one's options.
+    """
+    from scipy.optimize import minimize_scalar
+
+    found: dict[DecisionType, float] = {}
+    for kind in TYPES:
+        mine = [(np.array(one.target), logits_K)
+                for one, logits_K in zip(decisions, logits, strict=True)
+                if one.question.type == kind]  # fmt: skip
+
+        def loss(log_temperature: float, mine: list[tuple[Floats, Floats]] = mine) -> float:
+            scaled = [(target_K, logits_K / np.exp(log_temperature)) for target_K, logits_K in mine]
+            return float(np.mean([np.logaddexp.reduce(x_K) - target_K @ x_K
+                                  for target_K, x_K in scaled]))  # fmt: skip
+
+        best = minimize_scalar(loss, bounds=(-6.0, 6.0), method="bounded") if mine else None
+        found[kind] = 1.0 if best is None else float(np.exp(best.x))
+    return found
+
+
+def _cross_fitted(decisions: Sequence[KnownDecision], logits: Sequence[Floats]) -> list[Any]:
+    """Return decisions by temperatures that were fitted on the other half of them."""
+    found: list[Any] = [None] * len(decisions)
+    for half in (0, 1):
+        other = [n for n in range(len(decisions)) if n % 2 != half]
+        fitted = fit_temperatures([decisions[n] for n in other], [logits[n] for n in other])
+        for n in range(half, len(decisions), 2):
+            question = decisions[n].question
+            found[n] = decision_of(question, logits[n], fitted[question.type])
+    return found
+
+
+@dataclass
+class _Padded:
+    """Features of decisions with different numbers of options as tensors: N, K options, D."""
+
+    features_NKD: Tensor
+    targets_NK: Tensor
+    yes_NK: Tensor
+    missing_NK: Tensor
+
+    @classmethod
+    def of(cls, decisions: Sequence[KnownDecision], features: Sequence[Floats]) -> _Padded:
+        count, most = len(decisions), max(map(len, features))
+        padded = cls(torch.zeros(count, most, features[0].shape[1], dtype=torch.float64),
+                     *(torch.zeros(count, most, dtype=torch.float64) for _ in range(2)),
+                     torch.ones(count, most, dtype=torch.bool))  # fmt: skip
+        for n, (one, x_KD) in enumerate(zip(decisions, features, strict=True)):
+            size = len(x_KD)
+            padded.features_NKD[n, :size] = torch.from_numpy(x_KD)
+            padded.targets_NK[n, :size] = torch.tensor(one.target, dtype=torch.float64)
+            padded.missing_NK[n, :size] = False
+            if one.question.type == "noul":
+                names = [option.name for option in one.question.options]
+                padded.yes_NK[n, names.index(YES)] = 1.0
+        return padded
+
+    def loss(self, weights_D: Tensor, yes: Tensor) -> Tensor:
+        """Return the mean cross-entropy."""
+        logits_NK = self.features_NKD @ weights_D + yes * self.yes_NK
+        logits_NK = logits_NK.masked_fill(self.missing_NK, -1e9)
+        return -(self.targets_NK * torch.log_softmax(logits_NK, 1)).sum(1).mean()
+
+
+def _weights(data: _Padded, strength: float) -> tuple[Tensor, Tensor]:
+    """Return the weights and the bonus of *yes* with the least penalised loss."""
+    weights_D = torch.zeros(data.features_NKD.shape[2], dtype=torch.float64, requires_grad=True)
+    yes = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights_D, yes], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = data.loss(weights_D, yes) + strength * (weights_D**2).sum() / 2
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)  # type: ignore[arg-type]
+    return weights_D.detach(), yes.detach()
