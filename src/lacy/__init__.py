@@ -10,6 +10,7 @@ The packages, from top to bottom; each imports only from those below it:
     compress/     makes a model smaller by a plan, and measures every stage
     scorecard/    all measurements of a model as one scorecard, and comparisons of two
     route/        which model or source answers a text: routers, budgets, explanations
+    decide/       typed decisions: which option of a question fits a text, and how surely
     tune/         teaches pretrained models to call, from marked articles
     harness/      lm-eval with lacy's models, alone and with a source
     efficiency/   size, speed, memory, energy and price of a model

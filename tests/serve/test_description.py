@@ -53,6 +53,7 @@ def operations(schema):
 LABELS = [
     "POST /v1/completions", "POST /v1/chat/completions", "POST /v1/responses", "GET /v1/models",
     "GET /v1/models/{name}", "GET /v1/lacy", "GET /health", "GET /metrics", "POST /v1/feedback",
+    "POST /v1/systemone",
 ]  # fmt: skip
 
 
@@ -69,7 +70,8 @@ def test_answers_are_as_described(schema, label):
     @given(case=operation.as_strategy(), known=st.booleans(), few=st.integers(1, 8))
     def check(case, known, few):
         if known and isinstance(case.body, dict):
-            case.body |= {"model": "slm", "max_tokens": few}
+            case.body |= {"model": "slm"}
+            case.body |= {} if label == "POST /v1/systemone" else {"max_tokens": few}
             case.body.pop("max_output_tokens", None)
         response = case.call()
         case.validate_response(response, checks=CHECKS)
@@ -109,6 +111,28 @@ def test_answers_to_valid_requests_are_as_described(schema, path):
         assert response.status_code in (200, 400)
 
     check()
+
+
+@SOME
+@given(
+    state=st.recursive(st.text(max_size=9), lambda inner: st.lists(inner, max_size=3)),
+    yes=st.text(st.characters(codec="utf-8"), max_size=9),
+    labels=st.dictionaries(st.text(max_size=5), st.none() | st.text(max_size=5), max_size=4),
+    levels=st.lists(st.text(max_size=5), max_size=4),
+)
+def test_decisions_are_as_described(schema, state, yes, labels, levels):
+    questions = {
+        "a": {"type": "noul", "instructions": yes}, "b": {"type": "choice", "criteria": labels},
+        "c": {"type": "score", "criteria": levels},
+    }  # fmt: skip
+    body = {"model": "slm", "state": state, "questions": questions}
+    case = schema["/v1/systemone"]["POST"].Case(body=body, media_type="application/json")
+    response = case.call()
+    case.validate_response(response, checks=CHECKS)
+    valid = yes.strip() and labels and all(map(str.strip, labels)) and levels
+    valid = valid and all(map(str.strip, levels)) and len({*map(str.strip, levels)}) == len(levels)
+    assert response.status_code in (200, 400)
+    assert valid or response.status_code == 400
 
 
 def test_the_description_contains_keys(real, tmp_path):

@@ -19,6 +19,7 @@ from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     from lacy.cascade import Engine
+    from lacy.decide import Decider
     from lacy.records import RecordLog
     from lacy.serve import Keys, Limits
 
@@ -99,6 +100,11 @@ class ServeConfig(EngineOptions):
     grace: Rare[float] = 10.0
     """Seconds that running texts may take to finish when the server is stopped."""
 
+    # [Decisions]
+    decide: Path | None = None
+    """Folder of lacy decide fit that answers /v1/systemone; by default the model's likelihoods do,
+    which are not calibrated."""
+
     # [Output]
     log_prompts: bool = False
     """Write prompts to the log, which by default contains no prompts or answers."""
@@ -135,6 +141,7 @@ def run(config: ServeConfig) -> int:
         listening = stack.enter_context(open_socket(config.host, config.port))
         records = stack.enter_context(_records(config)) if config.log_calls else None
         engine, name = _open(config)
+        decider = _decider(config, engine) if config.decide else None
         _log()
         with Scheduler(engine, streams=config.streams, queue=config.queue) as scheduler:
             app = make_app(
@@ -147,6 +154,7 @@ def run(config: ServeConfig) -> int:
                 origins=config.origin,
                 prompts=_prompts(config.source),
                 records=records,
+                decider=decider,
             )
             server = Server(app, scheduler, grace=config.grace)
             _print_address(config, name, str(engine.policy), listening.getsockname()[1], keys)
@@ -237,6 +245,14 @@ def _open(config: ServeConfig) -> tuple[Engine, str]:
             do="give another: --name mine",
         )  # fmt: skip
     return config.open(temperature=config.temperature, timeout=config.timeout), name
+
+
+def _decider(config: ServeConfig, engine: Engine) -> Decider:
+    """Open the head for typed decisions, with the model if it needs one."""
+    from lacy.decide import open_decider
+
+    model = engine.model if engine.hosted is None else None
+    return open_decider(model, engine.tokenizer, head=config.decide, call_id=engine.call_id)
 
 
 def _records(config: ServeConfig) -> RecordLog:

@@ -18,6 +18,7 @@ from .questions import (
     choice,
     question_from_data,
     score,
+    too_deep,
     yes_no,
 )
 from .states import StateFeatures
@@ -60,6 +61,7 @@ __all__ = [
     "question_from_data",
     "read_decisions",
     "score",
+    "too_deep",
     "yes_no",
     "zero_shot",
 ]

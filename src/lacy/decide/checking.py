@@ -47,9 +47,7 @@ class Checked:
         return asdict(self)
 
 
-def check_decisions(
-    known: Sequence[KnownDecision], decisions: Sequence[Decision]
-) -> list[Checked]:
+def check_decisions(known: Sequence[KnownDecision], decisions: Sequence[Decision]) -> list[Checked]:
     """Return figures by type over all sources, then by source and type, then over everything.
 
     A ``noul`` whose answer is unknown has no right option and is left out.

@@ -38,8 +38,10 @@ class Decision:
 
     @property
     def confidence(self) -> float:
-        """``(K p - 1) / (K - 1)`` with the largest of K probabilities p: 0 if all are equal, 1 if
-        one is certain (so that two and twenty options compare)."""
+        """``(K p - 1) / (K - 1)`` with the largest of K probabilities p.
+
+        It is 0 if all are equal and 1 if one is certain, so that two and twenty options compare.
+        """
         count, most = len(self.probabilities), max(self.probabilities)
         return 1.0 if count == 1 else max(0.0, (count * most - 1) / (count - 1))
 
@@ -49,7 +51,7 @@ class Decision:
         return float(sum(level * p for level, p in enumerate(self.probabilities)))
 
     def answer(self, sure: float = 0.0) -> str | None:
-        """Return the likeliest option's name; None ("unknown") if its probability is below ``sure``.
+        """Return the likeliest option; None ("unknown") if its probability is below ``sure``.
 
         Args:
             sure: the least probability. It means what it says as far as the decider is calibrated.
@@ -79,4 +81,3 @@ def decision_of(question: DecisionQuestion, logits_K: Floats, temperature: float
 
 def _shown(value: float) -> float:
     return round(float(value), DIGITS)
-

@@ -20,7 +20,7 @@ from lacy.decide.questions import TYPES, YES, DecisionType
 from lacy.errors import LacyError
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Penalties of the weights that are tried; the one with the least loss on held-out decisions wins."""
+"""Penalties of the weights that are tried; that with the least held-out loss wins."""
 
 LEAST = 10
 """Fewest decisions for fitting, and for calibration."""
@@ -187,9 +187,11 @@ class _Padded:
     @classmethod
     def of(cls, decisions: Sequence[KnownDecision], features: Sequence[Floats]) -> _Padded:
         count, most = len(decisions), max(map(len, features))
-        padded = cls(torch.zeros(count, most, features[0].shape[1], dtype=torch.float64),
-                     *(torch.zeros(count, most, dtype=torch.float64) for _ in range(2)),
-                     torch.ones(count, most, dtype=torch.bool))  # fmt: skip
+        width, kind = features[0].shape[1], torch.float64
+        padded = cls(
+            torch.zeros(count, most, width, dtype=kind), torch.zeros(count, most, dtype=kind),
+            torch.zeros(count, most, dtype=kind), torch.ones(count, most, dtype=torch.bool),
+        )  # fmt: skip
         for n, (one, x_KD) in enumerate(zip(decisions, features, strict=True)):
             size = len(x_KD)
             padded.features_NKD[n, :size] = torch.from_numpy(x_KD)

@@ -41,7 +41,9 @@ class DecisionHead:
 
     weights_D: Floats
     yes: float = 0.0
-    temperatures: dict[DecisionType, float] = field(default_factory=lambda: dict.fromkeys(TYPES, 1.0))
+    temperatures: dict[DecisionType, float] = field(
+        default_factory=lambda: dict.fromkeys(TYPES, 1.0)
+    )
     uses: dict[str, Any] = field(default_factory=dict)
     made: dict[str, Any] = field(default_factory=dict)
 

@@ -33,7 +33,7 @@ class PromptTokens:
         self.context = context
 
     def state(self, state: str) -> list[int]:
-        """Return the tokens of a state with what separates it from a question; none if it is empty."""
+        """Return the tokens of a state and what separates it from a question; none if empty."""
         return self._text.encode(state + SEPARATOR) if state.strip() else []
 
     def prompt(self, question: DecisionQuestion) -> list[int]:

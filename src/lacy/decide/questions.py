@@ -92,8 +92,8 @@ def question_from_data(data: Any, where: str = "question") -> DecisionQuestion:
     if not isinstance(data, Mapping):
         raise LacyError("E380", where=where, why="it is not an object")
     kind = data.get("type")
-    if kind not in TYPES:
-        why = f"its type is {kind!r}; types are {', '.join(TYPES)}"
+    if not isinstance(kind, str) or kind not in TYPES:
+        why = f"its type is {str(kind)[:80]!r}; types are {', '.join(TYPES)}"
         raise LacyError("E380", where=where, why=why)
     unknown = [str(name) for name in data if name not in ("type", "instructions", "criteria")]
     if unknown:
@@ -115,7 +115,9 @@ def yes_no(instructions: str, yes: str = "", no: str = "") -> DecisionQuestion:
     return question_from_data(data)
 
 
-def choice(instructions: str, options: Mapping[str, str | None] | Iterable[str]) -> DecisionQuestion:
+def choice(
+    instructions: str, options: Mapping[str, str | None] | Iterable[str]
+) -> DecisionQuestion:
     """Return a question whose answer is one of several labels, with or without descriptions."""
     if not isinstance(options, Mapping):
         names = list(options)

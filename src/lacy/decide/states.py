@@ -48,7 +48,7 @@ class TokenTree:
     """Run of each token."""
 
     def add(self, tokens: Sequence[int], after: int | None = None) -> int:
-        """Add a run after another one and return its number; ``after`` None: after the beginning."""
+        """Add a run after another one (None: after the beginning), and return its number."""
         path = [] if after is None else self.sees[after]
         start = sum(self.runs.count(run) for run in path)
         number = len(self.sees)

@@ -60,14 +60,11 @@ class VectorFeatures:
         """Return the features of each question's options ``[K, 2 D]``, in their given order."""
         with self._lock:
             texts = [[option_text(q, one) for one in q.options] for q in questions]
-            new = [text for text in dict.fromkeys(sum(texts, [])) if self._known.get(text) is None]
-            wanted = [state, *(text for text in new if text)]
-            vectors = dict(zip(wanted, self._vectors(wanted), strict=True))
-            state_D = vectors[state]
-            known = {text: vectors[text] if text in vectors else self._known.get(text)
-                     for text in dict.fromkeys(sum(texts, [])) if text}  # fmt: skip
-            for text in wanted[1:]:
-                self._known.put(text, vectors[text])
+            known = {text: self._known.get(text) for group in texts for text in group if text}
+            new = [text for text, vector_D in known.items() if vector_D is None]
+            state_D, *found = self._vectors([state, *new])
+            for text, vector_D in zip(new, found, strict=True):
+                known[text] = self._known.put(text, vector_D)
             return [np.stack([_compared(state_D, known.get(text)) for text in group])
                     for group in texts]  # fmt: skip
 
@@ -81,8 +78,9 @@ class VectorFeatures:
         """Return kind and fingerprint of the encoder."""
         words = self._body.words.weight
         found = hashlib.sha256(words[:: max(1, len(words) // 64)].float().numpy().tobytes())
-        for parameter in self._body.layers.parameters():
-            found.update(parameter.detach().float().flatten()[:64].numpy().tobytes())
+        for name, parameter in self._body.named_parameters():
+            if name.startswith("layers."):
+                found.update(parameter.detach().float().flatten()[:64].numpy().tobytes())
         return {"kind": "vectors", "fingerprint": found.hexdigest()[:32]}
 
     def _pieces(self, texts: Sequence[str]) -> list[list[int]]:

@@ -14,9 +14,11 @@ from fastapi.responses import PlainTextResponse, Response
 
 from lacy import __version__
 from lacy.cascade import control_tokens
+from lacy.decide import Decider
 from lacy.records import RecordLog
 from lacy.serve import schemas
 from lacy.serve.bodies import ChatBody, CompletionBody, FeedbackBody, ResponseBody
+from lacy.serve.decisions import add_decisions, worker_of
 from lacy.serve.errors import ApiError, add_error_handlers
 from lacy.serve.formats import CompletionFormat, ResponseFormat
 from lacy.serve.keys import Keys
@@ -73,6 +75,7 @@ def make_app(
     ping_seconds: float = PING_SECONDS,
     origins: Sequence[str] = (),
     records: RecordLog | None = None,
+    decider: Decider | None = None,
 ) -> FastAPI:
     """Return the ASGI application of one model.
 
@@ -87,6 +90,7 @@ def make_app(
         ping_seconds: silence after which a stream sends a comment to keep the connection open.
         origins: origins whose web pages may send requests, such as ``https://chat.example``.
         records: keeps records of answers and users' verdicts; closed by the caller.
+        decider: makes typed decisions; None for the likelihoods of the model itself.
     """
     limits, metrics = limits or Limits(), Metrics(scheduler, records)
     # Fill the cache before several threads use the tokenizer.
@@ -97,9 +101,13 @@ def make_app(
         Recorder(records, name, fingerprint_of(scheduler.engine) if records else ""),
     )  # fmt: skip
 
+    worker = worker_of(scheduler.engine, decider, limits.decision_tokens)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        if worker is not None:
+            await asyncio.to_thread(worker.close)
         await asyncio.to_thread(scheduler.close)
 
     app = FastAPI(title="lacy", version=__version__, lifespan=lifespan, docs_url=None,
@@ -111,8 +119,9 @@ def make_app(
     )  # fmt: skip
     add_error_handlers(app)
     _add_generation(app, service)
+    add_decisions(app, service, worker)
     _add_feedback(app, service)
-    _add_information(app, service)
+    _add_information(app, service, decides=worker is not None)
     for path, (file, media_type) in PAGE_FILES.items():
         route = _file_route(read_page_file(file), media_type)
         app.add_api_route(path, route, methods=["GET", "HEAD"], include_in_schema=False)
@@ -168,17 +177,24 @@ def _add_feedback(app: FastAPI, service: Service) -> None:
         return service.recorder.add_verdict(body)
 
 
-def _add_information(app: FastAPI, service: Service) -> None:
+def _add_information(app: FastAPI, service: Service, *, decides: bool) -> None:
     """Add the paths that return information about the server."""
+    templated = bool(getattr(service.scheduler.engine.tokenizer, "chat_template", None))
+    can = ["completion", *["chat"] * templated, *["decision"] * decides]
     model = {
         "id": service.name, "object": "model", "created": service.created, "owned_by": "lacy",
         "root": service.name, "parent": None, "permission": [], "max_model_len": service.context,
+        "capabilities": can,
+    }  # fmt: skip
+    card = {
+        "name": service.name, "description": f"lacy {__version__}: {', '.join(can)}",
+        "release_date": time.strftime("%Y-%m-%d", time.gmtime(service.created)),
     }  # fmt: skip
     error_docs = schemas.error_responses
 
     @app.get("/v1/models", response_model=schemas.ModelList, responses=error_docs())
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [model]}
+        return {"object": "list", "data": [model], "models": [card]}
 
     @app.get(
         "/v1/models/{name:path}", response_model=schemas.ModelSchema, responses=error_docs(400, 404)
@@ -194,7 +210,8 @@ def _add_information(app: FastAPI, service: Service) -> None:
             "model": service.name,
             "policy": str(engine.policy),
             "unit": engine.unit,
-            "chat": bool(getattr(engine.tokenizer, "chat_template", None)),
+            "chat": templated,
+            "decisions": decides,
             "feedback": service.recorder.active,
             "prompts": list(service.prompts),
             "sources": source_status(engine.source),

@@ -25,6 +25,7 @@ from lacy.serve.bodies import (
     StreamOptions,
     TextFormat,
 )
+from lacy.serve.decision_bodies import SystemOneBody
 from lacy.serve.messages import Message, Part, ToolCall, ToolFunction
 
 LOG = logging.getLogger("lacy.serve")
@@ -36,7 +37,7 @@ FIELDS = frozenset(
     field
     for model in (
         CompletionBody, ChatBody, ResponseBody, StreamOptions, LacyOptions, Message, Part,
-        ToolCall, ToolFunction, Item, InputPart, TextFormat, FeedbackBody,
+        ToolCall, ToolFunction, Item, InputPart, TextFormat, FeedbackBody, SystemOneBody,
     )
     for field in model.model_fields
 )  # fmt: skip
@@ -99,7 +100,7 @@ def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
     if isinstance(error, LacyError):
         if error.code == "E93":  # the model is hosted, and its server does not answer
             return ApiError(502, f"{error.what}; {error.do}", error.code)
-        code = "context_length_exceeded" if error.code == "E60" else error.code
+        code = "context_length_exceeded" if error.code in ("E60", "E382") else error.code
         return ApiError(400, f"{error.what}; {error.do}", code, param)
     if not hasattr(error, "logged"):  # log an error only once, even if it ends several texts
         LOG.error("a request failed", exc_info=error)

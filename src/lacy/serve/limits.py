@@ -52,6 +52,8 @@ class Limits:
     """Maximum number of stop strings in one request (OpenAI's limit)."""
     stop_characters: int = 500
     """Maximum length of a stop string."""
+    decision_tokens: int = 4096
+    """Maximum number of tokens of the state and all questions of a request for decisions."""
     stall_seconds: int = 60
     """If a client stops reading for this long, its texts are cancelled and it is disconnected."""
     connections: int = field(default_factory=lambda: min(MAX_CONNECTIONS, affordable_connections()))

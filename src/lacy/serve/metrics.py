@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from lacy.decide import Decision
 from lacy.records import RecordLog
 from lacy.serve.choice import PROMPT, Choice
 from lacy.serve.scheduler import Scheduler
@@ -38,6 +41,9 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self._decisions = Counter(
+            "lacy_decisions", "Typed decisions by type", ["type"], registry=registry
+        )
         self._cost = Counter("lacy_cost", "Cost of the sources", registry=registry)
         running = Gauge("lacy_streams", "Texts that are being generated", registry=registry)
         running.set_function(lambda: scheduler.running)
@@ -52,6 +58,12 @@ class Metrics:
     def add_prompt(self, tokens: int) -> None:
         """Count a prompt."""
         self._prompt.inc(tokens)
+
+    def add_decisions(self, decisions: Iterable[Decision], tokens: int) -> None:
+        """Count the decisions of a request, and the tokens that were read for them."""
+        self.add_prompt(tokens)
+        for decision in decisions:
+            self._decisions.labels(decision.question.type).inc()
 
     def add_answer(self, choice: Choice) -> None:
         """Count a whole answer."""

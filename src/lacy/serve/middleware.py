@@ -22,8 +22,8 @@ from lacy.serve.metrics import Metrics
 LOG = logging.getLogger("lacy.serve")
 
 METERED_PATHS = (
-    "/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/feedback", "/v1/models",
-    "/health", "/metrics",
+    "/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/systemone", "/v1/feedback",
+    "/v1/models", "/health", "/metrics",
 )  # fmt: skip
 """Paths that have their own metrics; all other paths are counted together."""
 

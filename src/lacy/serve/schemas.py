@@ -188,13 +188,25 @@ class ModelSchema(BaseModel):
     permission: list[None]
     max_model_len: int
     """The context length: maximum number of tokens of prompt and answer together."""
+    capabilities: list[Literal["completion", "chat", "decision"]]
+    """What the model can be asked for: continuations, answers in a chat, typed decisions."""
+
+
+class ModelCard(BaseModel):
+    """A model as clients of the System One API list it."""
+
+    name: str
+    description: str
+    release_date: str
+    """The day on which the server was started."""
 
 
 class ModelList(BaseModel):
-    """All models of the server."""
+    """All models of the server, for clients of OpenAI (``data``) and of System One (``models``)."""
 
     object: Literal["list"]
     data: list[ModelSchema]
+    models: list[ModelCard]
 
 
 class PriceSchema(BaseModel):
@@ -231,6 +243,8 @@ class ServerInfo(BaseModel):
     policy: str
     unit: str
     chat: bool
+    decisions: bool
+    """True if the server makes typed decisions (``/v1/systemone``)."""
     feedback: bool
     """True if the server keeps records of answers, and users' verdicts on them."""
     prompts: list[str]
@@ -280,6 +294,7 @@ _REASONS = {
     421: "this host name is not allowed",
     429: "too many texts at once, or too many for this key; `Retry-After` says when to retry",
     500: "a bug in lacy",
+    501: "this server's model makes no typed decisions",
     503: "the server is shutting down",
 }
 _RETRY = {"Retry-After": {"description": "Seconds", "schema": {"type": "string"}}}

