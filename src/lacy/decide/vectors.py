@@ -28,6 +28,9 @@ KEPT = 4096
 BATCH = 32
 """Texts encoded at a time."""
 
+UNEVEN = 2
+"""The longest text of a batch is at most so many times as long as the shortest."""
+
 
 class VectorFeatures:
     """Features from a frozen sentence encoder.
@@ -97,14 +100,23 @@ class VectorFeatures:
                 windows.append(torch.tensor([self._reader.cls, *part, self._reader.sep]))
                 owners.append(number)
         sums_ND = np.zeros((len(texts), self._body.shape.width))
-        order = sorted(range(len(windows)), key=lambda place: len(windows[place]))
-        for start in range(0, len(order), BATCH):
-            places = order[start : start + BATCH]
+        for places in _batches([len(window) for window in windows]):
             ids_BT = pad_sequence([windows[place] for place in places], batch_first=True)
             mean_BD = mean_states(self._body.states(ids_BT), ids_BT)
             for place, vector_D in zip(places, mean_BD.double().numpy(), strict=True):
                 sums_ND[owners[place]] += vector_D / np.linalg.norm(vector_D).clip(1e-9)
         return [one / np.linalg.norm(one).clip(1e-9) for one in sums_ND]
+
+
+def _batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Return the places of windows in batches of similar lengths, so that little is padded."""
+    batches: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        last = batches[-1] if batches else []
+        if not last or len(last) == BATCH or lengths[place] > UNEVEN * lengths[last[0]]:
+            batches.append([])
+        batches[-1].append(place)
+    return batches
 
 
 def option_text(question: DecisionQuestion, option: Option) -> str:
