@@ -61,6 +61,7 @@ SECTIONS = [
     ((355, 364), "Deltas and rare synchronisation"),
     ((365, 369), "Simulations of devices"),
     ((370, 379), "Query routing"),
+    ((380, 389), "Typed decisions"),
 ]
 
 

@@ -22,6 +22,7 @@ from helpers.harness import one_description  # noqa: F401 (fixture)
 from helpers.labelled import write_labelled
 from helpers.pages import ROOT, lacy
 from helpers.raw import raw_llama, save_raw
+from helpers.toy_decisions import write_decisions
 from helpers.toy_safety import write_toys
 from lacy.model import preset_names
 
@@ -50,6 +51,7 @@ LESS = {
     "distill": {
         "--tokens": "512", "--batch-rows": "2", "--threads": "1", "--device": "cpu", "--top": "8",
     },
+    "decide fit": {"--encoder": "encoder"},
     "safety train": {"--encoder": "encoder", "--layers": "1", "--epochs": "1"},
     "federate run": {
         "--rounds": "1", "--local-steps": "1", "--lora-rank": "2", "--context": "64",
@@ -71,6 +73,7 @@ GIVEN = {
     "how-to/chain.md": ["runs/mine", "runs/partner"],
     "how-to/data-loop.md": ["world", "models/base", "articles.jsonl.gz"],
     "how-to/database.md": ["runs/mine"],
+    "how-to/decide.md": ["runs/mine", "decisions.jsonl", "encoder"],
     "how-to/documents.md": ["runs/mine", "articles.jsonl.gz", "notes"],
     "how-to/endpoint.md": ["runs/mine", "runs/partner"],
     "how-to/engine.md": ["runs/mine"],
@@ -209,6 +212,7 @@ def material(tmp_path_factory):
         type_in("lacy source build notes --out notes.index")
         write_labelled(Path())
         write_toys(Path())
+        write_decisions(Path())
         save_raw("models/base", raw_llama(context=512))
     return folder
 

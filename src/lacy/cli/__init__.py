@@ -44,6 +44,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "vocabulary check": "measure what a smaller vocabulary would lose",
         "compress": "make a model smaller by a plan, and measure every step",
         "safety train": "train a small classifier of harmful prompts and answers",
+        "decide fit": "fit a head for typed decisions: yes or no, a choice, a score",
         "export": "write a model in the format of another engine",
         "federate simulate": "simulate whether many devices can train a model",
         "federate pretrain": "train one model with several workers that exchange little",
@@ -59,6 +60,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "generate": "continue texts, with a source that answers the calls",
         "chat": "talk to a model in the terminal",
         "why": "explain each step: speaker, signals, candidates",
+        "decide ask": "answer a question with one of its options, with probabilities",
         "serve": "serve a model and its source through OpenAI's API",
     },
     "Measure": {

@@ -1,0 +1,1 @@
+"""``lacy decide``: typed decisions with probabilities."""
