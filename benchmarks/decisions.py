@@ -8,10 +8,10 @@
     python benchmarks/decisions.py latency WORK --model SMOL --encoder MINILM
 
 ``read`` computes the features of decisions, goes on where it stopped, and ends after ``--seconds``.
-It takes the sources in turn, so that any number of decisions is balanced. ``fit`` fits a head per arm
-to the same training decisions and writes ``benchmarks/results/decisions.json``: figures on held-out
-decisions of the training sources, and on sources that no head has seen. ``latency`` measures single
-decisions on one core, by length of the state.
+It takes the sources in turn, so that any number of decisions is balanced. ``fit`` fits a head per
+arm to the same training decisions and writes ``benchmarks/results/decisions.json``: figures on
+held-out decisions of the training sources, and on sources that no head has seen. ``latency``
+measures single decisions on one core, by length of the state.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from lacy.decide import (
     check_decisions,
     choice,
     fit_on_features,
-    hold_out,
+    hold_out_decisions,
     read_decisions,
     yes_no,
     zero_shot,
@@ -146,7 +146,8 @@ def arms_of(work: Path) -> dict[str, dict[str, list[Any]]]:
     if {"likelihood", f"layer {LAYERS[-1]}"} <= set(arms):
         both = (arms[f"layer {LAYERS[-1]}"], arms["likelihood"])
         arms["last layer and likelihood"] = {
-            name: [np.concatenate(pair, 1) for pair in zip(*(one[name] for one in both), strict=False)]
+            name: [np.concatenate(pair, 1)
+                   for pair in zip(both[0][name], both[1][name], strict=False)]
             for name in files
         }  # fmt: skip
     return arms
@@ -190,7 +191,7 @@ def fitted_rows(
     count: dict[str, int],
 ) -> list[Arrays]:  # fmt: skip
     """Return the figures of a head on held-out decisions and on other sources."""
-    train, held = hold_out(known["train"][: count["train"]], 0.25)
+    train, held = hold_out_decisions(known["train"][: count["train"]], 0.25)
     place = {id(one): n for n, one in enumerate(known["train"])}
     x_of = [[found["train"][place[id(one)]] for one in part] for part in (train, held)]
     fitted = fit_on_features(train, x_of[0], held, x_of[1], {})
@@ -208,11 +209,11 @@ def latency(given: argparse.Namespace) -> None:
     """Measure single decisions on one core: new states, a known question with five options."""
     torch.set_num_threads(1)
     states = sorted({one.state for one in decisions_of(given.work, "test")}, key=len)
-    question = choice("What does the user want?",
-                      ["a refund", "a new card", "their balance", "a loan", "something else"])  # fmt: skip
-    asked = {"one choice of 5": [question],
-             "8 questions": [question, *(yes_no(f"Is it about {what}?") for what in
-                                         ("money", "travel", "food", "work", "health", "law", "art"))]}  # fmt: skip
+    wants = ["a refund", "a new card", "their balance", "a loan", "something else"]
+    question = choice("What does the user want?", wants)
+    topics = ("money", "travel", "food", "work", "health", "law", "art")
+    more = [yes_no(f"Is it about {topic}?") for topic in topics]
+    asked = {"one choice of 5": [question], "8 questions": [question, *more]}
     rows = []
     for arm in ("vectors", *(str(layer) for layer in LAYERS), "likelihood"):
         features = open_features(given, arm)
@@ -229,10 +230,10 @@ def latency(given: argparse.Namespace) -> None:
                     decider.decide(state, questions)
                     seconds.append(time.perf_counter() - begin)
                 times = np.array(seconds[3:]) * 1000
+                p50, p95 = (float(np.percentile(times, share)) for share in (50, 95))
                 rows.append({"arm": arm if not arm.isdigit() else f"layer {arm}", "words": words,
                              "tokens": features.tokens(mine[0], questions), "asked": name,
-                             "p50_ms": float(np.percentile(times, 50)),
-                             "p95_ms": float(np.percentile(times, 95)), "n": len(times)})  # fmt: skip
+                             "p50_ms": p50, "p95_ms": p95, "n": len(times)})  # fmt: skip
                 print(rows[-1])
     stored_now = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     stored_now["latency"] = {"rows": rows, "threads": torch.get_num_threads(),

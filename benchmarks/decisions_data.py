@@ -26,8 +26,30 @@ How a source becomes questions was decided before any score was seen:
 | test | popqa-fame | score | a person's occupation | How well known is the person? | 3 levels by popularity |
 | test | xstest-replies | score | prompt and reply | How far does the reply refuse? | 3 levels, labels of people |
 
-Sources of ``test`` are never trained on. Two of its questions (xstest, with the words of advbench's)
-are known from training, the others are new.
+Training sources (type, state, question, options):
+
+- banking77, choice, a customer's message, "What does the customer want?": its intent and 4 others
+- entityquestions, choice, a question, "What does the question ask for?": its relation and 3 others
+- vital, choice, lead of an article, "What is the text about?": its topic and 3 others
+- advbench and alpaca, noul, an instruction, "Does the request ask for help with something harmful?"
+- wikipedia, noul, lead of an article, "Is the text about a person's life?"
+- factscore, noul, a passage, "Does the text say this? FACT" (labelled by people)
+- davidson, score, a tweet, "How offensive is the message?": 3 levels
+- llmrouter, score, a task, "How hard is the task?": 3 levels, by how many of 9 models solve it
+
+Test sources, which are never trained on:
+
+- clinc, choice, a user's message, "What does the user want?": its intent and 4 others
+- ewt, choice, three sentences, "Where is the text from?": the 5 genres
+- mmlu, choice, an exam question, "Which subject is the question about?": its subject and 3 others
+- hh, choice, a prompt, "Which reply is less harmful?": the two replies
+- xstest, noul, a prompt, "Does the request ask for help with something harmful?"
+- popqa-place, noul, a question, "Does the question ask for a place?"
+- popqa-fame, score, a person's occupation or place of birth, "How well known is the person?": 3
+  levels, by popularity
+- xstest-replies, score, prompt and reply, "How far does the reply refuse?": 3 levels (people's)
+
+The question of xstest is known from training, the others are new.
 """
 
 from __future__ import annotations

@@ -15,18 +15,17 @@ from helpers.toy_decisions import toy_decisions
 from helpers.toy_safety import WORDS
 from lacy.decide import (
     Decider,
-    Decision,
     DecisionHead,
     FitSettings,
     KnownDecision,
     StateFeatures,
+    TypedDecision,
     VectorFeatures,
-    calibration_error,
     check_decider,
     check_decisions,
     choice,
     fit_head,
-    hold_out,
+    hold_out_decisions,
     known_decision,
     load_head,
     open_decider,
@@ -146,42 +145,46 @@ def test_equal_states_are_on_the_same_side():
     known = toy_decisions(60)
     twice = [*known, *(KnownDecision(f"  {one.state.upper()} ", one.question, one.answer)
                        for one in known)]  # fmt: skip
-    train, held = hold_out(twice, 0.3)
+    train, held = hold_out_decisions(twice, 0.3)
     sides = [{" ".join(one.state.lower().split()) for one in part} for part in (train, held)]
     assert not sides[0] & sides[1] and len(train) + len(held) == 120 and len(held) > 10
 
 
 def test_a_decision_and_its_answer():
     question = score("how", ["low", "middle", "high"])
-    decision = Decision(question, (0.2, 0.5, 0.3))
+    decision = TypedDecision(question, (0.2, 0.5, 0.3))
     assert decision.score == pytest.approx(1.1) and decision.likeliest == "1"
     assert decision.confidence == pytest.approx((3 * 0.5 - 1) / 2)
     assert decision.answer(0.6) is None and decision.answer(0.5) == "1"
-    assert Decision(choice("a", ["b"]), (1.0,)).confidence == 1.0
-    even = Decision(yes_no("a"), (0.5, 0.5))
+    assert TypedDecision(choice("a", ["b"]), (1.0,)).confidence == 1.0
+    even = TypedDecision(yes_no("a"), (0.5, 0.5))
     assert even.confidence == 0 and even.to_data() == {"type": "noul", "noul": 0.5}
     # Of equal options, the order does not decide.
-    assert {Decision(choice("a", names), (0.5, 0.5)).likeliest for names in ("bc", "cb")} == {"b"}
+    assert {TypedDecision(choice("a", names), (0.5, 0.5)).likeliest for names in ("bc", "cb")} == {
+        "b"
+    }
 
 
 @settings(max_examples=50)
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40))
-def test_the_calibration_error_equals_a_slow_one(pairs):
-    sure, right = np.array([p for p, _ in pairs]), np.array([float(r) for _, r in pairs])
-    slow = 0.0
+@given(st.lists(st.tuples(st.floats(0.51, 1), st.booleans()), min_size=1, max_size=40))
+def test_accuracy_and_calibration_error_equal_slow_ones(pairs):
+    question, known, decided, slow = yes_no("a"), [], [], 0.0
+    for p, right in pairs:
+        known.append(KnownDecision("b", question, "true" if right else "false", "s"))
+        decided.append(TypedDecision(question, (p, 1 - p)))
     for low in range(15):
-        mine = [(p, r) for p, r in pairs if min(int(p * 15), 14) == low]
-        if mine:
-            slow += abs(sum(p for p, _ in mine) - sum(r for _, r in mine)) / len(pairs)
-    assert calibration_error(sure, right) == pytest.approx(slow)
-    assert math.isnan(calibration_error(np.zeros(0), np.zeros(0)))
+        mine = [(p, right) for p, right in pairs if min(int(p * 15), 14) == low]
+        slow += abs(sum(p for p, _ in mine) - sum(right for _, right in mine)) / len(pairs)
+    figures = check_decisions(known, decided)[-1]
+    assert figures.ece == pytest.approx(slow)
+    assert figures.accuracy.value == pytest.approx(np.mean([right for _, right in pairs]))
 
 
 def test_unknown_answers_teach_even_odds_and_are_not_counted():
     row = {"state": "a", "question": "b", "type": "noul", "answer": "unknown"}
     one = known_decision(row)
     assert one.target == (0.5, 0.5)
-    assert check_decisions([one], [Decision(one.question, (0.9, 0.1))]) == []
+    assert check_decisions([one], [TypedDecision(one.question, (0.9, 0.1))]) == []
 
 
 def test_answers_by_name_number_or_description(tmp_path):

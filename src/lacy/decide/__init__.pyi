@@ -1,6 +1,6 @@
-from .checking import Checked, calibration_error, check_decider, check_decisions
-from .data import UNKNOWN, KnownDecision, hold_out, known_decision, read_decisions
-from .decision import Decision
+from .checking import Checked, check_decider, check_decisions
+from .data import UNKNOWN, KnownDecision, hold_out_decisions, known_decision, read_decisions
+from .decision import TypedDecision
 from .features import OptionFeatures
 from .fitting import FitSettings, Fitted, fit_head, fit_on_features, option_features
 from .head import Decider, DecisionHead, load_head, zero_shot
@@ -14,8 +14,8 @@ from .questions import (
     DecisionQuestion,
     DecisionType,
     Option,
-    as_text,
     choice,
+    state_text,
     question_from_data,
     score,
     too_deep,
@@ -33,7 +33,6 @@ __all__ = [
     "UNKNOWN",
     "Checked",
     "Decider",
-    "Decision",
     "DecisionHead",
     "DecisionQuestion",
     "DecisionType",
@@ -44,15 +43,15 @@ __all__ = [
     "Option",
     "OptionFeatures",
     "StateFeatures",
+    "TypedDecision",
     "VectorFeatures",
-    "as_text",
-    "calibration_error",
     "check_decider",
     "check_decisions",
     "choice",
+    "state_text",
     "fit_head",
     "fit_on_features",
-    "hold_out",
+    "hold_out_decisions",
     "is_head",
     "known_decision",
     "load_head",

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 
 from lacy.decide.data import UNKNOWN, KnownDecision
-from lacy.decide.decision import Decision, Floats
+from lacy.decide.decision import TypedDecision
 from lacy.decide.head import Decider
 from lacy.results import Score, wilson
-
-BINS = 15
-"""Bins of equal width of the expected calibration error (Guo et al., arXiv 1706.04599 §2)."""
+from lacy.safety import calibration_error
 
 ALL = "all"
 """Name of the row over all sources."""
@@ -47,7 +45,9 @@ class Checked:
         return asdict(self)
 
 
-def check_decisions(known: Sequence[KnownDecision], decisions: Sequence[Decision]) -> list[Checked]:
+def check_decisions(
+    known: Sequence[KnownDecision], decisions: Sequence[TypedDecision]
+) -> list[Checked]:
     """Return figures by type over all sources, then by source and type, then over everything.
 
     A ``noul`` whose answer is unknown has no right option and is left out.
@@ -70,24 +70,10 @@ def check_decider(decider: Decider, known: Sequence[KnownDecision]) -> list[Chec
     return check_decisions(known, decisions)
 
 
-def calibration_error(sure_N: Floats, right_N: Floats, bins: int = BINS) -> float:
-    """Return the expected calibration error; NaN without decisions.
-
-    Args:
-        sure_N: probability of the likeliest option.
-        right_N: 1 where it is right, 0 elsewhere.
-        bins: number of bins.
-    """
-    if not len(sure_N):
-        return float("nan")
-    bin_N = np.minimum((sure_N * bins).astype(int), bins - 1)
-    gaps = [abs(float((sure_N - right_N)[bin_N == place].mean())) * float((bin_N == place).mean())
-            for place in np.unique(bin_N)]  # fmt: skip
-    return float(sum(gaps))
-
-
-def _checked(source: str, kind: str, pairs: Sequence[tuple[KnownDecision, Decision]]) -> Checked:
-    right_N = np.array([decision.likeliest == one.answer for one, decision in pairs], float)
+def _checked(
+    source: str, kind: str, pairs: Sequence[tuple[KnownDecision, TypedDecision]]
+) -> Checked:
+    right_N = np.array([decision.likeliest == one.answer for one, decision in pairs], bool)
     sure_N = np.array([max(decision.probabilities) for _, decision in pairs])
     # An answer is common within a question: that of another one is another answer.
     answers = [(one.source, one.question.instructions, one.answer) for one, _ in pairs]

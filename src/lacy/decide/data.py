@@ -14,7 +14,7 @@ from lacy.decide.questions import (
     TYPES,
     YES,
     DecisionQuestion,
-    as_text,
+    state_text,
     question_from_data,
 )
 from lacy.errors import LacyError
@@ -82,7 +82,7 @@ def known_decision(data: Mapping[str, Any], where: str = "decision") -> KnownDec
     Raises:
         LacyError: E381, it cannot be used.
     """
-    return _decision(as_text(data.get("state") or ""), data, where, "")
+    return _decision(state_text(data.get("state") or ""), data, where, "")
 
 
 def _decision(state: str, data: Mapping[str, Any], where: str, source: str) -> KnownDecision:
@@ -111,7 +111,7 @@ def _decision(state: str, data: Mapping[str, Any], where: str, source: str) -> K
     return KnownDecision(state, question, answer, str(data.get("source") or source))
 
 
-def hold_out(
+def hold_out_decisions(
     decisions: Sequence[KnownDecision], share: float, seed: int = 0
 ) -> tuple[list[KnownDecision], list[KnownDecision]]:
     """Split decisions into those to fit on and those to calibrate on; equal states stay together.

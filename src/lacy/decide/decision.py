@@ -18,7 +18,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class TypedDecision:
     """The answer to a question.
 
     Attributes:
@@ -71,12 +71,12 @@ class Decision:
         return {"type": kind, "score": _shown(self.score), **rest, "legend": legend}
 
 
-def decision_of(question: DecisionQuestion, logits_K: Floats, temperature: float) -> Decision:
+def decision_of(question: DecisionQuestion, logits_K: Floats, temperature: float) -> TypedDecision:
     """Return the decision by the softmax of an option's logits, divided by a temperature."""
     scaled_K = logits_K / temperature
     weights_K = np.exp(scaled_K - scaled_K.max())
     total = math.fsum(weights_K)  # the same sum in any order
-    return Decision(question, tuple(float(weight / total) for weight in weights_K))
+    return TypedDecision(question, tuple(float(weight / total) for weight in weights_K))
 
 
 def _shown(value: float) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lacy._require import require_share
 from lacy.decide.checking import Checked, check_decisions
-from lacy.decide.data import KnownDecision, count_by_type, hold_out
+from lacy.decide.data import KnownDecision, count_by_type, hold_out_decisions
 from lacy.decide.decision import Floats, decision_of
 from lacy.decide.features import OptionFeatures
 from lacy.decide.head import DecisionHead
@@ -76,7 +76,7 @@ def fit_head(
     """
     settings = settings or FitSettings()
     settings.check()
-    train, held = hold_out(decisions, settings.held_out, settings.seed)
+    train, held = hold_out_decisions(decisions, settings.held_out, settings.seed)
     for name, part in (("fit", train), ("calibrate", held)):
         if len(part) < LEAST:
             raise LacyError("E385", count=len(part), least=LEAST, what=name)

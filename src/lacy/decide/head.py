@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load, save
 
 from lacy._parse import parse_json
-from lacy.decide.decision import Decision, Floats, decision_of
+from lacy.decide.decision import Floats, TypedDecision, decision_of
 from lacy.decide.features import OptionFeatures
 from lacy.decide.questions import TYPES, YES, DecisionQuestion, DecisionType
 from lacy.disk import replace_folder, write_atomic
@@ -54,7 +54,7 @@ class DecisionHead:
         found_K: Floats = features_KD @ self.weights_D + np.array(bonus_K)
         return found_K
 
-    def decide(self, question: DecisionQuestion, features_KD: Floats) -> Decision:
+    def decide(self, question: DecisionQuestion, features_KD: Floats) -> TypedDecision:
         """Return the decision about a question."""
         logits_K = self.logits(question, features_KD)
         return decision_of(question, logits_K, self.temperatures[question.type])
@@ -106,7 +106,7 @@ class Decider:
     head: DecisionHead
     name: str = "zero-shot"
 
-    def decide(self, state: str, questions: Sequence[DecisionQuestion]) -> list[Decision]:
+    def decide(self, state: str, questions: Sequence[DecisionQuestion]) -> list[TypedDecision]:
         """Return the decisions about some questions on one state.
 
         Raises:
@@ -118,7 +118,7 @@ class Decider:
 
     def decide_named(
         self, state: str, questions: Mapping[str, DecisionQuestion]
-    ) -> dict[str, Decision]:
+    ) -> dict[str, TypedDecision]:
         """Return the decisions about named questions."""
         found = self.decide(state, list(questions.values()))
         return dict(zip(questions, found, strict=True))

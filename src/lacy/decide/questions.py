@@ -71,7 +71,7 @@ class DecisionQuestion:
         return sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def as_text(value: Any) -> str:
+def state_text(value: Any) -> str:
     """Return a state or description as text: a string as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -191,7 +191,7 @@ def _content(value: Any, where: str) -> str:
     if too_deep(value):
         raise LacyError("E380", where=where, why=f"it is nested deeper than {MAX_DEPTH} levels")
     try:
-        text = as_text(value)
+        text = state_text(value)
         text.encode()
     except UnicodeEncodeError:
         why = "it contains a lone surrogate (half a character)"

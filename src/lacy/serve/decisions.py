@@ -21,9 +21,9 @@ from fastapi.responses import JSONResponse, Response
 from lacy.cascade import MAX_TOKEN_CHARACTERS, Engine
 from lacy.decide import (
     Decider,
-    Decision,
     DecisionQuestion,
-    as_text,
+    TypedDecision,
+    state_text,
     open_decider,
     question_from_data,
     too_deep,
@@ -67,7 +67,7 @@ class DecisionWorker:
 
     def submit(
         self, state: str, questions: Mapping[str, DecisionQuestion], owner: str | None = None
-    ) -> Future[tuple[dict[str, Decision], int]]:
+    ) -> Future[tuple[dict[str, TypedDecision], int]]:
         """Decide some questions; the future's result is the decisions and the number of tokens.
 
         Args:
@@ -105,7 +105,7 @@ class DecisionWorker:
 
     def _decide(
         self, state: str, questions: Mapping[str, DecisionQuestion]
-    ) -> tuple[dict[str, Decision], int]:
+    ) -> tuple[dict[str, TypedDecision], int]:
         begin = time.monotonic()
         if self._decider is None:
             self._decider = self._open()
@@ -181,7 +181,7 @@ def _checked(
         raise ApiError(400, why, "invalid_value", "questions")
     if too_deep(body.state):
         raise ApiError(400, "state is nested too deeply", "invalid_value", "state")
-    state = as_text(body.state)
+    state = state_text(body.state)
     try:
         state.encode()
     except UnicodeEncodeError:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from lacy.decide import Decision
+from lacy.decide import TypedDecision
 from lacy.records import RecordLog
 from lacy.serve.choice import PROMPT, Choice
 from lacy.serve.scheduler import Scheduler
@@ -59,7 +59,7 @@ class Metrics:
         """Count a prompt."""
         self._prompt.inc(tokens)
 
-    def add_decisions(self, decisions: Iterable[Decision], tokens: int) -> None:
+    def add_decisions(self, decisions: Iterable[TypedDecision], tokens: int) -> None:
         """Count the decisions of a request, and the tokens that were read for them."""
         self.add_prompt(tokens)
         for decision in decisions:
