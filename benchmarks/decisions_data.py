@@ -2,29 +2,10 @@
 
     python benchmarks/decisions_data.py --shared ../shared/data --more MORE --out WORK
 
-MORE holds ``xstest_prompts.csv`` and ``xstest_v2_completions_*.csv`` (paul-rottger/exaggerated-safety,
-CC BY 4.0). WORK is not part of the repository.
+MORE holds ``xstest_prompts.csv`` and ``xstest_v2_completions_*.csv`` of the repository
+paul-rottger/exaggerated-safety (CC BY 4.0). WORK is not part of the repository.
 
 How a source becomes questions was decided before any score was seen:
-
-| file | source | type | state | question | options |
-|---|---|---|---|---|---|
-| train | banking77 | choice | a customer's message | What does the customer want? | its intent and 4 others |
-| train | entityquestions | choice | a question | What does the question ask for? | its relation and 3 others |
-| train | vital | choice | lead of an article | What is the text about? | its topic and 3 others |
-| train | advbench, alpaca | noul | an instruction | Does it ask for help with something harmful? | |
-| train | wikipedia | noul | lead of an article | Is the text about a person's life? | |
-| train | factscore | noul | a passage | Does the text say this? {fact} | labels of people |
-| train | davidson | score | a tweet | How offensive is the message? | 3 levels |
-| train | llmrouter | score | a task | How hard is the task? | by how many of 9 models solve it |
-| test | clinc | choice | a user's message | What does the user want? | its intent and 4 others |
-| test | ewt | choice | three sentences | Where is the text from? | the 5 genres |
-| test | mmlu | choice | an exam question | Which subject is it about? | its subject and 3 others |
-| test | hh | choice | a prompt | Which reply is less harmful? | the two replies |
-| test | xstest | noul | a prompt | Does it ask for help with something harmful? | |
-| test | popqa-place | noul | a question | Does the question ask for a place? | |
-| test | popqa-fame | score | a person's occupation | How well known is the person? | 3 levels by popularity |
-| test | xstest-replies | score | prompt and reply | How far does the reply refuse? | 3 levels, labels of people |
 
 Training sources (type, state, question, options):
 
@@ -125,10 +106,9 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def lines(path: Path) -> Iterator[Row]:
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open()
-    with opened as file:
-        for line in file:
-            yield json.loads(line)
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+    yield from map(json.loads, text.split("\n")[:-1])
 
 
 def lead(text: str, most: int = 300) -> str:
@@ -153,8 +133,8 @@ def train(shared: Path, count: int) -> list[Row]:
              for one in lines(shared / "factuality" / "vital_summaries.jsonl.gz")
              if one["topic"] != "Uncategorized"]  # fmt: skip
     harmful = [one["Behavior"] for one in table(toxicity / "advbench_behaviors.csv")]
-    harmless = [one["instruction"] for one in
-                json.loads((toxicity / "harmless_train.json").read_text(encoding="utf-8"))]  # fmt: skip
+    alpaca = json.loads((toxicity / "harmless_train.json").read_text("utf-8"))
+    harmless = [one["instruction"] for one in alpaca]
     requests = [row("advbench", "noul", text, HARMFUL, "yes") for text in harmful]
     requests += [row("advbench", "noul", text, HARMFUL, "no") for text in harmless]
     wikipedia = [row("wikipedia", "noul", lead(one["text"]), "Is the text about a person's life?",
@@ -183,14 +163,21 @@ def facts(shared: Path) -> list[Row]:
         for part in one["annotations"] or ():
             for fact in part.get("human-atomic-facts") or ():
                 if fact["label"] in ("S", "NS") and one["topic"] in passages:
-                    words = set(re.findall(r"\w+", fact["text"].lower()))
-                    best = max(passages[one["topic"]],
-                               key=lambda p: len(words & set(re.findall(r"\w+", p.lower()))))  # fmt: skip
-                    text = " ".join(best.split()[:120])
+                    text = " ".join(closest(fact["text"], passages[one["topic"]]).split()[:120])
                     found.append(row("factscore", "noul", text,
                                      f"Does the text say this? {fact['text']}",
                                      "yes" if fact["label"] == "S" else "no"))  # fmt: skip
     return found
+
+
+def closest(text: str, passages: list[str]) -> str:
+    """Return the passage that shares most words with a text."""
+
+    def words(given: str) -> set[str]:
+        return set(re.findall(r"\w+", given.lower()))
+
+    wanted = words(text)
+    return max(passages, key=lambda passage: len(wanted & words(passage)))
 
 
 def tasks(shared: Path) -> list[Row]:
@@ -215,7 +202,8 @@ def test(shared: Path, more: Path, count: int) -> list[Row]:
     clinc = [(text, label.replace("_", " ")) for text, label in
              json.loads((routing / "clinc_data_full.json").read_text("utf-8"))["test"]]  # fmt: skip
     mmlu = [(one["prompt"].split("\nA. ")[0], file.stem.removeprefix("mmlu_").replace("_", " "))
-            for file in sorted((routing / "routellm_mmlu").glob("*.csv")) for one in table(file)]  # fmt: skip
+            for file in sorted((routing / "routellm_mmlu").glob("*.csv"))
+            for one in table(file)]  # fmt: skip
     prompts = [row("xstest", "noul", one["prompt"], HARMFUL,
                    "yes" if one["label"] == "unsafe" else "no")
                for one in table(more / "xstest_prompts.csv")]  # fmt: skip

@@ -14,8 +14,8 @@ from lacy.decide.questions import (
     TYPES,
     YES,
     DecisionQuestion,
-    state_text,
     question_from_data,
+    state_text,
 )
 from lacy.errors import LacyError
 

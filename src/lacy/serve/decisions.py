@@ -23,9 +23,9 @@ from lacy.decide import (
     Decider,
     DecisionQuestion,
     TypedDecision,
-    state_text,
     open_decider,
     question_from_data,
+    state_text,
     too_deep,
 )
 from lacy.errors import LacyError
