@@ -16,6 +16,7 @@ from lacy.route import (
     bench_heads,
     bench_router,
     fit_router,
+    read_scores,
     targets_of,
 )
 
@@ -143,7 +144,8 @@ def test_outcomes_of_three_models_with_costs(tmp_path):
 
 def test_a_router_is_measured_without_fitting(tmp_path):
     cases = classes()
-    router = fit_router([case for case in cases if case.source != "west"], SETTINGS)
+    seen = [case for case in cases if case.source != "west"]
+    router = fit_router(seen, replace(SETTINGS, head="shape"))
     done = bench_router(router, cases, tmp_path)
     other, same = done.of("other sources")[0], done.of("same sources")[0]
     assert set(other.by_source) == {"west"}
@@ -181,3 +183,15 @@ def test_a_page_escapes_names_of_sources(tmp_path):
     done = bench_heads(cases, ["length"], tmp_path, settings=SETTINGS, folds=2)
     write_route_page(tmp_path / "report.html", done)
     assert "<b>north" not in (tmp_path / "report.html").read_text()
+
+
+def test_held_out_scores_are_read_back(tmp_path):
+    cases = classes()
+    done = bench_heads(cases, ["shape"], tmp_path, settings=SETTINGS, folds=2)
+    scores = read_scores(tmp_path)
+    mine = scores["shape", "other sources"]
+    right = [sorted(WORDS)[place] == case.route
+             for place, case in zip(mine.argmax(1), cases, strict=True)]  # fmt: skip
+    row = next(one for one in done.of("other sources") if one.head == "shape")
+    assert np.mean(right) == row.main.value
+    assert ("random", "same sources") in scores

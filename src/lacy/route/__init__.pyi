@@ -1,4 +1,4 @@
-from .bench import RouteBench, bench_heads, bench_router
+from .bench import RouteBench, bench_heads, bench_router, read_scores
 from .bench_folds import BenchFold, bench_folds
 from .bench_rows import BASELINES, SHARES, BenchRow
 from .cases import CaseKind, RouteCase, kind_of_case, mean_costs, read_cases, routes_of, targets_of
@@ -18,6 +18,7 @@ from .folds import folds_of
 from .measures import ClassFigures, RouteFigures, class_figures, mcnemar
 from .measures_models import ModelsFigures, aiq, chosen_at, hull, models_figures, quality_at
 from .measures_pair import PairCurve, PairFigures, apgr_difference
+from .memory import InputMemory
 from .parts import default_head
 from .router import Router, open_router
 from .settings import HEADS, HeadName, RouterSettings
@@ -36,6 +37,7 @@ __all__ = [
     "DraftSignals",
     "DraftStore",
     "HeadName",
+    "InputMemory",
     "ModelsFigures",
     "PairCurve",
     "PairFigures",
@@ -74,6 +76,7 @@ __all__ = [
     "price_for_share",
     "quality_at",
     "read_cases",
+    "read_scores",
     "require_route",
     "routes_of",
     "targets_of",

@@ -25,14 +25,15 @@ from lacy.route.bench_folds import BenchFold, SplitName, bench_folds
 from lacy.route.bench_rows import BenchRow, bench_rows
 from lacy.route.cases import CaseKind, Floats, RouteCase, kind_of_case, routes_of, targets_of
 from lacy.route.fitting import MIN_CASES, fit_router
+from lacy.route.memory import InputMemory
 from lacy.route.router import Router
 from lacy.route.settings import HeadName, RouterSettings
 from lacy.run import Run, environment
 
 Notify = Callable[[str], object]
 
-RESULT = "bench.json"
-"""Name of the file with all figures."""
+RESULT, SCORES = "bench.json", "scores.safetensors"
+"""Names of the files with all figures, and with the held-out scores of all heads."""
 
 TIMED = 50
 """Texts that are scored one at a time to measure the time of one."""
@@ -66,7 +67,7 @@ class RouteBench:
 def bench_heads(
     cases: Sequence[RouteCase], heads: Sequence[str], folder: str | Path, *,
     settings: RouterSettings | None = None, folds: int = 5, costs: dict[str, float] | None = None,
-    notify: Notify = lambda sentence: None,
+    memory: InputMemory | None = None, notify: Notify = lambda sentence: None,
 ) -> RouteBench:  # fmt: skip
     """Fit and measure heads, leaving out sources and within sources.
 
@@ -78,6 +79,7 @@ def bench_heads(
         settings: settings of all routers; the head is replaced.
         folds: folds within sources.
         costs: cost of each model, instead of the costs in the cases.
+        memory: inputs that are dear to compute, kept for all folds; by default in the folder.
         notify: called with a sentence about the progress.
 
     Raises:
@@ -91,6 +93,7 @@ def bench_heads(
     targets_NR = targets_of(cases, routes)
     plan = bench_folds(cases, targets_NR, folds=folds, seed=base.seed)
     run = _run(Path(folder), cases, base, folds)
+    memory = memory or InputMemory(run.folder / "inputs.safetensors")
     scores: dict[tuple[str, SplitName], Floats] = {}
     seconds: dict[tuple[str, SplitName], list[Floats]] = {}
     for head in heads:
@@ -98,17 +101,33 @@ def bench_heads(
             file = run.folder / "scores" / f"{head}-{number:02d}.safetensors"
             if not file.exists():
                 notify(f"{head}, {fold.split}: {fold.name}")
-                write_atomic(file, save(_measure(cases, fold, routes, _with(base, head))))
+                found = _measure(cases, fold, routes, _with(base, head), memory)
+                write_atomic(file, save(found))
             stored = load(file.read_bytes())
             whole = scores.setdefault((head, fold.split), np.zeros_like(targets_NR))
             whole[fold.test_N] = stored["scores"]
             seconds.setdefault((head, fold.split), []).append(stored["seconds"])
     for key, whole in _baselines(plan, targets_NR, base.seed):
         scores[key] = whole
+    write_atomic(run.folder / SCORES, save({"/".join(key): one for key, one in scores.items()}))
     rows = bench_rows(cases, routes, targets_NR, scores, costs)
     spent = {key: np.mean(found, 0) for key, found in seconds.items()}
     rows = [_timed(row, spent.get((row.head, row.split))) for row in rows]
     return _written(run.folder, cases, rows, routes, {**asdict(base), "head": list(heads)})
+
+
+def read_scores(folder: str | Path) -> dict[tuple[str, SplitName], Floats]:
+    """Return the held-out scores ``[N, R]`` of a benchmark by head and split, in the cases' order.
+
+    Args:
+        folder: the folder of ``bench_heads``.
+    """
+    stored = load((Path(folder) / SCORES).read_bytes())
+    found: dict[tuple[str, SplitName], Floats] = {}
+    for name, one in stored.items():
+        head, _, split = name.partition("/")
+        found[head, cast(SplitName, split)] = one
+    return found
 
 
 def bench_router(
@@ -169,7 +188,11 @@ def _run(folder: Path, cases: Sequence[RouteCase], settings: RouterSettings, fol
 
 
 def _measure(
-    cases: Sequence[RouteCase], fold: BenchFold, routes: Sequence[str], settings: RouterSettings
+    cases: Sequence[RouteCase],
+    fold: BenchFold,
+    routes: Sequence[str],
+    settings: RouterSettings,
+    memory: InputMemory,
 ) -> dict[str, NDArray[Any]]:
     """Fit on a fold's training cases, and score its other cases ``[N, R]``."""
     train = [cases[place] for place in fold.train_N]
@@ -180,11 +203,13 @@ def _measure(
     if len(known) < 2:
         raise LacyError("E378", fold=fold.name, count=len(train))
     began = time.perf_counter()
-    router = fit_router(train, settings)
+    router = fit_router(train, settings, memory=memory)
     fitted = time.perf_counter() - began
     texts = [cases[place].text for place in fold.test_N]
     found_NR = np.zeros((len(texts), len(routes)))
-    found_NR[:, [routes.index(name) for name in router.routes]] = router.scores(texts)
+    reading = [replace(part, features=memory.wrap(part.features)) for part in router.parts]
+    remembering = replace(router, parts=reading)
+    found_NR[:, [routes.index(name) for name in router.routes]] = remembering.scores(texts)
     return {"scores": found_NR, "seconds": np.array([fitted, _milliseconds(router, texts)])}
 
 

@@ -22,6 +22,7 @@ from lacy.route.cases import (
 from lacy.route.familiar import FamiliarWords
 from lacy.route.features import Features, Matrix
 from lacy.route.folds import folds_of
+from lacy.route.memory import InputMemory
 from lacy.route.mix import fit_mix
 from lacy.route.parts import features_for, fit_part
 from lacy.route.router import VECTORS, Router, open_router
@@ -46,6 +47,7 @@ def fit_router(
     settings: RouterSettings | None = None,
     *,
     drafts: Path | None = None,
+    memory: InputMemory | None = None,
     notify: Notify = lambda sentence: None,
 ) -> Router:
     """Fit a router on classes or outcomes; equal cases and settings give an equal router.
@@ -58,6 +60,7 @@ def fit_router(
         cases: the cases.
         settings: settings.
         drafts: file that keeps draft signals, so that a stopped run goes on.
+        memory: keeps inputs that are dear to compute for other routers on the same texts.
         notify: called with a sentence about the progress.
 
     Raises:
@@ -79,7 +82,7 @@ def fit_router(
     matrices = []
     for one in features:
         notify(f"Reading {len(texts):,} texts: {one.name}")
-        matrices.append(rounded_matrix(one.fit(texts)))
+        matrices.append(rounded_matrix(memory.read(one, texts) if memory else one.fit(texts)))
     table = _table(cases, texts, routes, kind, matrices)
     words = FamiliarWords.of(texts)
     return _fit_table(table, features, settings, words, _unfamiliar(texts, settings),

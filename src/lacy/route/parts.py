@@ -13,7 +13,7 @@ from scipy import sparse
 
 from lacy.errors import LacyError
 from lacy.route.cases import CaseKind, Floats
-from lacy.route.features import Features, LengthFeatures, Matrix, ShapeFeatures
+from lacy.route.features import Features, LengthFeatures, Matrix
 from lacy.route.folds import Places
 from lacy.route.grams import GramFeatures, buckets_for
 from lacy.route.heads import RouteHead, RouterPart
@@ -26,6 +26,7 @@ from lacy.route.other_heads import (
     network_from,
 )
 from lacy.route.settings import HeadName, RouterSettings
+from lacy.route.shape import SplineShape
 
 if TYPE_CHECKING:
     from lacy.route.draft import DraftStore
@@ -67,6 +68,7 @@ def features_for(
     names: dict[HeadName, list[tuple[str, dict[str, Any]]]] = {
         "length": [("length", {})],
         "tfidf": [("grams", {})],
+        "shape": [("shape", {})],
         "hidden": [("hidden", hidden)],
         "prompted": [("prompted", {"model": model, "routes": routes})],
         "combined": [("grams", {}), ("shape", {}), ("encoder", {"encoder": settings.encoder}),
@@ -115,7 +117,7 @@ def fit_part(
 def features_from(name: str, data: Mapping[str, Any], arrays: Arrays) -> Features:
     """Return stored inputs; what needs torch is imported only here."""
     if name in ("length", "shape"):
-        return LengthFeatures() if name == "length" else ShapeFeatures()
+        return LengthFeatures() if name == "length" else SplineShape(arrays.get("knots"))
     if name == "grams":
         return GramFeatures(int(data["buckets"]), arrays["idf"])
     if name == "encoder":

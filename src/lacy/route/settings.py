@@ -7,9 +7,11 @@ from typing import Literal
 
 from lacy._require import require_at_least, require_one_of, require_share
 
-HeadName = Literal["length", "tfidf", "knn", "encoder", "mlp", "hidden", "prompted", "combined"]
+HeadName = Literal[
+    "length", "shape", "tfidf", "knn", "encoder", "mlp", "hidden", "prompted", "combined"
+]
 HEADS: tuple[HeadName, ...] = (
-    "length", "tfidf", "knn", "encoder", "mlp", "hidden", "prompted", "combined",
+    "length", "shape", "tfidf", "knn", "encoder", "mlp", "hidden", "prompted", "combined",
 )  # fmt: skip
 
 Calibration = Literal["platt", "isotonic"]
@@ -20,8 +22,9 @@ class RouterSettings:
     """Settings of a router and its training.
 
     Attributes:
-        head: what reads the text. ``length``: the length of the text only, a baseline. ``tfidf``:
-            word and character n-grams. ``knn``: the nearest cases by the sentence encoder.
+        head: what reads the text. ``length``: the length of the text only, a baseline. ``shape``:
+            how it and its answer options are written. ``tfidf``: word and character n-grams.
+            ``knn``: the nearest cases by the sentence encoder.
             ``encoder``: linear on the sentence encoder. ``mlp``: a small network on it. ``hidden``:
             linear on the hidden states of a language model. ``prompted``: a language model is asked
             which route is right. ``combined``: n-grams, shape and encoder, weighted on held-out
