@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from lacy.errors import (
+    blade,
     compress,
     decide,
     deltas,
@@ -60,6 +61,7 @@ CATALOG: dict[str, Entry] = {
     **deltas.ENTRIES,
     **edge.ENTRIES,
     **routing.ENTRIES,
+    **blade.ENTRIES,
 }
 
 

@@ -11,7 +11,7 @@ from .wire import (
     finish_reason,
     without_reasoning,
 )
-from .words import word_probability
+from .words import word_probabilities, word_probability
 
 __all__ = [
     "LIMIT_PARAMETERS",
@@ -28,5 +28,6 @@ __all__ = [
     "finish_reason",
     "redact",
     "without_reasoning",
+    "word_probabilities",
     "word_probability",
 ]

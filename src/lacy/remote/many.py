@@ -18,7 +18,7 @@ GIVE_UP_AFTER = 12
 
 def ask_many(
     client: OpenAIClient,
-    conversations: Iterable[Sequence[Mapping[str, Any]]],
+    conversations: Iterable[str | Sequence[Mapping[str, Any]]],
     *,
     give_up_after: int = GIVE_UP_AFTER,
     **fields: Any,
@@ -31,7 +31,8 @@ def ask_many(
 
     Args:
         client: the model.
-        conversations: messages of each question; taken one by one, while others are answered.
+        conversations: messages of each question, or a text to continue (with ``/completions``);
+            taken one by one, while others are answered.
         give_up_after: number of failures in a row after which the rest is not sent.
         fields: of all requests, such as ``max_tokens=5``.
     """
@@ -47,7 +48,8 @@ def ask_many(
                 answer = RemoteError(f"not asked, because {give_up_after} requests in a row failed")
             else:
                 try:
-                    answer = await client.chat(messages, **fields)
+                    ask = client.complete if isinstance(messages, str) else client.chat
+                    answer = await ask(messages, **fields)  # type: ignore[arg-type]
                     failures = 0
                 except RemoteError as error:
                     answer = error

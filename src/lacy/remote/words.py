@@ -1,9 +1,9 @@
-"""Read the probability of one word against another from an answer's log-probabilities."""
+"""Read the probabilities of words against each other from an answer's log-probabilities."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -18,17 +18,31 @@ def word_probability(choice: Mapping[str, Any], positive: str, negative: str) ->
         positive: the word whose probability is returned, in lower case.
         negative: the other word.
     """
+    shares = word_probabilities(choice, (positive, negative))
+    return None if shares is None else shares[0]
+
+
+def word_probabilities(choice: Mapping[str, Any], words: Sequence[str]) -> list[float] | None:
+    """Return the probabilities of words against each other; they add up to 1.
+
+    Reads the log-probabilities as ``word_probability`` does.
+
+    Args:
+        choice: the answer's ``choices[0]``.
+        words: the words, in lower case.
+    """
     logprobs = choice.get("logprobs")
     if not isinstance(logprobs, Mapping):
         return None
     for alternatives in _alternatives(logprobs):
-        mass = {positive: 0.0, negative: 0.0}
+        mass = dict.fromkeys(words, 0.0)
         for token, logprob in alternatives:
             word = token.strip().lower()
             if word in mass and logprob == logprob:
                 mass[word] += math.exp(min(logprob, 0.0))
         if any(mass.values()):
-            return mass[positive] / (mass[positive] + mass[negative])
+            total = sum(mass.values())
+            return [mass[word] / total for word in words]
     return None
 
 
