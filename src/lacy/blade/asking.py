@@ -133,7 +133,7 @@ def counted(answers: Sequence[BladeAnswer], box: BlackBox) -> AskedQuestions:
     lost = [one for one in answers if one.error]
     if len(lost) > UNANSWERED * len(answers):
         done = f"{len(answers) - len(lost)} of {len(answers)} questions are answered"
-        raise LacyError("E393", name=box.name, why=lost[-1].error, done=done)
+        raise LacyError("E393", name=box.name, why=lost[0].error, done=done)
     right = sum(bool(one.right) for one in answers)
     spent = sum((one.spent for one in answers), NOTHING)
     score = wilson(right, len(answers) - len(lost))

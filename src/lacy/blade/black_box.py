@@ -109,6 +109,8 @@ class BlackBox:
     Args:
         url: base of the API, such as ``http://localhost:8000/v1``.
         model: the model's name on the server.
+        name: identifies the model in results and in the file of answers; by default its address and
+            name. Give one if the same model is served under changing addresses.
         answers: file of answers; None keeps them in memory.
         style: ``chat``, or ``text`` for a base model.
         price: price of the tokens.
@@ -128,6 +130,7 @@ class BlackBox:
         url: str,
         model: str,
         *,
+        name: str | None = None,
         answers: str | Path | None = None,
         style: Style = "chat",
         price: TokenPrice | None = None,
@@ -148,7 +151,7 @@ class BlackBox:
             url, model, key_variable=key_variable, timeout=timeout, concurrency=concurrency,
             retries=retries or Retries(),
         )  # fmt: skip
-        self.name = f"{self._client.url}#{model}"
+        self.name = name or f"{self._client.url}#{model}"
         self._store = AnswerStore(answers)
         self.spent = Spent(**self._store.get(SPENT, {}))
         self._lock = threading.Lock()
@@ -281,19 +284,19 @@ TEMPLATE = 64
 """Tokens of a chat template that are counted when the highest cost of a request is estimated."""
 
 
-def open_black_box(name: str, **settings: Any) -> BlackBox:
+def open_black_box(address: str, **settings: Any) -> BlackBox:
     """Open a black box by ``http://host:port/v1#model``.
 
     Args:
-        name: address and model.
+        address: address and model.
         settings: of ``BlackBox``.
 
     Raises:
-        LacyError: E396, the name has no address or no model; and the errors of ``BlackBox``.
+        LacyError: E396, there is no address or no model; and the errors of ``BlackBox``.
     """
-    url, _, model = name.partition("#")
+    url, _, model = address.partition("#")
     if not model or not url.startswith(("http://", "https://")):
-        raise LacyError("E396", name=name)
+        raise LacyError("E396", name=repr(address))
     return BlackBox(url, model, **settings)
 
 

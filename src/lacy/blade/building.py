@@ -158,7 +158,7 @@ def written_triples(documents: Iterable[Document], box: BlackBox) -> tuple[list[
     prompts = [
         Prompt(WRITE.format(text=_passage(one.text)), WRITE_TOKENS, one_line=False) for one in every
     ]
-    found, errors = [], [""]
+    found, errors = [], list[str]()
     for document, reply in zip(every, box.ask(prompts), strict=True):
         errors += [reply.error] if reply.error else []
         if match := _LINES.search(reply.text):
@@ -168,7 +168,8 @@ def written_triples(documents: Iterable[Document], box: BlackBox) -> tuple[list[
                        id=document.id)
             )  # fmt: skip
     if not found:
-        why = errors[-1] or f"{len(every)} texts gave no question, knowledge and answer"
+        why = f"{len(every)} texts gave no question, knowledge and answer"
+        why = errors[0] if errors else why
         raise LacyError("E391", path="the black box", why=why)
     return found, len(every) - len(found)
 
@@ -196,7 +197,7 @@ def consistent(
     kept = [one for one, reply in pairs if not reply.error and is_right(one, reply.text)]
     lost = [reply.error for _, reply in pairs if reply.error]
     if not kept:
-        why = lost[-1] if lost else "the black box answers none right from its knowledge"
+        why = lost[0] if lost else "the black box answers none right from its knowledge"
         raise LacyError("E391", path="the consistency filter", why=why)
     known = None
     if without:

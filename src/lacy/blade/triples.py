@@ -76,8 +76,6 @@ def read_triples(
         written = _text(meta.get("knowledge"))
         if not answer:
             raise LacyError("E390", where=where, why="it has no answer")
-        if knowledge and not written:
-            raise LacyError("E390", where=where, why="it has no knowledge")
         options = tuple(map(_text, _list(meta.get("options"))))
         if options and answer not in options:
             raise LacyError(
@@ -86,6 +84,8 @@ def read_triples(
         if len(options) > len(LETTERS) or len(set(options)) < len(options):
             why = f"its options must be different and at most {len(LETTERS)}"
             raise LacyError("E390", where=where, why=why)
+        if knowledge and not written:
+            raise LacyError("E390", where=where, why="it has no knowledge")
         aliases = tuple(map(_text, _list(meta.get("aliases"))))
         found.append(
             Triple(document.text.strip(), answer, written, options, aliases,

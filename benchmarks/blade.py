@@ -1,0 +1,226 @@
+"""A small model writes knowledge for a black box: four arms on closed domains with exact truth.
+
+    PYTHONPATH=src python benchmarks/blade.py elements --small MODEL --black-box GEMMA.gguf \
+        --work WORK [--stage pretrain|tune|optimise|arms] [--icd icd10cm.db]
+
+The black box is llama.cpp's server with a GGUF file, asked as a text to continue, with four
+examples. The small model is trained on the domain's texts (LoRA), tuned on triples, and gets a soft
+prompt that was optimised on the development set. Then the black box answers the test questions
+
+- alone,
+- with passages that BM25 finds in the texts (retrieval),
+- with what the small model writes: before pretraining, before and after optimisation,
+- with passages and the small model's text (both),
+- with the right sentence itself (the upper bound).
+
+Every stage can be stopped and goes on with the same command; answers and evaluations are kept in
+WORK. Writes ``results/blade_DOMAIN.json``: shares of right answers with Wilson intervals, paired
+differences with intervals, tokens, and ids, never more than a few texts as examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from blade_domains import Domain, make_domain
+from llama_server import llama_server
+
+from lacy.blade import (
+    AskedQuestions,
+    BlackBox,
+    BothKnowledge,
+    Knowledge,
+    NoKnowledge,
+    OptimiseSettings,
+    RetrievedKnowledge,
+    Triple,
+    WriterSettings,
+    WrittenKnowledge,
+    is_right,
+    load_blade,
+    optimise,
+    pretrain,
+    score_questions,
+    tune_writer,
+)
+from lacy.disk import write_atomic
+from lacy.model import load_model
+from lacy.results import as_data, difference, wilson
+from lacy.run import environment
+from lacy.sources.texts import Documents
+
+RESULTS = Path(__file__).parent / "results"
+PRETRAIN = {"epochs": 6.0, "context": 64, "batch_rows": 4}
+TUNE = WriterSettings(epochs=1.0, batch=4)
+TUNE_PARTS = 2
+"""Passes over the triples, each one saved, so that a stopped study loses one at most."""
+OPTIMISE = OptimiseSettings(max_tokens=24, batch=4)
+SHOWN = 8
+
+
+class RightSentence:
+    """The sentence from which the answer follows: the upper bound."""
+
+    kind = "none"
+
+    def __init__(self, triples: list[Triple]) -> None:
+        self._known = {one.question: one.knowledge for one in triples}
+
+    def provide(self, questions: list[str]) -> list[tuple[Knowledge, ...]]:
+        """Return the sentence of each question."""
+        return [(Knowledge(self._known[one], "truth", "retrieval"),) for one in questions]
+
+
+@contextlib.contextmanager
+def black_box(args: argparse.Namespace) -> Iterator[Any]:
+    """Yield a function that opens the black box with a file of answers."""
+    with llama_server(args.black_box, context=1024) as url:
+
+        def start(path: Path) -> BlackBox:
+            return BlackBox(
+                f"{url}/v1", "black-box", name=args.black_box.name, answers=path,
+                style="text", concurrency=2, key_variable=None, timeout=600,
+            )  # fmt: skip
+
+        yield start
+
+
+def stage_pretrain(args: argparse.Namespace, domain: Domain) -> None:
+    out = args.work / "pretrained"
+    begin = time.monotonic()
+    pretrain(args.small, domain.documents, out, threads=1, device="cpu", **PRETRAIN)
+    print(f"pretrained in {time.monotonic() - begin:.0f} s", flush=True)
+
+
+def stage_tune(args: argparse.Namespace, domain: Domain) -> None:
+    start = args.work / "pretrained"
+    for part in range(TUNE_PARTS):
+        out = args.work / f"tuned-{part}"
+        if not (out / "lacy.json").is_file():
+            begin = time.monotonic()
+            done = tune_writer(start, domain.train, out, replace(TUNE, seed=part))
+            print(done, f"{time.monotonic() - begin:.0f} s", flush=True)
+        start = out
+
+
+def stage_optimise(args: argparse.Namespace, domain: Domain) -> None:
+    with black_box(args) as start:
+        done = optimise(
+            args.work / f"tuned-{TUNE_PARTS - 1}", domain.dev, start,
+            args.work / "blade", replace(OPTIMISE, evaluations=args.evaluations),
+            examples=domain.examples, on_trial=lambda one: print(one, flush=True),
+        )  # fmt: skip
+    print(done.best, flush=True)
+
+
+def stage_arms(args: argparse.Namespace, domain: Domain) -> dict[str, AskedQuestions]:
+    index = args.work / "index"
+    if not index.exists():
+        Documents.build(domain.documents, index).close()
+    tuned = load_model(args.work / f"tuned-{TUNE_PARTS - 1}")
+    blade = load_blade(args.work / "blade")
+    found = {}
+    plain = [replace(one, knowledge="") for one in domain.examples]
+    with black_box(args) as start, Documents(index) as documents:
+        raw = load_blade(args.small).writer()
+        raw.max_tokens = OPTIMISE.max_tokens
+        before = type(blade)(tuned, None, OPTIMISE.max_tokens).writer()
+        retrieved = RetrievedKnowledge(documents)
+        arms = {
+            "alone": (NoKnowledge(), plain),
+            "retrieval": (retrieved, domain.examples),
+            "small model, not trained": (WrittenKnowledge(raw), domain.examples),
+            "small model, before optimisation": (WrittenKnowledge(before), domain.examples),
+            "small model, optimised": (WrittenKnowledge(blade.writer()), domain.examples),
+            "both": (BothKnowledge(retrieved, WrittenKnowledge(blade.writer())), domain.examples),
+            "the right sentence": (RightSentence(domain.test), domain.examples),
+        }
+        for name, (provider, examples) in arms.items():
+            with start(args.work / "test.jsonl") as box:
+                found[name] = score_questions(domain.test, provider, box, examples=examples)
+            print(name, found[name].right, flush=True)
+    return found
+
+
+def table(arms: dict[str, AskedQuestions], test: list[Triple]) -> dict[str, Any]:
+    """Return the arms as plain data, with paired differences to the black box alone."""
+    ones = [1] * len(test)
+
+    def right(name: str) -> list[int]:
+        return [int(bool(answer.right)) for answer in arms[name].answers]
+
+    rows = {}
+    for name, arm in arms.items():
+        written = [" ".join(piece.text for piece in one.knowledge) for one in arm.answers]
+        holds = sum(is_right(one, text) for one, text in zip(test, written, strict=True))
+        kinds = {
+            kind: [sum(r for r, one in zip(right(name), test, strict=True) if one.source == kind),
+                   sum(one.source == kind for one in test)]
+            for kind in dict.fromkeys(one.source for one in test)
+        }  # fmt: skip
+        rows[name] = {
+            "right": as_data(arm.right), "unanswered": arm.unanswered, "by_kind": kinds,
+            "knowledge_holds_answer": as_data(wilson(holds, len(test))),
+            "more_than_alone": as_data(difference((right(name), ones), (right("alone"), ones))),
+            "input_tokens": arm.spent.input_tokens, "output_tokens": arm.spent.output_tokens,
+            "examples": [
+                {"question": one.question, "truth": one.answer, "knowledge": text,
+                 "answer": answer.text}
+                for one, text, answer in list(zip(test, written, arm.answers, strict=True))[:SHOWN]
+            ],
+        }  # fmt: skip
+    pairs = {"optimised": "small model, optimised", "before": "small model, before optimisation"}
+    rows["small model, optimised"]["more_than_before"] = as_data(
+        difference((right(pairs["optimised"]), ones), (right(pairs["before"]), ones))
+    )
+    rows["both"]["more_than_retrieval"] = as_data(
+        difference((right("both"), ones), (right("retrieval"), ones))
+    )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("domain", choices=["elements", "countries", "icd"])
+    parser.add_argument("--small", required=True)
+    parser.add_argument("--black-box", required=True, type=Path)
+    parser.add_argument("--work", required=True, type=Path)
+    parser.add_argument("--icd", type=Path)
+    parser.add_argument("--stage", default="all",
+                        choices=["all", "pretrain", "tune", "optimise", "arms"])  # fmt: skip
+    parser.add_argument("--evaluations", type=int, default=45)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.work.mkdir(parents=True, exist_ok=True)
+    domain = make_domain(args.domain, args.icd)
+    stages = {"pretrain": stage_pretrain, "tune": stage_tune, "optimise": stage_optimise}
+    for name, stage in stages.items():
+        if args.stage in ("all", name):
+            stage(args, domain)
+    if args.stage not in ("all", "arms"):
+        return
+    arms = stage_arms(args, domain)
+    trials = [json.loads(line)["answer"] for line in (args.work / "blade" / "trials.jsonl").open()]
+    result = {
+        "domain": args.domain, "documents": len(domain.documents), "train": len(domain.train),
+        "dev": len(domain.dev), "test": len(domain.test), "seed": 0,
+        "small": Path(args.small).name, "black_box": args.black_box.name,
+        "pretrain": PRETRAIN, "tune": {"epochs": TUNE_PARTS, "batch": TUNE.batch},
+        "optimise": {"evaluations": len(trials) - 1, "batch": OPTIMISE.batch,
+                     "dev_right": [one["right"] for one in trials]},
+        "arms": table(arms, domain.test), "environment": environment(),
+    }  # fmt: skip
+    out = RESULTS / f"blade_{args.domain}.json"
+    write_atomic(out, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""``lacy blade``: a small domain model that writes knowledge for a black box."""
