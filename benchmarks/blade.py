@@ -1,10 +1,10 @@
 """A small model writes knowledge for a black box: four arms on closed domains with exact truth.
 
     PYTHONPATH=src python benchmarks/blade.py elements --small MODEL --black-box GEMMA.gguf \
-        --work WORK [--stage pretrain|tune|optimise|arms] [--icd icd10cm.db]
+        --work WORK [--plan lora|full] [--stage pretrain|tune|optimise|arms] [--icd FILE]
 
 The black box is llama.cpp's server with a GGUF file, asked as a text to continue, with four
-examples. The small model is trained on the domain's texts (LoRA), tuned on triples, and gets a soft
+examples. The small model is trained on the domain's texts, tuned on triples, and gets a soft
 prompt that was optimised on the development set. Then the black box answers the test questions
 
 - alone,
@@ -14,8 +14,9 @@ prompt that was optimised on the development set. Then the black box answers the
 - with the right sentence itself (the upper bound).
 
 Every stage can be stopped and goes on with the same command; answers and evaluations are kept in
-WORK. Writes ``results/blade_DOMAIN.json``: shares of right answers with Wilson intervals, paired
-differences with intervals, tokens, and ids, never more than a few texts as examples.
+WORK. Writes ``results/blade_DOMAIN_MODEL.json``: shares of right answers with Wilson intervals,
+paired differences with intervals, tokens, and a few texts as examples. ``--plan full`` is for a
+model of 3M parameters, ``lora`` for one of 135M.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,17 @@ from lacy.run import environment
 from lacy.sources.texts import Documents
 
 RESULTS = Path(__file__).parent / "results"
-PRETRAIN = {"epochs": 6.0, "context": 64, "batch_rows": 4}
-TUNE = WriterSettings(epochs=1.0, batch=4)
+PRETRAIN = {
+    "lora": {"epochs": 6.0, "context": 64, "batch_rows": 4},
+    "full": {"epochs": 60.0, "context": 64, "batch_rows": 8, "depth": "full", "lr": 2e-3},
+}
+"""Continued pretraining: adapters of a model of 135M parameters, or all of one of 3M."""
+TUNE = {
+    "lora": WriterSettings(epochs=1.0, batch=4),
+    "full": WriterSettings(epochs=20.0, batch=8, depth="full", lr=1e-3),
+}
 TUNE_PARTS = 2
-"""Passes over the triples, each one saved, so that a stopped study loses one at most."""
+"""Number of trainings on the triples, each one saved, so that a stop loses one at most."""
 OPTIMISE = OptimiseSettings(max_tokens=24, batch=4)
 SHOWN = 8
 
@@ -96,7 +104,7 @@ def black_box(args: argparse.Namespace) -> Iterator[Any]:
 def stage_pretrain(args: argparse.Namespace, domain: Domain) -> None:
     out = args.work / "pretrained"
     begin = time.monotonic()
-    pretrain(args.small, domain.documents, out, threads=1, device="cpu", **PRETRAIN)
+    pretrain(args.small, domain.documents, out, threads=1, device="cpu", **PRETRAIN[args.plan])
     print(f"pretrained in {time.monotonic() - begin:.0f} s", flush=True)
 
 
@@ -106,7 +114,7 @@ def stage_tune(args: argparse.Namespace, domain: Domain) -> None:
         out = args.work / f"tuned-{part}"
         if not (out / "lacy.json").is_file():
             begin = time.monotonic()
-            done = tune_writer(start, domain.train, out, replace(TUNE, seed=part))
+            done = tune_writer(start, domain.train, out, replace(TUNE[args.plan], seed=part))
             print(done, f"{time.monotonic() - begin:.0f} s", flush=True)
         start = out
 
@@ -194,6 +202,7 @@ def main() -> None:
     parser.add_argument("--black-box", required=True, type=Path)
     parser.add_argument("--work", required=True, type=Path)
     parser.add_argument("--icd", type=Path)
+    parser.add_argument("--plan", choices=["lora", "full"], default="lora")
     parser.add_argument("--stage", default="all",
                         choices=["all", "pretrain", "tune", "optimise", "arms"])  # fmt: skip
     parser.add_argument("--evaluations", type=int, default=45)
@@ -213,12 +222,13 @@ def main() -> None:
         "domain": args.domain, "documents": len(domain.documents), "train": len(domain.train),
         "dev": len(domain.dev), "test": len(domain.test), "seed": 0,
         "small": Path(args.small).name, "black_box": args.black_box.name,
-        "pretrain": PRETRAIN, "tune": {"epochs": TUNE_PARTS, "batch": TUNE.batch},
+        "pretrain": PRETRAIN[args.plan],
+        "tune": {"parts": TUNE_PARTS, **asdict(TUNE[args.plan])},
         "optimise": {"evaluations": len(trials) - 1, "batch": OPTIMISE.batch,
                      "dev_right": [one["right"] for one in trials]},
         "arms": table(arms, domain.test), "environment": environment(),
     }  # fmt: skip
-    out = RESULTS / f"blade_{args.domain}.json"
+    out = RESULTS / f"blade_{args.domain}_{Path(args.small).name}.json"
     write_atomic(out, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -52,6 +52,10 @@ LESS = {
         "--tokens": "512", "--batch-rows": "2", "--threads": "1", "--device": "cpu", "--top": "8",
     },
     "decide fit": {"--encoder": "encoder"},
+    "blade pretrain": {
+        "--epochs": "1", "--context": "64", "--threads": "1", "--device": "cpu",
+    },
+    "blade tune": {"--epochs": "0.1", "--lora-rank": "2", "--prompt-tokens": "60"},
     "safety train": {"--encoder": "encoder", "--layers": "1", "--epochs": "1"},
     "federate run": {
         "--rounds": "1", "--local-steps": "1", "--lora-rank": "2", "--context": "64",
@@ -69,6 +73,7 @@ LESS = {
 
 GIVEN = {
     "annotation.md": ["wiki.jsonl.gz"],
+    "how-to/blade.md": ["models/base"],
     "how-to/compress.md": ["world", "runs/mine"],
     "how-to/chain.md": ["runs/mine", "runs/partner"],
     "how-to/data-loop.md": ["world", "models/base", "articles.jsonl.gz"],

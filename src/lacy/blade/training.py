@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -73,8 +73,9 @@ def pretrain(
 ) -> Loaded:
     """Continue the pretraining of a model on texts of a domain (BLADE's stage 1).
 
-    A model that calls goes on learning where to call, if the texts have marks (``lacy data mark``).
-    The same call resumes a stopped run.
+    A model that calls goes on learning where to call, which needs marks (``lacy data mark``), and
+    learns all of the text, also where it calls (text weight 1): it is to know its domain. The same
+    call resumes a stopped run.
 
     Args:
         model: the model to start from, or its name; an open one must not be used afterwards.
@@ -99,7 +100,9 @@ def pretrain(
     objective = None
     if loaded.calls:
         objective, why = calls_objective(loaded)
-        notify(why)
+        # A source will not be asked here: the small model itself is to know the domain.
+        objective = replace(objective, text_weight=1.0)
+        notify(f"{why} The text is learned everywhere.")
     done = distill(
         loaded, None, texts, out=out, settings=DistillSettings(weight=0.0, imitate="all"),
         objective=objective, epochs=epochs, lr=lr, depth=depth, context=context,
