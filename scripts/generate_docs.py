@@ -62,6 +62,7 @@ SECTIONS = [
     ((365, 369), "Simulations of devices"),
     ((370, 379), "Query routing"),
     ((380, 389), "Typed decisions"),
+    ((390, 399), "Knowledge for a black box"),
 ]
 
 

@@ -11,6 +11,7 @@ The packages, from top to bottom; each imports only from those below it:
     scorecard/    all measurements of a model as one scorecard, and comparisons of two
     route/        which model or source answers a text: routers, budgets, explanations
     decide/       typed decisions: which option of a question fits a text, and how surely
+    blade/        a small domain model writes knowledge for a black box, beside retrieval
     tune/         teaches pretrained models to call, from marked articles
     harness/      lm-eval with lacy's models, alone and with a source
     efficiency/   size, speed, memory, energy and price of a model
