@@ -48,7 +48,7 @@ from lacy.blade import (
     is_right,
     load_blade,
     optimise,
-    pretrain,
+    pretrain_domain,
     score_questions,
     tune_writer,
 )
@@ -104,7 +104,9 @@ def black_box(args: argparse.Namespace) -> Iterator[Any]:
 def stage_pretrain(args: argparse.Namespace, domain: Domain) -> None:
     out = args.work / "pretrained"
     begin = time.monotonic()
-    pretrain(args.small, domain.documents, out, threads=1, device="cpu", **PRETRAIN[args.plan])
+    pretrain_domain(
+        args.small, domain.documents, out, threads=1, device="cpu", **PRETRAIN[args.plan]
+    )
     print(f"pretrained in {time.monotonic() - begin:.0f} s", flush=True)
 
 

@@ -6,12 +6,12 @@ import pytest
 
 from helpers.black_box import black_box_server
 from helpers.scripted_server import scripted_server
-from lacy.blade import BlackBox, Cap, Prompt, open_black_box
+from lacy.blade import BlackBox, BoxPrompt, Cap, open_black_box
 from lacy.errors import LacyError
 from lacy.remote import Retries
 from lacy.sources import TokenPrice
 
-PROMPTS = [Prompt(f"Question {n}") for n in range(5)]
+PROMPTS = [BoxPrompt(f"Question {n}") for n in range(5)]
 DOLLAR = TokenPrice(1e6, 1e6)
 """A dollar per token."""
 
@@ -96,7 +96,7 @@ def test_the_likeliest_letter_is_the_answer(style, path):
     with scripted_server() as server:
         server.replies = [(200, {"choices": [{**choice, "finish_reason": "stop"}]})]
         with BlackBox(server.url, "x", style=style) as box:
-            [found] = box.ask([Prompt("Which?", 3, "ABC")])
+            [found] = box.ask([BoxPrompt("Which?", 3, "ABC")])
         [(asked, _, body)] = server.seen
     assert found.text == "B"
     assert asked == f"/v1/{path}"

@@ -27,6 +27,7 @@ def at(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_from_a_table_to_an_answer(at, server, small, capsys):
     box = ["--black-box", f"{server.url}#large"]
     assert lacy("blade", "triples", "metals.csv", "--out", "plain.jsonl") == 0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lacy.blade import Triple, WriterSettings, pretrain, tune_writer, writer_prompt
+from lacy.blade import Triple, WriterSettings, pretrain_domain, tune_writer, writer_prompt
 from lacy.errors import LacyError
 from lacy.model import Loaded, build_model, load_model, save_model, set_gate, set_taught
 from lacy.safety import ReplyRows, ReplySample, reference
@@ -88,8 +88,10 @@ def documents():
 def test_pretraining_goes_on_with_or_without_calls(small, calling, calls, tmp_path):
     notes = []
     start = calling if calls else small
-    found = pretrain(start, documents(), tmp_path / "out", epochs=1.0, context=64, batch_rows=4,
-                     lr=5e-3, device="cpu", threads=1, notify=notes.append)  # fmt: skip
+    found = pretrain_domain(
+        start, documents(), tmp_path / "out", epochs=1.0, context=64, batch_rows=4, lr=5e-3,
+        device="cpu", threads=1, notify=notes.append,
+    )  # fmt: skip
     assert isinstance(found, Loaded)
     assert found.calls is calls
     assert bool(notes) is calls
@@ -102,4 +104,4 @@ def test_pretraining_goes_on_with_or_without_calls(small, calling, calls, tmp_pa
 def test_texts_without_a_text(small, tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(LacyError, match="E2"):
-        pretrain(small, tmp_path / "empty.jsonl", tmp_path / "out")
+        pretrain_domain(small, tmp_path / "empty.jsonl", tmp_path / "out")

@@ -5,7 +5,7 @@ from .asking import (
     box_prompt,
     score_questions,
 )
-from .black_box import BlackBox, BoxReply, Cap, Prompt, Spent, Style, open_black_box
+from .black_box import BlackBox, BoxPrompt, BoxReply, Cap, Spent, Style, open_black_box
 from .building import Filtered, consistent, table_triples, text_triples, written_triples
 from .folder import Blade, load_blade
 from .knowledge import (
@@ -22,7 +22,7 @@ from .optimising import Optimised, Trial, optimise
 from .search import BayesianSearch, RandomSearch, Search, expected_improvement, make_search
 from .settings import OptimiseSettings, WriterSettings
 from .soft_prompt import Projection, SoftPrompt
-from .training import HoldMargins, TunedWriter, pretrain, tune_writer
+from .training import HoldMargins, TunedWriter, pretrain_domain, tune_writer
 from .triples import Triple, is_right, read_triples, write_triples
 from .writer import KnowledgeWriter, writer_prompt
 
@@ -33,6 +33,7 @@ __all__ = [
     "Blade",
     "BladeAnswer",
     "BothKnowledge",
+    "BoxPrompt",
     "BoxReply",
     "Cap",
     "Filtered",
@@ -45,7 +46,6 @@ __all__ = [
     "OptimiseSettings",
     "Optimised",
     "Projection",
-    "Prompt",
     "RandomSearch",
     "RetrievedKnowledge",
     "Search",
@@ -67,7 +67,7 @@ __all__ = [
     "make_search",
     "open_black_box",
     "optimise",
-    "pretrain",
+    "pretrain_domain",
     "read_triples",
     "score_questions",
     "table_triples",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lacy.blade.black_box import NOTHING, BlackBox, Prompt, Spent
+from lacy.blade.black_box import NOTHING, BlackBox, BoxPrompt, Spent
 from lacy.blade.knowledge import Knowledge, KnowledgeProvider
 from lacy.blade.triples import LETTERS, Triple, is_right
 from lacy.errors import LacyError
@@ -63,7 +63,7 @@ class AskedQuestions:
 
 def box_prompt(
     triple: Triple, knowledge: Sequence[str] = (), examples: Sequence[Triple] = ()
-) -> Prompt:
+) -> BoxPrompt:
     """Return what the black box reads: a task, examples, and the question with its knowledge.
 
     Args:
@@ -78,7 +78,7 @@ def box_prompt(
         parts.append(f"{_block(one, [one.knowledge] if one.knowledge else [])} {answer}")
     parts.append(_block(triple, knowledge))
     letters = LETTERS[: len(triple.options)]
-    return Prompt("\n\n".join(parts), LETTER_TOKENS if letters else REPLY_TOKENS, letters)
+    return BoxPrompt("\n\n".join(parts), LETTER_TOKENS if letters else REPLY_TOKENS, letters)
 
 
 def ask_questions(

@@ -69,7 +69,7 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class BoxPrompt:
     """A request to the black box.
 
     Attributes:
@@ -167,7 +167,7 @@ class BlackBox:
         """Close the file of answers."""
         self._store.close()
 
-    def ask(self, prompts: Sequence[Prompt]) -> list[BoxReply]:
+    def ask(self, prompts: Sequence[BoxPrompt]) -> list[BoxReply]:
         """Return a reply to each prompt, in their order; only unknown ones are sent.
 
         A request that fails is tried again by the rules of ``retries``; then its reply has an
@@ -177,7 +177,7 @@ class BlackBox:
             LacyError: E392, a cap is reached. All replies that arrived are in the file.
         """
         keys = [self._key(one) for one in prompts]
-        sent: dict[str, Prompt] = {}
+        sent: dict[str, BoxPrompt] = {}
         for key, prompt in zip(keys, prompts, strict=True):
             if key not in self._store:
                 sent.setdefault(key, prompt)
@@ -192,9 +192,9 @@ class BlackBox:
                 found.append(BoxReply("", error=errors[key]))
         return found
 
-    def _send(self, sent: dict[str, Prompt]) -> Iterator[tuple[str, str]]:
+    def _send(self, sent: dict[str, BoxPrompt]) -> Iterator[tuple[str, str]]:
         """Send prompts and keep the replies; yield the key and the error of each that failed."""
-        groups: dict[str, dict[str, Prompt]] = {}
+        groups: dict[str, dict[str, BoxPrompt]] = {}
         for key, prompt in sent.items():
             groups.setdefault(repr(self._fields(prompt)), {})[key] = prompt
         for group in groups.values():
@@ -202,7 +202,7 @@ class BlackBox:
             yield from self._send_alike(group, self._fields(first))
 
     def _send_alike(
-        self, group: dict[str, Prompt], fields: dict[str, Any]
+        self, group: dict[str, BoxPrompt], fields: dict[str, Any]
     ) -> Iterator[tuple[str, str]]:
         """Send prompts with the same fields."""
         keys, refused = list(group), list[str]()
@@ -231,7 +231,7 @@ class BlackBox:
                 cap=f"{self.cap.requests:g} requests, ${self.cap.cost:g}",
             )  # fmt: skip
 
-    def _reserve(self, prompt: Prompt) -> bool:
+    def _reserve(self, prompt: BoxPrompt) -> bool:
         """Reserve the highest possible cost of a request; False if a cap does not allow it."""
         most = self._highest(prompt)
         with self._lock:
@@ -241,18 +241,18 @@ class BlackBox:
             self._reserved = self._reserved + most
             return True
 
-    def _settle(self, prompt: Prompt, spent: Spent) -> None:
+    def _settle(self, prompt: BoxPrompt, spent: Spent) -> None:
         """Replace the reserved cost of a request by what it cost."""
         with self._lock:
             self._reserved = self._reserved - self._highest(prompt)
             self.spent = self.spent + spent
 
-    def _highest(self, prompt: Prompt) -> Spent:
+    def _highest(self, prompt: BoxPrompt) -> Spent:
         """Return the highest possible cost: a token has at least one byte."""
         read, written = len(prompt.text.encode(errors="replace")) + TEMPLATE, prompt.max_tokens
         return Spent(1, read, written, self.price.cost(read, written))
 
-    def _cost(self, prompt: Prompt, text: str, usage: dict[str, Any] | None) -> Spent:
+    def _cost(self, prompt: BoxPrompt, text: str, usage: dict[str, Any] | None) -> Spent:
         """Return what a request cost; without counts of tokens, four characters are one."""
         usage = usage or {}
         read = usage.get("prompt_tokens")
@@ -261,12 +261,12 @@ class BlackBox:
         written = written if isinstance(written, int) else len(text) // 4 + 1
         return Spent(1, read, written, self.price.cost(read, written))
 
-    def _message(self, prompt: Prompt) -> Any:
+    def _message(self, prompt: BoxPrompt) -> Any:
         if self.style == "text":
             return prompt.text
         return [{"role": "user", "content": prompt.text}]
 
-    def _fields(self, prompt: Prompt) -> dict[str, Any]:
+    def _fields(self, prompt: BoxPrompt) -> dict[str, Any]:
         """Return the fields of a request beside its text."""
         fields: dict[str, Any] = {"max_tokens": prompt.max_tokens, "seed": 0}
         if self.style == "text" and prompt.one_line:
@@ -276,7 +276,7 @@ class BlackBox:
             fields |= as_text if self.style == "text" else {"logprobs": True, "top_logprobs": TOP}
         return fields
 
-    def _key(self, prompt: Prompt) -> str:
+    def _key(self, prompt: BoxPrompt) -> str:
         return answer_key("blade", 1, self.name, self.style, asdict(prompt))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lacy.blade.asking import box_prompt
-from lacy.blade.black_box import BlackBox, Prompt
+from lacy.blade.black_box import BlackBox, BoxPrompt
 from lacy.blade.triples import Triple, is_right
 from lacy.errors import LacyError
 from lacy.factscore import split_sentences
@@ -156,7 +156,8 @@ def written_triples(documents: Iterable[Document], box: BlackBox) -> tuple[list[
     """
     every = [one for one in documents if one.text.strip()]
     prompts = [
-        Prompt(WRITE.format(text=_passage(one.text)), WRITE_TOKENS, one_line=False) for one in every
+        BoxPrompt(WRITE.format(text=_passage(one.text)), WRITE_TOKENS, one_line=False)
+        for one in every
     ]
     found, errors = [], list[str]()
     for document, reply in zip(every, box.ask(prompts), strict=True):

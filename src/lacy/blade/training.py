@@ -55,7 +55,7 @@ class TunedWriter:
     last_loss: float
 
 
-def pretrain(
+def pretrain_domain(
     model: str | Path | Loaded,
     texts: str | Path | Iterable[Document],
     out: str | Path,

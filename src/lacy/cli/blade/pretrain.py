@@ -63,12 +63,12 @@ lacy blade pretrain smollm2 --data elements.jsonl --out runs/elements
 
 def run(config: BladePretrainConfig) -> int:
     """Train and say what is next."""
-    from lacy.blade import pretrain
+    from lacy.blade import pretrain_domain
     from lacy.corpus import ReadReport
 
     report = ReadReport()
     out = config.out or Path("runs") / f"{Path(config.model.rstrip('/')).stem}-domain"
-    pretrain(
+    pretrain_domain(
         config.model, _data(config, report), out, epochs=config.epochs, depth=config.depth,
         lr=config.lr, context=config.context, batch_rows=config.batch_rows, seed=config.seed,
         device=config.device, threads=config.threads, quiet=config.quiet,
