@@ -52,7 +52,9 @@ from lacy.run import environment
 LAYERS = (4, 8, 15, 30)
 """Layers of SmolLM2-135M whose states are compared."""
 
-CHUNK = 100
+CHUNK = 50
+"""Decisions that are read between two looks at the clock."""
+
 RESULTS = Path(__file__).parent / "results" / "decisions.json"
 
 Arrays = dict[str, Any]
@@ -98,24 +100,22 @@ def open_features(given: argparse.Namespace, arm: str) -> Any:
 def read(given: argparse.Namespace) -> None:
     """Compute features in chunks, and keep each chunk."""
     begin, features = time.monotonic(), open_features(given, given.arm)
-    for name in ("train", "test"):
-        todo = decisions_of(given.work, name)[: given.limit]
-        folder = given.work / given.arm / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for start in range(0, len(todo), CHUNK):
-            file = folder / f"{start:06}.safetensors"
-            if file.exists():
+    known = {name: decisions_of(given.work, name)[: given.limit] for name in ("train", "test")}
+    # Both files in turn, so that there is something to measure at any time.
+    for start in range(0, max(map(len, known.values())), CHUNK):
+        for name, decisions in known.items():
+            folder = given.work / given.arm / name
+            folder.mkdir(parents=True, exist_ok=True)
+            file, todo = folder / f"{start:06}.safetensors", decisions[start : start + CHUNK]
+            if file.exists() or not todo:
                 continue
             if time.monotonic() - begin > given.seconds:
                 print("time is up; run again to go on")
                 return
-            rows, sizes = [], []
-            for one in todo[start : start + CHUNK]:
-                [x_KD] = features.features(one.state, [one.question])
-                rows.append(x_KD.astype(np.float32))
-                sizes.append(len(x_KD))
-            save_file({"rows": np.concatenate(rows), "sizes": np.array(sizes)}, file)
-        print(name, len(todo))
+            rows = [features.features(one.state, [one.question])[0] for one in todo]
+            sizes = np.array([len(x_KD) for x_KD in rows])
+            save_file({"rows": np.concatenate(rows).astype(np.float32), "sizes": sizes}, file)
+    print("all read")
 
 
 def stored(work: Path, arm: str, name: str) -> list[Any]:
