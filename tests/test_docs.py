@@ -22,6 +22,7 @@ from helpers.harness import one_description  # noqa: F401 (fixture)
 from helpers.labelled import write_labelled
 from helpers.pages import ROOT, lacy
 from helpers.raw import raw_llama, save_raw
+from helpers.routing import outcome_cases, topic_cases, write_cases
 from helpers.toy_decisions import write_decisions
 from helpers.toy_safety import write_toys
 from lacy.model import preset_names
@@ -56,6 +57,7 @@ LESS = {
         "--epochs": "1", "--context": "64", "--threads": "1", "--device": "cpu",
     },
     "blade tune": {"--epochs": "0.1", "--lora-rank": "2", "--prompt-tokens": "60"},
+    "route fit": {"--encoder": "encoder"},
     "safety train": {"--encoder": "encoder", "--layers": "1", "--epochs": "1"},
     "federate run": {
         "--rounds": "1", "--local-steps": "1", "--lora-rank": "2", "--context": "64",
@@ -110,6 +112,7 @@ GIVEN = {
     "how-to/prune.md": ["models/base", "articles.jsonl.gz"],
     "how-to/reading-results.md": ["world", "runs/mine", "held-out.jsonl.gz"],
     "how-to/resume.md": ["packed"],
+    "how-to/route.md": ["requests.jsonl", "more.jsonl", "outcomes.jsonl", "encoder"],
     "how-to/safety.md": [
         "labelled.jsonl",
         "other.jsonl",
@@ -218,6 +221,9 @@ def material(tmp_path_factory):
         write_labelled(Path())
         write_toys(Path())
         write_decisions(Path())
+        write_cases(Path("requests.jsonl"), topic_cases(90))
+        write_cases(Path("more.jsonl"), topic_cases(30, seed=1))
+        write_cases(Path("outcomes.jsonl"), outcome_cases(90))
         save_raw("models/base", raw_llama(context=512))
     return folder
 

@@ -1,5 +1,6 @@
 """Toy cases for routers: three kinds of texts from several sources, and outcomes of two models."""
 
+import json
 import random
 
 from lacy.route import RouteCase
@@ -36,3 +37,14 @@ def outcome_cases(count=120, seed=0):
         found.append(RouteCase(case.text, None, {"small": small, "large": 1.0},
                                {"small": 0.1, "large": 1.0}, case.source))  # fmt: skip
     return found
+
+
+def write_cases(path, cases):
+    """Write cases as JSONL; return the path."""
+    rows = []
+    for case in cases:
+        about = {"route": case.route} if case.route else {"scores": dict(case.scores)}
+        costs = {"costs": dict(case.costs)} if case.costs else {}
+        rows.append({"text": case.text, **about, **costs, "source": case.source})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path

@@ -49,6 +49,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "blade optimise": "search the soft prompt with which a black box answers best",
         "safety train": "train a small classifier of harmful prompts and answers",
         "decide fit": "fit a head for typed decisions: yes or no, a choice, a score",
+        "route fit": "make a router: which model or source should answer a text",
         "export": "write a model in the format of another engine",
         "federate simulate": "simulate whether many devices can train a model",
         "federate pretrain": "train one model with several workers that exchange little",
@@ -66,6 +67,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "why": "explain each step: speaker, signals, candidates",
         "decide ask": "answer a question with one of its options, with probabilities",
         "blade ask": "let a black box answer with knowledge from a small model",
+        "route ask": "show which route a router chooses for a text, and why",
         "serve": "serve a model and its source through OpenAI's API",
     },
     "Measure": {
