@@ -48,7 +48,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "blade tune": "teach a small model to write knowledge for a black box",
         "blade optimise": "search the soft prompt with which a black box answers best",
         "safety train": "train a small classifier of harmful prompts and answers",
-        "decide fit": "fit a head for typed decisions: yes or no, a choice, a score",
+        "decide fit": "fit a head for typed decisions: yes or no, choice, score",
         "route fit": "make a router: which model or source should answer a text",
         "export": "write a model in the format of another engine",
         "federate simulate": "simulate whether many devices can train a model",

