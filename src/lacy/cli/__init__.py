@@ -69,6 +69,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "blade ask": "let a black box answer with knowledge from a small model",
         "route ask": "show which route a router chooses for a text, and why",
         "serve": "serve a model and its source through OpenAI's API",
+        "route serve": "serve several models behind a router",
     },
     "Measure": {
         "evaluate": "measure which facts are right, or everything (--all)",

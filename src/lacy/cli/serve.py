@@ -139,10 +139,14 @@ def run(config: ServeConfig) -> int:
     # Before the model is loaded, so that an error comes early.
     with ExitStack() as stack:
         listening = stack.enter_context(open_socket(config.host, config.port))
-        records = stack.enter_context(_records(config)) if config.log_calls else None
+        records = None
+        if config.log_calls is not None:
+            records = stack.enter_context(
+                open_records(config.log_calls, texts=config.log_texts, mib=config.log_mib)
+            )
         engine, name = _open(config)
         decider = _decider(config, engine) if config.decide else None
-        _log()
+        log_requests()
         with Scheduler(engine, streams=config.streams, queue=config.queue) as scheduler:
             app = make_app(
                 scheduler,
@@ -150,7 +154,7 @@ def run(config: ServeConfig) -> int:
                 limits=limits,
                 keys=keys,
                 log_prompts=config.log_prompts,
-                hosts=_hosts(config),
+                hosts=hosts_of(config.host, config.allow_host, keys=keys is not None),
                 origins=config.origin,
                 prompts=_prompts(config.source),
                 records=records,
@@ -223,14 +227,14 @@ def _limits(config: ServeConfig) -> Limits:
     return Limits(**bounds, connections=config.connections)
 
 
-def _hosts(config: ServeConfig) -> Sequence[str] | None:
+def hosts_of(host: str, allow_host: Sequence[str], *, keys: bool) -> Sequence[str] | None:
     """Return the host names that requests may use; None if any."""
-    if "*" in config.allow_host:
+    if "*" in allow_host:
         return None
-    given = [name.strip("[] ").lower() for name in config.allow_host]
+    given = [name.strip("[] ").lower() for name in allow_host]
     if given:
         return [*LOOPBACK, *given]
-    return LOOPBACK if config.host in LOOPBACK and config.keys is None else None
+    return LOOPBACK if host in LOOPBACK and not keys else None
 
 
 def _open(config: ServeConfig) -> tuple[Engine, str]:
@@ -255,16 +259,12 @@ def _decider(config: ServeConfig, engine: Engine) -> Decider:
     return open_decider(model, engine.tokenizer, head=config.decide, call_id=engine.call_id)
 
 
-def _records(config: ServeConfig) -> RecordLog:
+def open_records(folder: Path, *, texts: bool, mib: int) -> RecordLog:
     """Open the folder of records."""
     from lacy.records import RecordLog
 
-    assert config.log_calls is not None
-    total = config.log_mib << 20
-    return RecordLog(
-        config.log_calls, texts=config.log_texts, total_bytes=total,
-        file_bytes=min(16 << 20, total // 2),
-    )  # fmt: skip
+    total = mib << 20
+    return RecordLog(folder, texts=texts, total_bytes=total, file_bytes=min(16 << 20, total // 2))
 
 
 def _print_records(records: RecordLog) -> None:
@@ -304,7 +304,7 @@ def _new_key(config: ServeConfig) -> int:
     return 0
 
 
-def _log() -> None:
+def log_requests() -> None:
     """Log requests to standard error, one line of JSON each."""
     log = logging.getLogger("lacy.serve")
     log.setLevel(logging.INFO)

@@ -51,6 +51,14 @@ ENTRIES = {
         "Further cases are added to the inputs of the old ones, which a router keeps in "
         "cases.safetensors unless it was made with --no-keep-vectors.",
     ),
+    "E377": Entry(
+        "{path}: the route {name} cannot be served: {why}",
+        "give each route a model (a folder, or http://host:port/v1#name) or a source; see: lacy "
+        "route serve --help",
+        USAGE,
+        "All routes are checked before the server starts. A file that becomes invalid while the "
+        "server runs changes nothing; /v1/routes says what is wrong with it.",
+    ),
     # E378-E379: benchmarks of routers
     "E378": Entry(
         "without {fold}, {count} cases of fewer than two routes are left to train on",

@@ -1,6 +1,6 @@
 from .client import OpenAIClient
 from .errors import OutOfTokens, RemoteError, redact
-from .http import Retries, check_url
+from .http import Retries, check_url, read_key
 from .loop import LoopThread
 from .many import ask_many
 from .sse import Chunk
@@ -26,6 +26,7 @@ __all__ = [
     "ask_many",
     "check_url",
     "finish_reason",
+    "read_key",
     "redact",
     "without_reasoning",
     "word_probabilities",

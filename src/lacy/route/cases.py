@@ -125,7 +125,7 @@ def mean_costs(cases: Sequence[RouteCase], routes: Sequence[str]) -> dict[str, f
     for name in routes:
         known = [case.costs[name] for case in cases if name in case.costs]
         if known:
-            found[name] = float(np.mean(known))
+            found[name] = float(f"{np.mean(known):.10g}")  # 0.1, not 0.10000000000000002
     return found
 
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from lacy.decide import TypedDecision
 from lacy.records import RecordLog
 from lacy.serve.choice import PROMPT, Choice
-from lacy.serve.scheduler import Scheduler
+from lacy.serve.scheduler import TextWork
 
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
 """Upper bounds of the histograms' buckets."""
@@ -18,7 +18,7 @@ SECONDS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
 class Metrics:
     """The counters of one server, in a separate registry, so that several servers can coexist."""
 
-    def __init__(self, scheduler: Scheduler, records: RecordLog | None = None) -> None:
+    def __init__(self, scheduler: TextWork, records: RecordLog | None = None) -> None:
         self._registry = registry = CollectorRegistry()
         self.requests = Counter(
             "lacy_requests", "Requests by path and status", ["path", "status"], registry=registry
@@ -44,6 +44,10 @@ class Metrics:
         self._decisions = Counter(
             "lacy_decisions", "Typed decisions by type", ["type"], registry=registry
         )
+        self.routed = Counter(
+            "lacy_routed", "Requests by route and outcome: answered, failed or no_budget",
+            ["route", "outcome"], registry=registry,
+        )  # fmt: skip
         self._cost = Counter("lacy_cost", "Cost of the sources", registry=registry)
         running = Gauge("lacy_streams", "Texts that are being generated", registry=registry)
         running.set_function(lambda: scheduler.running)

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from lacy.cascade import Engine, Scorer, TextSequence
 from lacy.remote import LoopThread
@@ -18,6 +19,28 @@ from lacy.serve.source_status import metered
 from lacy.types import Answer
 
 LOG = logging.getLogger("lacy.serve")
+
+
+class TextWork(Protocol):
+    """What a server stops and counts: the texts of one scheduler, or of several."""
+
+    @property
+    def running(self) -> int:
+        """Number of texts being generated."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Number of waiting texts."""
+        ...
+
+    def refuse(self) -> None:
+        """Refuse new texts."""
+        ...
+
+    def end(self) -> None:
+        """End all texts."""
+        ...
 
 
 class Scheduler:

@@ -19,7 +19,7 @@ from lacy._signals import handle_signals
 from lacy.errors import LacyError
 from lacy.serve.connections import BoundedProtocol
 from lacy.serve.limits import Limits
-from lacy.serve.scheduler import Scheduler
+from lacy.serve.scheduler import TextWork
 
 BACKLOG = 2048
 """Number of connections that the operating system queues until they are accepted."""
@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         app: Any,
-        scheduler: Scheduler,
+        scheduler: TextWork,
         *,
         host: str = "127.0.0.1",
         port: int = 8000,

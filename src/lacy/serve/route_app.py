@@ -1,0 +1,372 @@
+"""A server with several routes: it lets a router choose, tries the next route, and says so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse, Response
+
+from lacy import __version__
+from lacy.serve.errors import ApiError, add_error_handlers
+from lacy.serve.keys import Keys
+from lacy.serve.limits import Limits
+from lacy.serve.metrics import Metrics
+from lacy.serve.middleware import EnvelopeMiddleware, GuardMiddleware
+from lacy.serve.route_answers import marked, marked_stream, text_of
+from lacy.serve.route_config import AUTO
+from lacy.serve.route_open import RouteOpener
+from lacy.serve.route_table import LiveRoute, RoutePlan, RouteTable, scores_of
+from lacy.serve.route_targets import LocalTarget, RouteFailed, RouteReply
+from lacy.serve.service import EventStream
+
+LOG = logging.getLogger("lacy.serve")
+
+GENERATION = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+"""Paths on which the router chooses."""
+
+RELOAD_SECONDS = 1.0
+"""How often the file of routes is looked at."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class RouteService:
+    """What the paths share."""
+
+    table: RouteTable
+    opener: RouteOpener
+    limits: Limits
+    metrics: Metrics
+    created: int
+
+    async def generate(self, http: Request, path: str) -> Response:
+        """Answer a request: by the named route, or by those of the router's plan in turn.
+
+        Raises:
+            ApiError: the request is invalid, or no route has answered.
+        """
+        body = await _body_of(http)
+        model = body.get("model")
+        if not isinstance(model, str):
+            raise ApiError(400, "model: give a route's name, or auto", "invalid_body", "model")
+        http.state.client.charge(1)
+        started = time.perf_counter()
+        plan = await self._plan(model, body)
+        log = http.state.log
+        log |= {"model": model, "why": plan.why, "scores": scores_of(plan.choice),
+                "router_ms": round(1000 * (time.perf_counter() - started), 2)}  # fmt: skip
+        if plan.shadow is not None:
+            log["shadow"] = plan.shadow
+        tried: list[dict[str, str]] = []
+        last: tuple[RouteReply, bytes | None] | None = None
+        waits = []
+        for name in plan.order:
+            live = self.table.routes.get(name)
+            if live is None:  # its file has just changed
+                continue
+            if wait := live.budget.wait():
+                waits.append(wait)
+                tried.append({"route": name, "why": "its budget for this minute is used up"})
+                self.metrics.routed.labels(name, "no_budget").inc()
+                continue
+            live.budget.spend()
+            named = {**body, "model": name} if model == AUTO else body
+            try:
+                reply, content = await _while_connected(http, _attempt(live, path, named, http))
+                why = _failure(reply, content)
+            except RouteFailed as error:
+                reply, content, why = None, None, str(error)
+            self.metrics.routed.labels(name, "failed" if why else "answered").inc()
+            if reply is not None and (not why or model != AUTO):
+                log |= {"route": name, "tried": tried}
+                return _response(reply, content, self._about(name, live, plan, tried))
+            if reply is not None:
+                last = reply, content
+            tried.append({"route": name, "why": why})
+        log["tried"] = tried
+        if last is not None and len(plan.order) == 1:
+            return _response(*last, None)
+        said = "; ".join(f"{one['route']}: {one['why']}" for one in tried)
+        if waits and len(waits) == len(tried):
+            raise ApiError(429, f"no route may answer now ({said})", "no_budget", retry=min(waits))
+        raise ApiError(502, f"no route has answered ({said})", "route_failed", retry=1)
+
+    async def _plan(self, model: str, body: dict[str, Any]) -> RoutePlan:
+        """Return which routes are tried.
+
+        Raises:
+            ApiError: 404, there is no such route.
+        """
+        if model == AUTO:
+            return await asyncio.to_thread(self.table.plan, text_of(body))
+        name = model if model in self.table.routes else model.partition(":")[0]
+        if name not in self.table.routes:
+            names = ", ".join((AUTO, *self.table.routes))
+            message = f"there is no route {model!r}; this server has {names}"
+            raise ApiError(404, message, "model_not_found", "model")
+        return RoutePlan((name,), None, "the request names it")
+
+    def _about(
+        self, name: str, live: LiveRoute, plan: RoutePlan, tried: list[dict[str, str]]
+    ) -> dict[str, Any]:
+        """Return what an answer says about its route."""
+        found: dict[str, Any] = {"route": name, "why": plan.why}
+        if plan.choice is not None:
+            found["scores"] = scores_of(plan.choice)
+        if live.budget.cost:
+            found["cost"] = live.budget.cost
+        if tried:
+            found |= {"tried": tried, "why": f"{plan.why}; then {tried[-1]['route']} failed: "
+                      f"{tried[-1]['why']}"}  # fmt: skip
+        if plan.shadow is not None:
+            found["shadow"] = plan.shadow
+        return found
+
+    def local(self, name: str | None = None) -> LocalTarget:
+        """Return a model of this process: the named one, or the first.
+
+        Raises:
+            ApiError: 404, there is none.
+        """
+        routes = self.table.routes
+        wanted = [routes[name]] if name in routes else list(routes.values())
+        for live in wanted:
+            if isinstance(live.target, LocalTarget):
+                return live.target
+        raise ApiError(404, "no route is a model of this process", "model_not_found", "model")
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return the routes as models, auto first."""
+        names = {AUTO: "router", **{n: live.kind for n, live in self.table.routes.items()}}
+        return [{"id": name, "object": "model", "created": self.created, "owned_by": "lacy",
+                 "kind": kind} for name, kind in names.items()]  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        """Return the routes with their budgets, and whether their file is valid."""
+        config = self.table.config
+        return {
+            "router": config.router, "shadow": config.shadow, "fallback": config.fallback,
+            "problem": self.table.problem,
+            "routes": {
+                name: {"kind": live.kind, "cost": live.budget.cost,
+                       "per_minute": live.budget.per_minute,
+                       "cost_per_minute": live.budget.cost_per_minute,
+                       "wait": round(live.budget.wait(), 1)}
+                for name, live in self.table.routes.items()
+            },
+        }  # fmt: skip
+
+
+def make_routes_app(
+    table: RouteTable,
+    opener: RouteOpener,
+    *,
+    keys: Keys | None = None,
+    hosts: Sequence[str] | None = None,
+    origins: Sequence[str] = (),
+) -> FastAPI:
+    """Return the ASGI application of several routes.
+
+    Args:
+        table: the routes; opened and closed with the application.
+        opener: opens what answers them.
+        keys: accepted API keys; None if no key is needed.
+        hosts: host names that requests may use; None for any.
+        origins: origins whose web pages may send requests.
+    """
+    metrics = Metrics(opener, opener.records)
+    service = RouteService(table, opener, opener.limits, metrics, int(time.time()))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await table.open(opener)
+        watching = asyncio.create_task(_watch(table, opener))
+        try:
+            yield
+        finally:
+            watching.cancel()
+            for live in table.routes.values():
+                await live.target.close()
+
+    app = FastAPI(title="lacy routes", version=__version__, lifespan=lifespan, docs_url=None,
+                  redoc_url=None)  # fmt: skip
+    app.state.service = service
+    app.add_middleware(
+        GuardMiddleware, limits=opener.limits, keys=keys, metrics=metrics, hosts=hosts,
+        open_paths=("/health",),
+    )  # fmt: skip
+    add_error_handlers(app)
+    _add_paths(app, service)
+    build_stack = app.build_middleware_stack
+    app.build_middleware_stack = lambda: EnvelopeMiddleware(build_stack(), origins)  # type: ignore[method-assign]
+    return app
+
+
+def _add_paths(app: FastAPI, service: RouteService) -> None:
+    """Add the paths."""
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Response:
+        return await service.generate(request, "/v1/chat/completions")
+
+    @app.post("/v1/completions")
+    async def completions(request: Request) -> Response:
+        return await service.generate(request, "/v1/completions")
+
+    @app.post("/v1/responses")
+    async def responses(request: Request) -> Response:
+        return await service.generate(request, "/v1/responses")
+
+    @app.post("/v1/systemone")
+    async def decisions(request: Request) -> Response:
+        body = await _body_of(request)
+        target = service.local(str(body.get("model")))
+        reply = await target.send("/v1/systemone", {**body, "model": target.name},
+                                  request.state.request_id)  # fmt: skip
+        return _response(reply, await reply.whole(), None)
+
+    @app.post("/v1/feedback")
+    async def feedback(request: Request) -> Response:
+        body = await _body_of(request)
+        reply = await service.local().send("/v1/feedback", body, request.state.request_id)
+        return _response(reply, await reply.whole(), None)
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": service.models()}
+
+    @app.get("/v1/models/{name:path}")
+    async def one_model(name: str) -> dict[str, Any]:
+        for one in service.models():
+            if one["id"] == name:
+                return one
+        raise ApiError(404, f"there is no route {name!r}", "model_not_found", "model")
+
+    @app.get("/v1/routes")
+    async def routes() -> dict[str, Any]:
+        return service.state()
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+async def _watch(table: RouteTable, opener: RouteOpener) -> None:
+    """Read the file of routes again when it changes, or at SIGHUP."""
+    if table.path is None:
+        return
+    hurry = asyncio.Event()
+    with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
+        # Only the main thread of a Unix process has signals.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hurry.set)
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RELOAD_SECONDS):
+                await hurry.wait()
+        hurry.clear()
+        try:
+            await table.reload(opener)
+        except Exception:
+            LOG.exception("the routes could not be read again")
+
+
+async def _attempt(
+    live: LiveRoute, path: str, body: dict[str, Any], http: Request
+) -> tuple[RouteReply, bytes | None]:
+    """Return a route's answer, whole unless it is a stream.
+
+    Raises:
+        RouteFailed: there is none in time.
+    """
+    try:
+        async with asyncio.timeout(live.entry.timeout):
+            reply = await live.target.send(path, body, http.state.request_id)
+            if reply.status == 200 and reply.media.startswith("text/event-stream"):
+                return reply, None
+            return reply, await reply.whole()
+    except TimeoutError:
+        raise RouteFailed(f"no answer within {live.entry.timeout:g} s") from None
+
+
+def _failure(reply: RouteReply, content: bytes | None) -> str:
+    """Return why another route should be tried; "" for an answer, or the client's own mistake."""
+    if reply.status < 400:
+        return ""
+    message, code = "", ""
+    with contextlib.suppress(ValueError, AttributeError, TypeError):
+        error = json.loads(content or b"{}").get("error") or {}
+        message, code = str(error.get("message", ""))[:200], str(error.get("code"))
+    if reply.status < 500 and reply.status not in (401, 403, 404, 408, 429) and (
+        code != "context_length_exceeded"
+    ):  # fmt: skip
+        return ""
+    return f"HTTP {reply.status} {message}".strip()
+
+
+def _response(reply: RouteReply, content: bytes | None, about: dict[str, Any] | None) -> Response:
+    """Return the response to the client, with the route if there is one."""
+    headers = dict(reply.headers)
+    if about is not None:
+        headers |= {"X-Lacy-Route": about["route"], "X-Lacy-Route-Why": _ascii(about["why"])}
+    if content is None:
+        chunks = reply.chunks if about is None else marked_stream(reply.chunks, about)
+        response: Response = EventStream(chunks, lambda: None)
+    else:
+        if about is not None and reply.status < 400:
+            content = marked(content, about)
+        response = Response(content, reply.status, media_type=reply.media)
+    response.headers.update(headers)
+    return response
+
+
+def _ascii(text: str) -> str:
+    """Return a text as a header may hold it."""
+    return "".join(one if " " <= one <= "~" else "?" for one in text)[:300]
+
+
+async def _body_of(http: Request) -> dict[str, Any]:
+    """Return the body as a JSON object.
+
+    Raises:
+        ApiError: 400, it is none.
+    """
+    try:
+        body = json.loads(await http.body())
+    except (ValueError, RecursionError):
+        raise ApiError(400, "the body is not valid JSON", "invalid_body") from None
+    if not isinstance(body, dict):
+        raise ApiError(400, "the body is not a JSON object", "invalid_body")
+    return body
+
+
+async def _while_connected(http: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work``; cancel it if the client disconnects meanwhile.
+
+    Raises:
+        ApiError: 499, the client has left.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=0.5)
+            if not task.done() and await http.is_disconnected():
+                raise ApiError(499, "the client has left", "client_left")
+        return await task
+    except BaseException:
+        task.cancel()
+        raise

@@ -1,0 +1,406 @@
+"""A server in front of two local models, another server and a source, behind a router."""
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from itertools import pairwise
+
+import httpx
+import openai
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.routing import outcome_cases
+from helpers.scripted_server import scripted_server
+from helpers.serving import TEMPLATE, problem
+from helpers.waiting import until
+from lacy.errors import LacyError
+from lacy.model import build_model, save_model
+from lacy.route import RouterSettings, fit_router
+from lacy.serve import (
+    RouteEntry,
+    RouteOpener,
+    RoutesConfig,
+    RouteTable,
+    Server,
+    make_routes_app,
+    read_routes,
+    router_of,
+    routes_of_words,
+    text_of,
+)
+from lacy.serve.route_answers import marked_stream
+from lacy.serve.route_budget import RouteBudget
+from lacy.testing import byte_tokenizer
+
+HARD, EASY = "Which owl has a nest?", "Steer the mast by rope keel."
+ANSWER = {"id": "x", "object": "chat.completion", "created": 1, "model": "theirs",
+          "choices": [{"index": 0, "finish_reason": "stop",
+                       "message": {"role": "assistant", "content": "42"}}]}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two tiny models and a router between them, in one folder."""
+    folder = tmp_path_factory.mktemp("routes")
+    for seed, name in enumerate(("small", "large")):
+        tokenizer = byte_tokenizer()
+        tokenizer.chat_template = TEMPLATE
+        model = build_model("tiny", tokenizer, context=256, seed=seed)
+        save_model(folder / name, model, tokenizer)
+    fit_router(outcome_cases(), RouterSettings(head="tfidf")).save(folder / "router")
+    return folder
+
+
+@contextlib.contextmanager
+def serving_routes(config, path=None, **how):
+    """Yield the address of a server with these routes."""
+    router = router_of(config, path)
+    config.check("routes.yaml", router)
+    opener = RouteOpener(text_of, settings={"max_new_tokens": 4})
+    table = RouteTable(config, router, path)
+    opener.prepare(config.routes)
+    server = Server(make_routes_app(table, opener, **how), opener, port=0)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started or not thread.is_alive())
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def other():
+    """Another server that plays replies."""
+    with scripted_server() as server:
+        yield server
+
+
+def entries(made, **more):
+    return {"small": RouteEntry(str(made / "small")), "large": RouteEntry(str(made / "large")),
+            **more}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def client(made, other):
+    """Two local models, another server and a source."""
+    address = other.url.rstrip("/")
+    config = RoutesConfig(
+        entries(
+            made, far=RouteEntry(f"{address}#theirs"),
+            dear=RouteEntry(f"{address}#theirs", per_minute=1),
+        ),
+        str(made / "router"), strong_share=0.5,
+    )  # fmt: skip
+    with serving_routes(config) as client:
+        yield client
+
+
+def chat(client, text, model="auto", **more):
+    body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
+    return client.post("/v1/chat/completions", json=body)
+
+
+def test_the_router_chooses_and_the_answer_says_which_and_why(client):
+    for text, route in ((HARD, "large"), (EASY, "small")):
+        answer = chat(client, text)
+        assert answer.status_code == 200, answer.text
+        about = answer.json()["lacy_route"]
+        assert about["route"] == route == answer.headers["x-lacy-route"] == answer.json()["model"]
+        assert about["why"] == answer.headers["x-lacy-route-why"]
+        assert set(about["scores"]) == {"small", "large"}
+    done = client.post("/v1/completions", json={"model": "auto", "prompt": HARD, "max_tokens": 2})
+    assert done.json()["lacy_route"]["route"] == "large"
+    done = client.post("/v1/responses", json={"model": "auto", "input": EASY})
+    assert done.json()["lacy_route"]["route"] == "small"
+
+
+def test_a_named_route_is_taken(client, other):
+    assert chat(client, HARD, "small").json()["lacy_route"] == {
+        "route": "small", "why": "the request names it", "cost": 0.1}  # fmt: skip
+    assert chat(client, HARD, "small:never").status_code == 200  # with a policy
+    other.replies = [(200, ANSWER)]
+    answer = chat(client, HARD, "far", lacy={"unit": "word"}).json()
+    assert answer["choices"][0]["message"]["content"] == "42" and answer["model"] == "far"
+    path, headers, sent = other.seen[-1]
+    assert path == "/v1/chat/completions" and sent["model"] == "theirs" and "lacy" not in sent
+    assert "Authorization" not in headers  # no key is needed, and none is sent
+    assert "there is no route 'smal'" in problem(chat(client, HARD, "smal"), 404)["message"]
+
+
+def test_a_stream_says_it_in_its_first_event(client):
+    with openai.OpenAI(base_url=f"{client.base_url}/v1", api_key="none") as caller:
+        stream = caller.chat.completions.create(
+            model="auto", messages=[{"role": "user", "content": HARD}], stream=True
+        )
+        events = list(stream)
+    assert events[0].lacy_route["route"] == "large" and events[0].model == "large"
+    assert not any(hasattr(event, "lacy_route") for event in events[1:])
+    assert any(event.choices[0].finish_reason for event in events if event.choices)
+
+
+def test_a_stream_of_another_server_is_passed_on(client, other):
+    choice = {"index": 0, "delta": {"content": "4"}, "finish_reason": None}
+    chunk = {"id": "x", "object": "chat.completion.chunk", "model": "theirs", "choices": [choice]}
+    raw = f": hello\r\n\r\ndata: {json.dumps(chunk)}\r\n\r\ndata: [DONE]\r\n\r\n".encode()
+    other.replies = [(200, raw, {"Content-Type": "text/event-stream"}, 0.0)]
+    text = chat(client, HARD, "far", stream=True).text
+    assert text.startswith(": hello") and text.rstrip().endswith("data: [DONE]")
+    assert '"lacy_route"' in text and '"model": "far"' in text
+
+
+def test_a_budget_is_kept(client, other):
+    other.replies = [(200, ANSWER)]
+    assert chat(client, HARD, "dear").status_code == 200
+    refused = chat(client, HARD, "dear")
+    assert "budget" in problem(refused, 429)["message"]
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert client.get("/v1/routes").json()["routes"]["dear"]["wait"] > 0
+
+
+def test_the_errors_of_a_named_route_are_its_own(client, other):
+    other.replies = [(503, {"error": {"message": "asleep"}})]
+    answer = chat(client, HARD, "far")
+    assert answer.status_code == 503 and answer.json()["error"]["message"] == "asleep"
+    assert problem(chat(client, HARD, "small", temperature=9), 400)["param"] == "temperature"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [(b"{", "not valid JSON"), (b"[]", "not a JSON object"), (b"{}", "give a route's name")],
+)
+def test_unusable_bodies_are_refused(client, body, words):
+    answer = client.post("/v1/chat/completions", content=body)
+    assert words in problem(answer, 400)["message"]
+
+
+def test_the_mistakes_of_a_client_do_not_try_the_next_route(client):
+    answer = chat(client, EASY, temperature=9)
+    assert problem(answer, 400)["param"] == "temperature"
+    assert answer.headers["x-lacy-route"] == "small"
+
+
+def test_routes_are_listed_and_counted(client):
+    models = {one["id"]: one["kind"] for one in client.get("/v1/models").json()["data"]}
+    assert models == {"auto": "router", "small": "model", "large": "model", "far": "server",
+                      "dear": "server"}  # fmt: skip
+    assert client.get("/v1/models/auto").json()["id"] == "auto"
+    assert client.get("/v1/models/none").status_code == 404
+    assert client.get("/health").json() == {"status": "ok"}
+    assert 'lacy_routed_total{outcome="answered",route="small"}' in client.get("/metrics").text
+
+
+def test_typed_decisions_go_to_a_model_of_this_process(client):
+    answer = client.post("/v1/systemone", json={"model": "small"})
+    assert answer.status_code == 400 and "error" in answer.json()
+
+
+@pytest.fixture
+def two(other):
+    """Settings of two routes on another server, the second of which must answer."""
+    address = other.url.rstrip("/")
+
+    def make(made, first="small", **more):
+        routes = {name: RouteEntry(f"{address}#{name}", **more.pop(name, {}))
+                  for name in ("small", "large")}  # fmt: skip
+        return RoutesConfig(routes, str(made / "router"), **more)
+
+    return make
+
+
+def test_the_next_route_is_tried_when_one_fails_or_is_late(made, two, other):
+    config = two(made, large={"timeout": 0.3})
+    with serving_routes(config) as client:
+        other.replies = [(500, {"error": {"message": "broken"}}), (200, ANSWER)]
+        about = chat(client, HARD).json()["lacy_route"]
+        assert about["route"] == "small"
+        assert about["tried"] == [{"route": "large", "why": "HTTP 500 broken"}]
+        other.replies = [(200, ANSWER, {}, 1.0), (200, ANSWER)]
+        about = chat(client, HARD).json()["lacy_route"]
+        assert about["tried"][0]["why"] == "no answer within 0.3 s"
+        assert "then large failed" in about["why"]
+        other.replies = [(500, {})]
+        assert "large: HTTP 500" in problem(chat(client, HARD), 502)["message"]
+
+
+def test_a_route_without_budget_gives_way(made, two, other):
+    config = two(made, large={"cost": 1.0, "cost_per_minute": 2.0}, small={"cost": 0.1})
+    with serving_routes(config) as client:
+        other.replies = [(200, ANSWER)]
+        routes = [chat(client, HARD).json()["lacy_route"]["route"] for _ in range(3)]
+    assert routes == ["large", "large", "small"]
+
+
+def test_shadow_mode_only_says_what_the_router_would_have_chosen(made, two, other):
+    with serving_routes(two(made, shadow="small")) as client:
+        other.replies = [(200, ANSWER)]
+        about = chat(client, HARD).json()["lacy_route"]
+        assert about["route"] == "small" and about["shadow"] == "large"
+
+
+def test_a_changed_file_is_read_again_and_an_invalid_one_is_not(made, other, tmp_path):
+    path = tmp_path / "routes.yaml"
+    address = other.url.rstrip("/")
+    routes = {name: {"model": f"{address}#{name}"} for name in ("small", "large")}
+    data = {"router": str(made / "router"), "routes": routes}
+    path.write_text(yaml.safe_dump(data))
+    with serving_routes(read_routes(path), path) as client:
+        other.replies = [(200, ANSWER)]
+        path.write_text(yaml.safe_dump(data | {"shadow": "none"}))
+        until(lambda: "E374" in client.get("/v1/routes").json()["problem"])
+        assert chat(client, HARD).json()["lacy_route"]["route"] == "large"
+        routes["extra"] = {"model": f"{address}#extra"}
+        path.write_text(yaml.safe_dump(data | {"shadow": "extra"}))
+        until(lambda: client.get("/v1/routes").json()["shadow"] == "extra")
+        assert client.get("/v1/routes").json()["problem"] == ""
+        assert chat(client, HARD).json()["lacy_route"]["route"] == "extra"
+
+
+def test_a_source_answers_by_itself(made, tmp_path):
+    from lacy.world import make_world
+
+    world = make_world(people=10, seed=0)
+    world.save(tmp_path / "world")
+    config = RoutesConfig({"facts": RouteEntry(source=[str(tmp_path / "world")])})
+    with serving_routes(config) as client:
+        name = next(iter(world.people())).name
+        answer = chat(client, f"{name} was born in", "facts")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["choices"][0]["message"]["content"]
+        assert problem(chat(client, "xyz", "facts"), 502)
+
+
+@pytest.mark.parametrize(
+    ("routes", "more", "words"),
+    [
+        ({}, {}, "there are none"),
+        ({"auto": RouteEntry("m")}, {}, "the router chooses"),
+        ({"a b": RouteEntry("m")}, {}, "letters, digits"),
+        ({"a": RouteEntry()}, {}, "neither model nor source"),
+        ({"a": RouteEntry("http://h/v1")}, {}, "name the model after its address"),
+        ({"a": RouteEntry("http://h/v1#m", ["s"])}, {}, "has no source here"),
+        ({"a": RouteEntry("m", cost=-1)}, {}, "cost is -1"),
+        ({"a": RouteEntry("m", timeout=0)}, {}, "timeout is 0"),
+        ({"a": RouteEntry("m", cost_per_minute=1)}, {}, "needs its cost"),
+        ({"a": RouteEntry("m")}, {"fallback": ["b"]}, "E374"),
+        ({"small": RouteEntry("m")}, {"router": True}, "the route large"),
+        ({"a": RouteEntry("ftp://h/v1#m")}, {}, "E72"),
+    ],
+)
+def test_unusable_routes_are_an_error_before_the_start(made, routes, more, words):
+    router = str(made / "router") if more.pop("router", None) else None
+    config = RoutesConfig(routes, router, **more)
+    with pytest.raises(LacyError) as caught:
+        config.check("routes.yaml", router_of(config))
+    assert words in str(caught.value)
+
+
+def test_routes_of_words():
+    found = routes_of_words(["a=runs/a", "b=http://h/v1#m"])
+    assert found["a"].model == "runs/a" and found["b"].address == "http://h/v1#m"
+    for words in (["a"], ["=m"], ["a=m", "a=n"]):
+        with pytest.raises(LacyError, match="E377"):
+            routes_of_words(words)
+
+
+@pytest.mark.slow
+def test_two_local_models_in_one_command(made):
+    """The command line starts a server and stops it at a signal."""
+    import os
+    import signal
+    import subprocess
+    import sys
+
+    argv = ["route", "serve", "--router", made / "router", "--route", f"small={made / 'small'}",
+            "--route", f"large={made / 'large'}", "--port", "0"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "lacy", *map(str, argv)], stderr=subprocess.PIPE, text=True,
+        env=environment,
+    )  # fmt: skip
+    with child:
+        line = next(line for line in child.stderr if "Ctrl-C" in line)
+        url = line.split(" at ")[1].split(";")[0]
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with contextlib.suppress(httpx.TransportError):
+                answer = httpx.post(f"{url}/completions", timeout=60, json={
+                    "model": "auto", "prompt": HARD, "max_tokens": 2})  # fmt: skip
+                break
+        assert answer.json()["lacy_route"]["route"] == "large"
+        child.send_signal(signal.SIGTERM)
+        child.stderr.read()
+    assert child.returncode in (0, 130)
+
+
+def test_keys_are_checked_before_a_route_is_chosen(made, two, tmp_path):
+    from lacy.serve import Keys
+
+    keys = Keys([])
+    key = keys.add(tmp_path / "keys.json", "me", None)
+    with serving_routes(two(made), keys=Keys.load(tmp_path / "keys.json")) as client:
+        problem(chat(client, HARD), 401)
+        client.headers["Authorization"] = f"Bearer {key}"
+        assert client.get("/v1/models").status_code == 200
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 200), max_size=6))
+def test_a_stream_is_the_same_however_it_is_cut(places):
+    raw = b': ping\n\ndata: {"model": "m", "choices": []}\n\ndata: {"n": 2}\n\ndata: [DONE]\n\n'
+    cuts = sorted({0, len(raw), *(place for place in places if place < len(raw))})
+    about = {"route": "small", "why": "because"}
+
+    async def joined(parts):
+        async def chunks():
+            for part in parts:
+                yield part
+
+        return b"".join([part async for part in marked_stream(chunks(), about)])
+
+    found = asyncio.run(joined([raw[a:b] for a, b in pairwise(cuts)]))
+    assert found == asyncio.run(joined([raw]))
+    events = found.split(b"\n\n")
+    assert events[0] == b": ping" and events[2:] == [b'data: {"n": 2}', b"data: [DONE]", b""]
+    assert json.loads(events[1][5:]) == {"model": "small", "choices": [], "lacy_route": about}
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"prompt": "a"}, "a"), ({"prompt": ["a", "b"]}, "a"), ({"prompt": [1, 2]}, ""),
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+         "a"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"},
+                                                    {"type": "image_url"}]}]}, "a"),
+        ({"input": "a"}, "a"), ({"input": [{"role": "user", "content": "a"}]}, "a"),
+        ({"messages": []}, ""), ({}, ""),
+    ],
+)  # fmt: skip
+def test_the_text_of_a_request(body, text):
+    assert text_of(body) == text
+
+
+def test_a_budget_slides_over_a_minute():
+    now = [0.0]
+    budget = RouteBudget(per_minute=3, cost_per_minute=1.0, cost=0.5, clock=lambda: now[0])
+    spent = []
+    for second in range(0, 180, 5):
+        now[0] = float(second)
+        if not budget.wait():
+            budget.spend()
+            spent.append(second)
+    # Two of cost 0.5 within any minute, as soon as they are allowed.
+    assert spent == [0, 5, 60, 65, 120, 125]
+    now[0] = 130.0
+    assert budget.wait() == 50.0
+    assert RouteBudget(per_minute=0).wait() == 60.0
+    assert RouteBudget().wait() == 0.0
