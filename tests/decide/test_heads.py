@@ -18,6 +18,7 @@ from lacy.decide import (
     DecisionHead,
     FitSettings,
     KnownDecision,
+    OptionRows,
     StateFeatures,
     TypedDecision,
     VectorFeatures,
@@ -178,6 +179,22 @@ def test_accuracy_and_calibration_error_equal_slow_ones(pairs):
     figures = check_decisions(known, decided)[-1]
     assert figures.ece == pytest.approx(slow)
     assert figures.accuracy.value == pytest.approx(np.mean([right for _, right in pairs]))
+
+
+@settings(max_examples=30)
+@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=6), seed=st.integers(0, 99))
+def test_the_loss_of_all_options_equals_a_slow_one(sizes, seed):
+    chance = np.random.default_rng(seed)
+    known = [KnownDecision("a", choice("b", "cdefg"[:size]), "c", "s") for size in sizes]
+    known.append(KnownDecision("a", yes_no("b"), "false", "s"))
+    features = [chance.normal(0, 50, (len(one.target), 3)) for one in known]
+    weights, yes, slow = torch.tensor([1.0, -2.0, 0.5]).double(), torch.tensor(0.7).double(), 0.0
+    for one, x in zip(known, features, strict=True):
+        logits = torch.from_numpy(x) @ weights
+        logits[0] += yes if one.question.type == "noul" else 0.0
+        slow -= float(torch.log_softmax(logits, 0)[1 if one.question.type == "noul" else 0])
+    fast = OptionRows.of(known, features).loss(weights, yes)
+    assert float(fast) == pytest.approx(slow / len(known))
 
 
 def test_unknown_answers_teach_even_odds_and_are_not_counted():

@@ -2,7 +2,7 @@ from .checking import Checked, check_decider, check_decisions
 from .data import UNKNOWN, KnownDecision, hold_out_decisions, known_decision, read_decisions
 from .decision import TypedDecision
 from .features import OptionFeatures
-from .fitting import FitSettings, Fitted, fit_head, fit_on_features, option_features
+from .fitting import FitSettings, Fitted, OptionRows, fit_head, fit_on_features, option_features
 from .head import Decider, DecisionHead, load_head, zero_shot
 from .likelihood import LikelihoodFeatures
 from .opening import ENCODER, is_head, open_decider
@@ -42,6 +42,7 @@ __all__ = [
     "LikelihoodFeatures",
     "Option",
     "OptionFeatures",
+    "OptionRows",
     "StateFeatures",
     "TypedDecision",
     "VectorFeatures",

@@ -106,8 +106,8 @@ def fit_on_features(
     """
     settings = settings or FitSettings()
     scale_D = np.sqrt(np.mean(np.concatenate(list(train_X)) ** 2, 0)).clip(1e-9)
-    scaled = _Padded.of(train, [one / scale_D for one in train_X])
-    check = _Padded.of(held, [one / scale_D for one in held_X])
+    scaled = OptionRows.of(train, [one / scale_D for one in train_X])
+    check = OptionRows.of(held, [one / scale_D for one in held_X])
     tried = [(strength, *_weights(scaled, strength)) for strength in STRENGTHS]
     losses = [float(check.loss(weights, yes)) for _, weights, yes in tried]
     strength, weights_D, yes = tried[int(np.nanargmin(losses))]
@@ -176,42 +176,47 @@ def _cross_fitted(decisions: Sequence[KnownDecision], logits: Sequence[Floats]) 
 
 
 @dataclass
-class _Padded:
-    """Features of decisions with different numbers of options as tensors: N, K options, D."""
+class OptionRows:
+    """The options of all decisions, one after another: R rows of D features, no padding."""
 
-    features_NKD: Tensor
-    targets_NK: Tensor
-    yes_NK: Tensor
-    missing_NK: Tensor
+    features_RD: Tensor
+    target_R: Tensor
+    yes_R: Tensor
+    """1 where an option is the *yes* of a ``noul``."""
+    owner_R: Tensor
+    """Number of the decision that each option belongs to."""
+    count: int
+    """Number of decisions."""
 
     @classmethod
-    def of(cls, decisions: Sequence[KnownDecision], features: Sequence[Floats]) -> _Padded:
-        count, most = len(decisions), max(map(len, features))
-        width, kind = features[0].shape[1], torch.float64
-        padded = cls(
-            torch.zeros(count, most, width, dtype=kind), torch.zeros(count, most, dtype=kind),
-            torch.zeros(count, most, dtype=kind), torch.ones(count, most, dtype=torch.bool),
-        )  # fmt: skip
-        for n, (one, x_KD) in enumerate(zip(decisions, features, strict=True)):
-            size = len(x_KD)
-            padded.features_NKD[n, :size] = torch.from_numpy(x_KD)
-            padded.targets_NK[n, :size] = torch.tensor(one.target, dtype=torch.float64)
-            padded.missing_NK[n, :size] = False
-            if one.question.type == "noul":
-                names = [option.name for option in one.question.options]
-                padded.yes_NK[n, names.index(YES)] = 1.0
-        return padded
+    def of(cls, decisions: Sequence[KnownDecision], features: Sequence[Floats]) -> OptionRows:
+        """Collect the rows of decisions, of which ``features`` are ``[K, D]`` each."""
+        target_R = [share for one in decisions for share in one.target]
+        yes_R = [one.question.type == "noul" and option.name == YES
+                 for one in decisions for option in one.question.options]  # fmt: skip
+        sizes = torch.tensor([len(x_KD) for x_KD in features])
+        return cls(
+            torch.from_numpy(np.concatenate(list(features))),
+            torch.tensor(target_R, dtype=torch.float64),
+            torch.tensor(yes_R, dtype=torch.float64),
+            torch.repeat_interleave(torch.arange(len(sizes)), sizes),
+            len(sizes),
+        )
 
     def loss(self, weights_D: Tensor, yes: Tensor) -> Tensor:
-        """Return the mean cross-entropy."""
-        logits_NK = self.features_NKD @ weights_D + yes * self.yes_NK
-        logits_NK = logits_NK.masked_fill(self.missing_NK, -1e9)
-        return -(self.targets_NK * torch.log_softmax(logits_NK, 1)).sum(1).mean()
+        """Return the mean cross-entropy of decisions by their options' logits."""
+        logit_R = self.features_RD @ weights_D + yes * self.yes_R
+        # The largest logit of each decision is subtracted, so that no exponential overflows.
+        most_N = torch.full((self.count,), -torch.inf, dtype=logit_R.dtype)
+        most_N = most_N.scatter_reduce(0, self.owner_R, logit_R.detach(), "amax")
+        shifted_R = logit_R - most_N[self.owner_R]
+        total_N = torch.zeros_like(most_N).index_add(0, self.owner_R, shifted_R.exp())
+        return (total_N.log().sum() - (self.target_R * shifted_R).sum()) / self.count
 
 
-def _weights(data: _Padded, strength: float) -> tuple[Tensor, Tensor]:
+def _weights(data: OptionRows, strength: float) -> tuple[Tensor, Tensor]:
     """Return the weights and the bonus of *yes* with the least penalised loss."""
-    weights_D = torch.zeros(data.features_NKD.shape[2], dtype=torch.float64, requires_grad=True)
+    weights_D = torch.zeros(data.features_RD.shape[1], dtype=torch.float64, requires_grad=True)
     yes = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights_D, yes], max_iter=100, line_search_fn="strong_wolfe")
 

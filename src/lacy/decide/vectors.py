@@ -64,7 +64,8 @@ class VectorFeatures:
         with self._lock:
             texts = [[option_text(q, one) for one in q.options] for q in questions]
             known = {text: self._known.get(text) for group in texts for text in group if text}
-            new = [text for text, vector_D in known.items() if vector_D is None]
+            # In an order of their own, so that not even rounding depends on the given one.
+            new = sorted(text for text, vector_D in known.items() if vector_D is None)
             state_D, *found = self._vectors([state, *new])
             for text, vector_D in zip(new, found, strict=True):
                 known[text] = self._known.put(text, vector_D)
