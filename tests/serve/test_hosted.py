@@ -3,19 +3,22 @@
 import asyncio
 import contextlib
 import json
+import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import httpx
+import numpy as np
 import openai
 import pytest
 
 from helpers import hosted_app
-from helpers.serving import joined, serving
+from helpers.serving import joined, problem, serving
 from lacy.cascade import Engine
 from lacy.cascade.hosted_model import connect
+from lacy.decide import Decider, zero_shot
 from lacy.model import load_model
 from lacy.sources import ScriptedSource
 from lacy.types import Candidate, Reply
@@ -142,6 +145,33 @@ def test_sixteen_texts_at_once_equal_each_alone(make, loaded):
         about = httpx.get(running.url + "/v1/lacy").json()
     assert "lacy_streams 0.0" in figures and 'lacy_tokens_total{speaker="book"}' in figures
     assert about["policy"] == "threshold=0" and about["sources"][0]["requests"] > 0
+
+
+def test_a_hosted_model_makes_no_typed_decisions_without_a_head(make):
+    asked = {"a": {"type": "noul", "instructions": "b"}}
+    body = {"model": "slm", "state": "x", "questions": asked}
+    with serving(make()) as running:
+        error = problem(running.post("/v1/systemone", **body), 501)
+        assert error["code"] == "unsupported" and "--decide" in error["message"]
+        [told] = httpx.get(running.url + "/v1/models").json()["data"]
+    assert "decision" not in told["capabilities"]
+    head = Decider(Two(), zero_shot())
+    with serving(make(), decider=head) as running:
+        answer = running.post("/v1/systemone", **body).json()["answers"]["a"]
+    assert answer["noul"] == pytest.approx(1 / (1 + math.exp(-1)), abs=1e-5)
+
+
+class Two:
+    """Features that need no model: those of *yes* are larger."""
+
+    def features(self, state, questions):
+        return [np.eye(len(question.options), 2) for question in questions]
+
+    def tokens(self, state, questions):
+        return len(questions)
+
+    def identity(self):
+        return {"kind": "two"}
 
 
 @pytest.mark.parametrize("model", ["slm:never", "slm:always"])
