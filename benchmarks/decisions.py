@@ -53,6 +53,8 @@ from lacy.model import load_model, set_precision
 from lacy.results import as_data
 from lacy.run import environment
 
+TYPES = ("noul", "choice", "score")
+
 LAYERS = (4, 8, 15, 30)
 """Layers of SmolLM2-135M whose states are compared."""
 
@@ -205,7 +207,7 @@ def fitted_rows(
                for one, x in zip(tests, found["test"], strict=False)]  # fmt: skip
     figures = [("held out", one) for one in fitted.figures]
     figures += [("unseen", one) for one in check_decisions(tests, decided)]
-    made = {"fitted": len(train), "penalty": fitted.head.made["penalty"],
+    made = {"fitted": len(train), "penalties": fitted.head.made["penalties"],
             "temperatures": fitted.head.temperatures}  # fmt: skip
     return [{"arm": arm, "part": part, **as_data(one), **made} for part, one in figures]
 
@@ -223,7 +225,11 @@ def latency(given: argparse.Namespace) -> None:
     for arm in ("vectors", *(str(layer) for layer in LAYERS), "likelihood"):
         features = open_features(given, arm)
         width = features.features("a", [question])[0].shape[1]
-        head = zero_shot() if arm == "likelihood" else DecisionHead(np.ones(width))
+        head = (
+            zero_shot()
+            if arm == "likelihood"
+            else DecisionHead(dict.fromkeys(TYPES, np.ones(width)))
+        )
         decider = Decider(features, head)
         for words in (10, 40, 160):
             mine = [" ".join((states[-n] + " " + states[-n - 1]).split()[:words])

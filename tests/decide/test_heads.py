@@ -76,7 +76,8 @@ def test_a_head_comes_back_from_disk(fitted, encoder, tmp_path):
     fitted.head.made["encoder"] = str(encoder)
     fitted.head.save(tmp_path / "head")
     loaded = load_head(tmp_path / "head")
-    assert np.allclose(loaded.weights_D, fitted.head.weights_D, rtol=1e-6)
+    for kind, weights_D in fitted.head.weights.items():
+        assert np.allclose(loaded.weights[kind], weights_D, rtol=1e-6)
     assert loaded.temperatures == fitted.head.temperatures and loaded.uses == fitted.head.uses
     decider = open_decider(head=tmp_path / "head")
     asked = "the cat song cat", [yes_no("cat")]
@@ -132,9 +133,18 @@ def test_damaged_heads_are_refused(name, tmp_path):
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):
-    DecisionHead(np.array([1.0, math.nan])).save(tmp_path / "head")
-    with pytest.raises(LacyError, match="E383"):
-        load_head(tmp_path / "head")
+    for noul in ([1.0, math.nan], [1.0]):
+        weights = {"noul": np.array(noul), "choice": np.ones(2), "score": np.ones(2)}
+        DecisionHead(weights).save(tmp_path / "head")
+        with pytest.raises(LacyError, match="E383"):
+            load_head(tmp_path / "head")
+
+
+def test_a_type_without_decisions_gets_the_weights_of_all(encoder):
+    known = [one for one in toy_decisions(240) if one.question.type == "choice"]
+    head = fit_head(known, VectorFeatures.open(encoder), FitSettings(0.3)).head
+    assert np.allclose(head.weights["score"], head.weights["choice"])
+    assert head.temperatures["score"] == 1.0
 
 
 def test_too_few_decisions(encoder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,7 +29,7 @@ class Checked:
         n: number of decisions.
         accuracy: share whose likeliest option is right, with a 95% interval.
         ece: expected calibration error of the likeliest option's probability.
-        majority: accuracy of always giving the commonest answer of this source and type.
+        majority: accuracy of always giving the commonest answer of each source.
         chance: mean of one over the number of options.
     """
 
@@ -75,12 +76,10 @@ def _checked(
 ) -> Checked:
     right_N = np.array([decision.likeliest == one.answer for one, decision in pairs], bool)
     sure_N = np.array([max(decision.probabilities) for _, decision in pairs])
-    # An answer is common within a question: that of another one is another answer.
-    answers = [(one.source, one.question.instructions, one.answer) for one, _ in pairs]
-    groups: dict[tuple[str, str], list[str]] = {}
-    for name, instructions, answer in answers:
-        groups.setdefault((name, instructions), []).append(answer)
-    common = sum(max(map(group.count, set(group))) for group in groups.values())
+    groups: dict[str, Counter[str]] = {}
+    for one, _ in pairs:
+        groups.setdefault(one.source, Counter())[one.answer] += 1
+    common = sum(group.most_common(1)[0][1] for group in groups.values())
     chance = float(np.mean([1 / len(one.question.options) for one, _ in pairs]))
     return Checked(source, kind, len(pairs), wilson(right_N.sum(), len(pairs)),
                    calibration_error(sure_N, right_N), common / len(pairs), chance)  # fmt: skip

@@ -19,7 +19,7 @@ from lacy.decide.head import DecisionHead
 from lacy.decide.questions import TYPES, YES, DecisionType
 from lacy.errors import LacyError
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+STRENGTHS = (1e-2, 1e-1, 0.3, 1.0, 3.0, 10.0)
 """Penalties of the weights that are tried; that with the least held-out loss wins."""
 
 LEAST = 10
@@ -60,7 +60,9 @@ def fit_head(
     *,
     notify: Notify = lambda sentence: None,
 ) -> Fitted:
-    """Fit a head: weights on most decisions, penalty and temperatures on the held-out ones.
+    """Fit a head: weights on most decisions, penalties and temperatures on the held-out ones.
+
+    A type with fewer than ``LEAST`` decisions on either side gets the weights of all types together.
 
     The figures come from temperatures that were fitted on one half of the held-out decisions and
     measured on the other, so that the calibration error is not that of its own fit.
@@ -105,22 +107,43 @@ def fit_on_features(
         settings: settings.
     """
     settings = settings or FitSettings()
-    scale_D = np.sqrt(np.mean(np.concatenate(list(train_X)) ** 2, 0)).clip(1e-9)
-    scaled = OptionRows.of(train, [one / scale_D for one in train_X])
-    check = OptionRows.of(held, [one / scale_D for one in held_X])
-    tried = [(strength, *_weights(scaled, strength)) for strength in STRENGTHS]
-    losses = [float(check.loss(weights, yes)) for _, weights, yes in tried]
-    strength, weights_D, yes = tried[int(np.nanargmin(losses))]
-    head = DecisionHead(weights_D.numpy() / scale_D, float(yes), uses=uses)
+    found: dict[DecisionType, tuple[float, Floats, float]] = {}
+    for kind in TYPES:
+        sides = [_of_type(kind, train, train_X), _of_type(kind, held, held_X)]
+        if min(len(side[0]) for side in sides) < LEAST:  # then what holds for all types
+            sides = [(train, train_X), (held, held_X)]
+        found[kind] = _best(*sides)
+    weights = {kind: weights_D for kind, (_, weights_D, _) in found.items()}
+    head = DecisionHead(weights, found["noul"][2], uses=uses)
     logits = [head.logits(one.question, x) for one, x in zip(held, held_X, strict=True)]
     head.temperatures = fit_temperatures(held, logits)
     figures = check_decisions(held, _cross_fitted(held, logits))
     head.made = {
         "fitted_on": count_by_type(train), "held_out": count_by_type(held),
-        "sources": sorted({one.source for one in (*train, *held)}), "penalty": strength,
+        "sources": sorted({one.source for one in (*train, *held)}), "penalties": {kind: strength for kind, (strength, _, _) in found.items()},
         "seed": settings.seed, "figures": [one.to_data() for one in figures],
     }  # fmt: skip
     return Fitted(head, figures)
+
+
+_Side = tuple[Sequence[KnownDecision], Sequence[Floats]]
+
+
+def _of_type(kind: DecisionType, known: Sequence[KnownDecision], found: Sequence[Floats]) -> _Side:
+    """Return the decisions of a type with their features."""
+    pairs = [(one, x) for one, x in zip(known, found, strict=True) if one.question.type == kind]
+    return [one for one, _ in pairs], [x for _, x in pairs]
+
+
+def _best(train: _Side, held: _Side) -> tuple[float, Floats, float]:
+    """Return the penalty with the least loss on held-out decisions, its weights and *yes*."""
+    scale_D = np.sqrt(np.mean(np.concatenate(list(train[1])) ** 2, 0)).clip(1e-9)
+    rows, check = (OptionRows.of(known, [x / scale_D for x in found]) for known, found in
+                   (train, held))  # fmt: skip
+    tried = [(strength, *_weights(rows, strength)) for strength in STRENGTHS]
+    losses = [float(check.loss(weights, yes)) for _, weights, yes in tried]
+    strength, weights_D, yes = tried[int(np.nanargmin(losses))]
+    return strength, weights_D.numpy() / scale_D, float(yes)
 
 
 def option_features(

@@ -1,8 +1,8 @@
-"""A linear head over the features of options, with a temperature for each type of question.
+"""A linear head over the features of options, with weights and a temperature for each type.
 
-The logit of an option is ``w · x + b [it is the yes of a noul]``; the probabilities of a question's
-options are the softmax of its logits over the temperature of its type (conditional logit: McFadden,
-1974; temperature: Guo et al., arXiv 1706.04599 §4.2).
+The logit of an option is ``w · x + b [it is the yes of a noul]`` with the weights of the question's
+type; the probabilities of its options are the softmax of their logits over the type's temperature
+(conditional logit: McFadden, 1974; temperature: Guo et al., arXiv 1706.04599 §4.2).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class DecisionHead:
     """The weights of a head.
 
     Attributes:
-        weights_D: the weight of each feature.
+        weights: the weight of each feature ``[D]``, for each type of question.
         yes: added to the logit of *yes* in a ``noul``.
         temperatures: divides the logits of each type of question.
         uses: the features that it is for (``OptionFeatures.identity``).
         made: what it was made from, and figures on held-out decisions.
     """
 
-    weights_D: Floats
+    weights: dict[DecisionType, Floats]
     yes: float = 0.0
     temperatures: dict[DecisionType, float] = field(
         default_factory=lambda: dict.fromkeys(TYPES, 1.0)
@@ -51,7 +51,7 @@ class DecisionHead:
         """Return the logit of each option, before the temperature."""
         bonus_K = [self.yes if question.type == "noul" and one.name == YES else 0.0
                    for one in question.options]  # fmt: skip
-        found_K: Floats = features_KD @ self.weights_D + np.array(bonus_K)
+        found_K: Floats = features_KD @ self.weights[question.type] + np.array(bonus_K)
         return found_K
 
     def decide(self, question: DecisionQuestion, features_KD: Floats) -> TypedDecision:
@@ -63,7 +63,7 @@ class DecisionHead:
         """Write the folder of the head."""
         settings = {"uses": self.uses, "yes": self.yes, "temperatures": self.temperatures,
                     "made": self.made}  # fmt: skip
-        weights = {"weights": torch.tensor(self.weights_D, dtype=torch.float32)}
+        weights = {kind: torch.tensor(self.weights[kind], dtype=torch.float32) for kind in TYPES}
         with replace_folder(folder) as place:
             write_atomic(place / WEIGHTS, save(weights))
             text = json.dumps(settings, indent=1, ensure_ascii=False)
@@ -79,12 +79,15 @@ def load_head(folder: str | Path) -> DecisionHead:
     path = Path(folder)
     try:
         settings = parse_json((path / SETTINGS).read_text(encoding="utf-8"))
-        weights_D = load((path / WEIGHTS).read_bytes())["weights"].double().numpy()
+        stored = load((path / WEIGHTS).read_bytes())
+        weights = {kind: stored[kind].double().numpy() for kind in TYPES}
         temperatures = {kind: float(settings["temperatures"][kind]) for kind in TYPES}
-        head = DecisionHead(weights_D, float(settings["yes"]), temperatures,
+        head = DecisionHead(weights, float(settings["yes"]), temperatures,
                             dict(settings["uses"]), dict(settings["made"]))  # fmt: skip
-        if weights_D.ndim != 1 or not np.isfinite([*weights_D, head.yes]).all():
-            raise ValueError("its weights are not a list of finite numbers")
+        if len({one.shape for one in weights.values()}) > 1 or stored[TYPES[0]].ndim != 1:
+            raise ValueError("its weights are not lists of equal length")
+        if not all(np.isfinite([*one, head.yes]).all() for one in weights.values()):
+            raise ValueError("its weights are not finite")
         if not all(0 < value < np.inf for value in temperatures.values()):
             raise ValueError("a temperature is not above 0")
     except Exception as error:
@@ -127,4 +130,4 @@ class Decider:
 def zero_shot(temperature: float = 1.0) -> DecisionHead:
     """Return the head of a model's likelihood, which was not fitted to any decisions."""
     temperatures = dict.fromkeys(TYPES, temperature)
-    return DecisionHead(np.array([1.0, 0.0]), 0.0, temperatures)
+    return DecisionHead({kind: np.array([1.0, 0.0]) for kind in TYPES}, 0.0, temperatures)
