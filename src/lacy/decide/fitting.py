@@ -62,7 +62,7 @@ def fit_head(
 ) -> Fitted:
     """Fit a head: weights on most decisions, penalties and temperatures on the held-out ones.
 
-    A type with fewer than ``LEAST`` decisions on either side gets the weights of all types together.
+    A type with fewer than ``LEAST`` decisions on either side gets the weights of all together.
 
     The figures come from temperatures that were fitted on one half of the held-out decisions and
     measured on the other, so that the calibration error is not that of its own fit.
@@ -119,10 +119,13 @@ def fit_on_features(
     head.temperatures = fit_temperatures(held, logits)
     figures = check_decisions(held, _cross_fitted(held, logits))
     head.made = {
-        "fitted_on": count_by_type(train), "held_out": count_by_type(held),
-        "sources": sorted({one.source for one in (*train, *held)}), "penalties": {kind: strength for kind, (strength, _, _) in found.items()},
-        "seed": settings.seed, "figures": [one.to_data() for one in figures],
-    }  # fmt: skip
+        "fitted_on": count_by_type(train),
+        "held_out": count_by_type(held),
+        "sources": sorted({one.source for one in (*train, *held)}),
+        "penalties": {kind: strength for kind, (strength, _, _) in found.items()},
+        "seed": settings.seed,
+        "figures": [one.to_data() for one in figures],
+    }
     return Fitted(head, figures)
 
 

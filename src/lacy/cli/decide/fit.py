@@ -22,9 +22,10 @@ class FitDecideConfig:
     """Fit a head that answers questions with typed options: yes or no, a choice, a score.
 
     Each line has state, question, type (noul, choice, score), options and answer. The head is
-    linear in features of each option, with weights for each type: vectors of a sentence encoder or, with --model, hidden states
-    of a model. A part of the lines is held out: on it, the temperature of each type is fitted. ECE
-    is the expected calibration error; intervals are 95%. No text is stored.
+    linear, for each type, in features of each option: vectors of a sentence encoder or, with
+    --model, hidden states of a model. A part of the lines is held out: on it, the temperature of
+    each type is fitted. ECE is the expected calibration error; intervals are 95%. No text is
+    stored.
     """
 
     data: Positional[list[Path]] = field(kw_only=True)
