@@ -49,6 +49,7 @@ def folds_of(
     groups = np.array(sources if by_source else keys)
     folds = min(folds, len(set(groups.tolist())))
     if kind == "classes":
+        folds = max(2, min(folds, int(np.bincount(route_N)[np.unique(route_N)].min())))
         even = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         parts = list(even.split(rows, route_N, groups))
     else:
