@@ -36,8 +36,8 @@ def test_heads_are_measured_and_a_page_is_written(tmp_path, capsys):
     [
         (["--heads", "long"], "head"),
         (["--folds", "1"], "folds"),
-        (["--cost", "large"], "MODEL=NUMBER"),
-        (["--cost", "large=-1"], "MODEL=NUMBER"),
+        (["--cost", "large"], "NAME=NUMBER"),
+        (["--cost", "large=-1"], "NAME=NUMBER"),
         (["--router", "none"], "E372"),
     ],
 )

@@ -14,7 +14,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.routing import outcome_cases
+from helpers.pages import ROOT
+from helpers.routing import outcome_cases, topic_cases
 from helpers.scripted_server import scripted_server
 from helpers.serving import TEMPLATE, problem
 from helpers.waiting import until
@@ -311,6 +312,20 @@ def test_routes_of_words():
             routes_of_words(words)
 
 
+def test_a_share_follows_the_latest_requests(made):
+    config = RoutesConfig(entries(made), str(made / "router"), strong_share=0.3, recent=150)
+    table = RouteTable(config, router_of(config))
+    hard = [case.text for case in topic_cases(900, seed=1) if case.route == "birds"]
+
+    def strong(texts):
+        return sum(table.plan(text).order[0] == "large" for text in texts) / len(texts)
+
+    # A third of the training cases was hard, and now all requests are.
+    assert strong(hard[:100]) > 0.5
+    assert strong(hard[100:200]) <= 0.45 and strong(hard[200:300]) <= 0.45
+    assert table.plan("").order[0] == "small"
+
+
 @pytest.mark.slow
 def test_two_local_models_in_one_command(made):
     """The command line starts a server and stops it at a signal."""
@@ -404,3 +419,15 @@ def test_a_budget_slides_over_a_minute():
     assert budget.wait() == 50.0
     assert RouteBudget(per_minute=0).wait() == 60.0
     assert RouteBudget().wait() == 0.0
+
+
+def test_the_file_of_the_documentation_is_valid(tmp_path):
+    page = (ROOT / "docs" / "how-to" / "route.md").read_text(encoding="utf-8")
+    path = tmp_path / "routes.yaml"
+    path.write_text(page.split("```yaml\n")[1].split("```")[0])
+    config = read_routes(path)
+    config.check(str(path), None)
+    assert list(config.routes) == ["small", "large", "hired", "facts"]
+    path.write_text("routes: {a: {modell: x}}")
+    with pytest.raises(LacyError, match="did you mean 'model'"):
+        read_routes(path)

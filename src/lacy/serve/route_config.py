@@ -15,6 +15,9 @@ from lacy.route import Router, require_route
 AUTO = "auto"
 """The model's name with which a client lets the router choose."""
 
+MAX_RECENT = 100_000
+"""Requests whose scores are kept at most."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 
 
@@ -63,6 +66,9 @@ class RoutesConfig:
     """Largest mean cost per request."""
     price: float = 0.0
     """What a unit of cost takes from a score, if neither of the two is given."""
+    recent: int = 0
+    """Latest requests on whose scores strong_share or budget is kept, such as 1000; 0 for the cases
+    that the router learned from, which traffic may drift away from."""
     shadow: str | None = None
     """Always use this route for auto, and only log what the router would have chosen."""
 
@@ -86,6 +92,9 @@ class RoutesConfig:
             if entry.address is not None:
                 check_url(entry.address.partition("#")[0])
         names = list(self.routes)
+        if not 0 <= self.recent <= MAX_RECENT:
+            raise LacyError("E12", key="recent", value=self.recent, why="not a number of requests",
+                            do=f"give 0 to {MAX_RECENT:,}")  # fmt: skip
         for one in self.fallback:
             require_route(one, names, f"fallback in {path}")
         if self.shadow is not None:

@@ -19,6 +19,9 @@ from lacy.serve.route_targets import RouteTarget
 
 LOG = logging.getLogger("lacy.serve")
 
+FOLLOW_EVERY = 100
+"""Requests after which the price is found again on the latest ones."""
+
 OpenTarget = Callable[[str, RouteEntry], Awaitable[RouteTarget]]
 """Opens what answers a route."""
 
@@ -73,6 +76,8 @@ class RouteTable:
         self.problem = ""
         """Why the file was not read again, if it is invalid now."""
         self._rule = rule_of(config, router)
+        self._recent: list[list[float]] = []
+        self._since = 0
         self._lock = threading.Lock()
         self._stamp = _stamp(path)
 
@@ -95,6 +100,8 @@ class RouteTable:
         with self._lock:  # encoders and tokenizers are not thread-safe
             config, rule = self.config, self._rule
             choice = self.router.choose([text or ""], rule)[0] if self.router else None
+            if choice is not None and config.recent:
+                self._follow(choice)
         if choice is None:
             others = tuple(config.fallback) or tuple(config.routes)
             return RoutePlan(_unique(others), None, "there is no router: the first route")
@@ -107,6 +114,16 @@ class RouteTable:
             why = f"shadow mode: {config.shadow} always answers"
             return RoutePlan(_unique(order), choice, why, choice.route or order[0])
         return RoutePlan(_unique(order), choice, choice.why)
+
+    def _follow(self, choice: RouteChoice) -> None:
+        """Keep the scores of a request, and now and then find the price on the latest ones."""
+        assert self.router is not None
+        self._recent.append([choice.scores[name] for name in self.router.routes])
+        del self._recent[: -self.config.recent]
+        self._since += 1
+        if self._since >= FOLLOW_EVERY:
+            self._since = 0
+            self._rule = rule_of(self.config, self.router.with_traffic(np.array(self._recent)))
 
     async def reload(self, open_target: OpenTarget) -> bool:
         """Read the file again if it has changed; an invalid one changes nothing.
@@ -130,6 +147,7 @@ class RouteTable:
         before = self.routes
         with self._lock:
             self.config, self.router, self._rule, self.routes = config, router, rule, routes
+            self._recent, self._since = [], 0
         self.problem = ""
         LOG.info("the routes were read again from %s", self.path)
         kept = {id(live.target) for live in routes.values()}

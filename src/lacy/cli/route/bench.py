@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lacy.cli.route.costs import costs_of_words
 from lacy.cli.terminal import note, print_report, say, table
 from lacy.config import Positional, Rare
-from lacy.errors import LacyError
 
 if TYPE_CHECKING:
     from lacy.route import RouteBench
@@ -69,7 +69,7 @@ def run(config: BenchRouteConfig) -> int:
     from lacy.route import RouterSettings, bench_heads, bench_router, open_router, read_cases
 
     require_at_least("folds", config.folds, 2)
-    costs = _costs(config.cost)
+    costs = costs_of_words(config.cost)
     report = ReadReport()
     cases = read_cases(config.data, encoding=config.encoding, report=report)
     print_report(report)
@@ -87,26 +87,6 @@ def run(config: BenchRouteConfig) -> int:
     write_route_page(config.out / "report.html", done)
     say(f"Written: {config.out / 'report.html'} and {config.out / 'bench.json'}")
     return 0
-
-
-def _costs(words: list[str]) -> dict[str, float]:
-    """Return costs by model.
-
-    Raises:
-        LacyError: E12, a word is not NAME=NUMBER.
-    """
-    found = {}
-    for word in words:
-        name, _, number = word.rpartition("=")
-        try:
-            cost = float(number)
-        except ValueError:
-            cost = -1.0
-        if not name or not 0.0 <= cost < float("inf"):
-            raise LacyError("E12", key="cost", value=word, why="not MODEL=NUMBER",
-                            do="give a number of at least 0, such as --cost large=10")  # fmt: skip
-        found[name] = cost
-    return found
 
 
 def _print(done: RouteBench) -> None:
