@@ -52,9 +52,9 @@ ENTRIES = {
         "cases.safetensors unless it was made with --no-keep-vectors.",
     ),
     "E377": Entry(
-        "{path}: the route {name} cannot be served: {why}",
-        "give each route a model (a folder, or http://host:port/v1#name) or a source; see: lacy "
-        "route serve --help",
+        "the routes of {path} cannot be served: {why}",
+        "give each route a model (a folder, or http://host:port/v1#name) or a source; all "
+        "settings: lacy route serve --help",
         USAGE,
         "All routes are checked before the server starts. A file that becomes invalid while the "
         "server runs changes nothing; /v1/routes says what is wrong with it.",

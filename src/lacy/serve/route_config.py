@@ -84,11 +84,11 @@ class RoutesConfig:
                 unusable.
         """
         if not self.routes:
-            raise LacyError("E377", path=path, name="routes", why="there are none")
+            raise LacyError("E377", path=path, why="there are none")
         for name, entry in self.routes.items():
             why = _problem(name, entry)
             if why:
-                raise LacyError("E377", path=path, name=name, why=why)
+                raise LacyError("E377", path=path, why=f"{name}: {why}")
             if entry.address is not None:
                 check_url(entry.address.partition("#")[0])
         names = list(self.routes)
@@ -101,18 +101,23 @@ class RoutesConfig:
             require_route(self.shadow, names, f"shadow in {path}")
         for one in router.routes if router else ():
             if one not in self.routes:
-                why = f"the router in {self.router} chooses it, and it has no entry"
-                raise LacyError("E377", path=path, name=one, why=why)
+                why = f"the router in {self.router} chooses {one}, which has no entry"
+                raise LacyError("E377", path=path, why=why)
 
 
 def read_routes(path: str | Path) -> RoutesConfig:
     """Read a YAML file of routes.
 
     Raises:
-        LacyError: E13, E15, no such file, or no YAML; E10, E12, E14, a setting is unknown or has
-            another type.
+        LacyError: E13, E15, no such file, or no YAML; E377, a setting is unknown or has another
+            type.
     """
-    return load(RoutesConfig, path, command="route serve")
+    try:
+        return load(RoutesConfig, path, command="route serve")
+    except LacyError as error:
+        if error.code not in ("E10", "E12", "E14"):
+            raise
+        raise LacyError("E377", path=path, why=error.what) from error
 
 
 def routes_of_words(words: Sequence[str]) -> dict[str, RouteEntry]:
@@ -126,7 +131,7 @@ def routes_of_words(words: Sequence[str]) -> dict[str, RouteEntry]:
         name, _, model = word.partition("=")
         if not name or not model or name in found:
             why = "it is repeated" if name in found else "it is not NAME=MODEL"
-            raise LacyError("E377", path="--route", name=word, why=why)
+            raise LacyError("E377", path="--route", why=f"{word}: {why}")
         found[name] = RouteEntry(model)
     return found
 
