@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import shutil
 import threading
 import time
 from itertools import pairwise
@@ -19,10 +20,12 @@ from helpers.routing import outcome_cases, topic_cases
 from helpers.scripted_server import scripted_server
 from helpers.serving import TEMPLATE, problem
 from helpers.waiting import until
+from lacy.cascade import Engine
 from lacy.errors import LacyError
 from lacy.model import build_model, save_model
 from lacy.route import RouterSettings, fit_router
 from lacy.serve import (
+    Limits,
     RouteEntry,
     RouteOpener,
     RoutesConfig,
@@ -36,7 +39,7 @@ from lacy.serve import (
 )
 from lacy.serve.route_answers import marked_stream
 from lacy.serve.route_budget import RouteBudget
-from lacy.testing import byte_tokenizer
+from lacy.testing import byte_tokenizer, scripted
 
 HARD, EASY = "Which owl has a nest?", "Steer the mast by rope keel."
 ANSWER = {"id": "x", "object": "chat.completion", "created": 1, "model": "theirs",
@@ -58,11 +61,11 @@ def made(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def serving_routes(config, path=None, **how):
+def serving_routes(config, path=None, opener=None, **how):
     """Yield the address of a server with these routes."""
     router = router_of(config, path)
     config.check("routes.yaml", router)
-    opener = RouteOpener(text_of, settings={"max_new_tokens": 4})
+    opener = opener or RouteOpener(text_of, settings={"max_new_tokens": 4})
     table = RouteTable(config, router, path)
     opener.prepare(config.routes)
     server = Server(make_routes_app(table, opener, **how), opener, port=0)
@@ -146,6 +149,29 @@ def test_a_stream_says_it_in_its_first_event(client):
     assert events[0].lacy_route["route"] == "large" and events[0].model == "large"
     assert not any(hasattr(event, "lacy_route") for event in events[1:])
     assert any(event.choices[0].finish_reason for event in events if event.choices)
+
+
+def test_a_client_that_leaves_ends_its_text():
+    def speak(text):
+        time.sleep(0.02)
+        return "x"
+
+    class SlowOpener(RouteOpener):
+        """Opens a model that would write for a quarter of an hour."""
+
+        def _open(self, entry):
+            return Engine(scripted(speak, context=1 << 16), max_new_tokens=50_000)
+
+    opener = SlowOpener(text_of, Limits(max_new_tokens=50_000))
+    with serving_routes(RoutesConfig({"slow": RouteEntry("none")}), opener=opener) as client:
+        body = {"model": "auto", "prompt": HARD, "stream": True}
+        with client.stream("POST", "/v1/completions", json=body) as answer:
+            next(answer.iter_raw())
+            assert "lacy_streams 1.0" in client.get("/metrics").text
+        until(lambda: "lacy_streams 0.0" in client.get("/metrics").text)
+        with pytest.raises(httpx.ReadTimeout):  # whole answers, too
+            client.post("/v1/completions", json=body | {"stream": False}, timeout=0.5)
+        until(lambda: "lacy_streams 0.0" in client.get("/metrics").text)
 
 
 def test_a_stream_of_another_server_is_passed_on(client, other):
@@ -302,6 +328,16 @@ def test_unusable_routes_are_an_error_before_the_start(made, routes, more, words
     with pytest.raises(LacyError) as caught:
         config.check("routes.yaml", router_of(config))
     assert words in str(caught.value)
+
+
+def test_a_router_without_its_encoder_is_an_error_before_the_start(made, tmp_path):
+    shutil.copytree(made / "router", tmp_path / "router")
+    settings = tmp_path / "router" / "router.json"
+    data = json.loads(settings.read_text())
+    data["parts"][0] |= {"features": "encoder", "data": {"encoder": "no_such_encoder"}}
+    settings.write_text(json.dumps(data))
+    with pytest.raises(LacyError, match="E345"):
+        router_of(RoutesConfig(entries(made), str(tmp_path / "router")))
 
 
 def test_routes_of_words():

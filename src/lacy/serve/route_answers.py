@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 FIELD = "lacy_route"
@@ -54,7 +54,7 @@ def marked(content: bytes, about: Mapping[str, Any]) -> bytes:
 
 async def marked_stream(
     chunks: AsyncIterator[bytes], about: Mapping[str, Any]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield a stream with the route in its first event that has data."""
     pending, done = b"", False
     async for part in chunks:

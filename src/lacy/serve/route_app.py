@@ -325,13 +325,24 @@ def _response(reply: RouteReply, content: bytes | None, about: dict[str, Any] | 
         headers |= {"X-Lacy-Route": about["route"], "X-Lacy-Route-Why": _ascii(about["why"])}
     if content is None:
         chunks = reply.chunks if about is None else marked_stream(reply.chunks, about)
-        response: Response = EventStream(chunks, lambda: None)
+        response: Response = EventStream(chunks, lambda: _close(reply))
     else:
         if about is not None and reply.status < 400:
             content = marked(content, about)
         response = Response(content, reply.status, media_type=reply.media)
     response.headers.update(headers)
     return response
+
+
+def _close(reply: RouteReply) -> None:
+    """End an answer whose client may have left, so that nothing is generated for nobody."""
+    task = asyncio.ensure_future(reply.chunks.aclose())
+    _CLOSING.add(task)
+    task.add_done_callback(_CLOSING.discard)
+
+
+_CLOSING: set[asyncio.Task[None]] = set()
+"""Tasks that end answers; the event loop itself holds them only weakly."""
 
 
 def _ascii(text: str) -> str:

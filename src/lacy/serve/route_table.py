@@ -184,17 +184,24 @@ def _budget(name: str, entry: RouteEntry, rule: ChoiceRule) -> RouteBudget:
 
 
 def router_of(config: RoutesConfig, path: Path | None = None) -> Router | None:
-    """Open the router of the settings; a folder is relative to their file.
+    """Open the router of the settings, and what it reads texts with; nothing is left for later.
+
+    Args:
+        config: the settings.
+        path: their file, to which the router's folder is relative.
 
     Raises:
-        LacyError: E372, there is none.
+        LacyError: E372, there is none; E345, its text encoder is missing; and those of a language
+            model that it reads.
     """
     if config.router is None:
         return None
     folder = Path(config.router)
     if path is not None and not folder.is_absolute():
         folder = path.parent / folder
-    return open_router(folder)
+    router = open_router(folder)
+    router.choose(["What opens an encoder?"])
+    return router
 
 
 def rule_of(config: RoutesConfig, router: Router | None) -> ChoiceRule:

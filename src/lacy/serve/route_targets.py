@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -42,7 +42,7 @@ class RouteReply:
 
     status: int
     media: str
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
     headers: dict[str, str] = field(default_factory=dict)
 
     async def whole(self) -> bytes:
@@ -118,7 +118,7 @@ class LocalTarget:
             await stop()
             raise RouteFailed(f"{self.name} ended without an answer")
 
-        async def chunks() -> AsyncIterator[bytes]:
+        async def chunks() -> AsyncGenerator[bytes, None]:
             ended = False
             try:
                 while (message := await events.get()) is not None:
@@ -177,7 +177,7 @@ class RemoteTarget:
         except (httpx.HTTPError, httpx.InvalidURL, RemoteError, ValueError) as error:
             raise RouteFailed(redact(f"{type(error).__name__} {error}".strip(), key)) from None
 
-        async def chunks() -> AsyncIterator[bytes]:
+        async def chunks() -> AsyncGenerator[bytes, None]:
             try:
                 async for part in response.aiter_bytes():
                     yield part
@@ -232,7 +232,7 @@ class SourceTarget:
             "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
         }  # fmt: skip
 
-        async def chunks() -> AsyncIterator[bytes]:
+        async def chunks() -> AsyncGenerator[bytes, None]:
             yield json.dumps(answer).encode()
 
         return RouteReply(200, JSON_TYPE, chunks())
