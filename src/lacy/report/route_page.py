@@ -89,7 +89,7 @@ def write_route_page(path: str | Path, done: RouteBench) -> None:
     tables.append(PageTable(
         "By source", tuple(row.head for row in heads),
         [TableRow(name, tuple(row.by_source.get(name) for row in heads)) for name in sources],
-        _note(splits[0]), folded=len(sources) > SHOWN_SOURCES,
+        _by_source_note(done), folded=len(sources) > SHOWN_SOURCES,
     ))  # fmt: skip
     tables += list(_details(first[0]))
     best = first[0]
@@ -120,6 +120,13 @@ def _note(split: str) -> str:
                 "of new traffic.")  # fmt: skip
     return ("Each text was scored by a router that saw other texts of its source: what to expect "
             "of traffic like the training data, and no more.")  # fmt: skip
+
+
+def _by_source_note(done: RouteBench) -> str:
+    shown = "Accuracy" if done.kind == "classes" else "Mean quality of the chosen models"
+    if done.kind == "outcomes" and len(done.routes) == 2:
+        shown = "Mean quality where half of all texts go to the stronger model"
+    return f"{shown}; {done.rows[0].split}."
 
 
 def _title(done: RouteBench) -> str:

@@ -43,6 +43,8 @@ class BenchRouteConfig:
     """Language model of the heads hidden and prompted."""
     folds: Rare[int] = 5
     """Folds within sources."""
+    same_sources: Rare[bool] = True
+    """Also measure within sources."""
     seed: Rare[int] = 0
     """Seed of folds and heads."""
     encoding: Rare[str | None] = None
@@ -81,7 +83,7 @@ def run(config: BenchRouteConfig) -> int:
         )
         done = bench_heads(
             cases, config.heads, config.out, settings=settings, folds=config.folds, costs=costs,
-            notify=note,
+            same_sources=config.same_sources, notify=note,
         )  # fmt: skip
     _print(done)
     write_route_page(config.out / "report.html", done)
