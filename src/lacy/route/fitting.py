@@ -29,6 +29,7 @@ from lacy.route.router import VECTORS, Router, open_router
 from lacy.route.settings import RouterSettings
 from lacy.route.table import CaseTable, read_case_table, rounded_matrix
 from lacy.route.texts import RequestFilter
+from lacy.route.weights import source_weights
 
 Notify = Callable[[str], object]
 
@@ -155,9 +156,10 @@ def _fit_table(
     folds, split = folds_of(kind, targets_NR, table.sources, table.keys, settings.folds,
                             settings.seed)  # fmt: skip
     notify(f"Fitting {len(folds)} folds that hold out {split}")
+    weight_N = source_weights(kind, targets_NR, table.sources)
     parts, held = [], []
     for one, matrix in zip(features, table.matrices, strict=True):
-        part, held_NR = fit_part(one, matrix, targets_NR, folds, settings, kind)
+        part, held_NR = fit_part(one, matrix, targets_NR, folds, settings, kind, weight_N)
         parts.append(part)
         held.append(held_NR)
     held_PNR = np.stack(held)

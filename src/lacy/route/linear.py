@@ -76,7 +76,7 @@ def linear_from(arrays: dict[str, NDArray[Any]]) -> LinearHead:
 
 
 def fit_linear_heads(
-    matrix: Matrix, targets_NR: Floats, strengths: Sequence[float]
+    matrix: Matrix, targets_NR: Floats, strengths: Sequence[float], weight_N: Floats | None = None
 ) -> list[LinearHead]:
     """Fit a ridge regression per route for each strength of the penalty.
 
@@ -88,7 +88,9 @@ def fit_linear_heads(
         matrix: inputs.
         targets_NR: targets.
         strengths: strengths of the penalty, rising.
+        weight_N: how much each case counts; None for all alike.
     """
+    weights_N = np.ones(len(targets_NR)) if weight_N is None else weight_N
     is_sparse = sparse.issparse(matrix)
     mean_F = scale_F = np.zeros(0)
     if not is_sparse:
@@ -101,11 +103,17 @@ def fit_linear_heads(
     for routes, rows in _by_mask(~np.isnan(targets_NR)):
         if rows.any():
             mine, target_NR = matrix[rows], targets_NR[rows][:, routes]
-            mean_R = target_NR.mean(0)
+            share_N = weights_N[rows] / weights_N[rows].sum()
+            mean_R = share_N @ target_NR
             # Rows of n-grams are not centred: that would make them dense.
-            center_F = np.zeros(mine.shape[1]) if is_sparse else mine.mean(0)
+            center_F = np.zeros(mine.shape[1]) if is_sparse else share_N @ mine
             solve = sparse_ridges if is_sparse else dense_ridges
-            found_SFR = solve(mine if is_sparse else mine - center_F, target_NR - mean_R, strengths)
+            inputs, target_NR = mine if is_sparse else mine - center_F, target_NR - mean_R
+            if weight_N is not None:  # a weight of w is a case that occurs w times
+                roots_N1 = np.sqrt(share_N * len(share_N))[:, None]
+                inputs = inputs.multiply(roots_N1).tocsr() if is_sparse else inputs * roots_N1
+                target_NR = target_NR * roots_N1
+            found_SFR = solve(inputs, target_NR, strengths)
             weight_SFR[:, :, routes] = found_SFR
             bias_SR[:, routes] = mean_R - np.einsum("f,sfr->sr", center_F, found_SFR)
     return [LinearHead(weight_FR, bias_R, mean_F, scale_F)

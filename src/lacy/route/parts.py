@@ -86,9 +86,12 @@ def features_for(
 
 def fit_part(
     features: Features, matrix: Matrix, targets_NR: Floats, folds: Sequence[tuple[Places, Places]],
-    settings: RouterSettings, kind: CaseKind,
+    settings: RouterSettings, kind: CaseKind, weight_N: Floats | None = None,
 ) -> tuple[RouterPart, Floats]:  # fmt: skip
-    """Fit a part's head on all cases; also return the held-out scores ``[N, R]``."""
+    """Fit a part's head on all cases; also return the held-out scores ``[N, R]``.
+
+    Weights of cases count for linear heads.
+    """
     if features.name == "prompted":
         return RouterPart(features, IdentityHead()), np.asarray(matrix, np.float64)
     if features.name == "encoder" and settings.head in ("knn", "mlp"):
@@ -107,10 +110,11 @@ def fit_part(
         strengths = [settings.strength]
     held_SNR = np.zeros((len(strengths), *targets_NR.shape))
     for train, held in folds:
-        heads = fit_linear_heads(matrix[train], targets_NR[train], strengths)
+        mine = None if weight_N is None else weight_N[train]
+        heads = fit_linear_heads(matrix[train], targets_NR[train], strengths, mine)
         held_SNR[:, held] = [head.scores(matrix[held]) for head in heads]
     best = int(np.nanmean((held_SNR - targets_NR) ** 2, axis=(1, 2)).argmin())
-    final = fit_linear_heads(matrix, targets_NR, strengths[best : best + 1])[0].rounded()
+    final = fit_linear_heads(matrix, targets_NR, strengths[best : best + 1], weight_N)[0].rounded()
     return RouterPart(features, final), held_SNR[best]
 
 
