@@ -66,6 +66,7 @@ def test_from_a_table_to_an_answer(at, server, small, capsys):
 @pytest.mark.parametrize(
     ("words", "code"),
     [
+        (["triples", "metals.csv", "--out", "t.jsonl", "--dev", "2", "--test", "1"], "E391"),
         (["triples", "metals.csv", "--out", "t.jsonl", "--kind", "model"], "E396"),
         (["triples", "metals.csv", "--out", "t.jsonl", "--templates", "none.json"], "E13"),
         (["triples", "metals.csv", "--out", "t.jsonl", "--templates", "metals.csv"], "E391"),
@@ -88,3 +89,12 @@ def test_a_base_model_is_asked_with_text(at, server, capsys):
     assert "[E392]" in capsys.readouterr().err
     assert all("prompt" in body for body in server.seen)
     assert len(server.seen) == 2
+
+
+def test_triples_are_set_aside_at_random(at, capsys):
+    wanted = ["triples", "metals.csv", "--out", "t.jsonl", "--dev", "1", "--test", "1"]
+    assert lacy("blade", *wanted) == 0
+    names = ("t.jsonl", "t.dev.jsonl", "t.test.jsonl")
+    ids = [json.loads((at / name).read_text())["question"] for name in names]
+    assert len({*ids}) == 3
+    assert capsys.readouterr().out.count("Written") == 3

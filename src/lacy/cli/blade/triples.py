@@ -39,10 +39,15 @@ class BladeTriplesConfig(BoxOptions):
     options: int = 0
     """Options per question, with values of other rows; 0 for open questions."""
     seed: Rare[int] = 0
-    """Seed of the options."""
+    """Seed of the options, and of --dev and --test."""
     # [Output]
     out: Path = field(kw_only=True)
-    """File of the triples."""
+    """File of the triples to tune on."""
+    dev: int = 0
+    """Number of triples, drawn at random, that are written to OUT.dev.jsonl instead: those to
+    optimise on."""
+    test: int = 0
+    """Number of triples that are written to OUT.test.jsonl instead: those to measure on."""
     black_box: str = ""
     """The black box that filters (or writes): http://host:port/v1#model; without it, all triples
     of the rules are kept."""
@@ -58,7 +63,7 @@ lacy blade triples elements.csv --out triples.jsonl --black-box http://localhost
 
 def run(config: BladeTriplesConfig) -> int:
     """Make, filter and write the triples."""
-    from lacy.blade import consistent, write_triples, written_triples
+    from lacy.blade import consistent, written_triples
     from lacy.corpus import ReadReport, read
 
     answers = config.out.with_name(f"{config.out.name}.answers")
@@ -66,8 +71,8 @@ def run(config: BladeTriplesConfig) -> int:
         raise LacyError("E396", name=repr(""))
     if not config.black_box:
         made = _by_rules(config)
-        write_triples(config.out, made)
-        say(f"{len(made):,} triples, not filtered. Written: {config.out}")
+        say(f"{len(made):,} triples, not filtered")
+        _write(config, made)
         return 0
     with config.open(answers) as box:
         unusable = 0
@@ -78,14 +83,41 @@ def run(config: BladeTriplesConfig) -> int:
         else:
             made = _by_rules(config)
         found = consistent(made, box, examples=config.read_examples(), without=True)
-        write_triples(config.out, found.kept)
         more = f"; {unusable:,} replies gave none" if unusable else ""
         say(f"{len(made):,} triples{more}")
         say(f"{len(found.kept):,} kept, {found.wrong:,} answered wrong from their knowledge, "
             f"{found.unanswered:,} unanswered")  # fmt: skip
         say(f"{found.without:,} of those kept are answered right without the knowledge, too")
-        say(f"The black box: {spent_line(box.spent)}. Written: {config.out}")
+        say(f"The black box: {spent_line(box.spent)}")
+        _write(config, found.kept)
     return 0
+
+
+def _write(config: BladeTriplesConfig, triples: list[Triple]) -> None:
+    """Write the triples, divided at random.
+
+    Raises:
+        LacyError: E391, fewer triples than are to be set aside.
+    """
+    import random
+
+    from lacy.blade import write_triples
+
+    apart = config.dev + config.test
+    if apart and len(triples) <= apart:
+        why = f"{len(triples):,} triples, of which --dev and --test take {apart:,}"
+        raise LacyError("E391", path=config.data, why=why)
+    mixed = list(triples)
+    if apart:
+        random.Random(config.seed).shuffle(mixed)
+    parts = {
+        config.out: mixed[apart:],
+        config.out.with_suffix(".dev.jsonl"): mixed[: config.dev],
+        config.out.with_suffix(".test.jsonl"): mixed[config.dev : apart],
+    }
+    for path, part in parts.items():
+        if part:
+            say(f"Written: {path} ({write_triples(path, part):,})")
 
 
 def _by_rules(config: BladeTriplesConfig) -> list[Triple]:
