@@ -108,6 +108,9 @@ def test_own_templates_and_options():
     assert found == table_triples(ROWS, templates=own, options=3)
     with pytest.raises(LacyError, match=r"E391.*fewer than 4 options"):
         table_triples(ROWS, templates=own, options=4)
+    for wrong in ("{thing}?", "{", "{}"):
+        with pytest.raises(LacyError, match=r"E391.*other fields"):
+            table_triples(ROWS, templates={"symbol": (wrong, "{value}")})
     with pytest.raises(LacyError, match=r"E391.*no columns"):
         table_triples([Document("1", "Lithium")])
 

@@ -78,8 +78,10 @@ def table_triples(
         seed: seed of the options.
 
     Raises:
-        LacyError: E391, there is no cell, or too few values for the options.
+        LacyError: E391, there is no cell, too few values for the options, or a template has
+            other fields.
     """
+    _require_fields(templates or {})
     every = list(rows)
     columns = list(templates or dict.fromkeys(name for row in every for name in row.meta))
     values: dict[str, list[str]] = {
@@ -206,6 +208,17 @@ def consistent(
         alone = box.ask([box_prompt(one, (), plain) for one in kept])
         known = sum(is_right(one, reply.text) for one, reply in zip(kept, alone, strict=True))
     return Filtered(kept, len(triples) - len(kept) - len(lost), len(lost), known)
+
+
+def _require_fields(templates: Mapping[str, tuple[str, str]]) -> None:
+    """Raise E391 for a template with other fields than relation, name and value."""
+    for column, pair in templates.items():
+        for text in pair:
+            try:
+                text.format(relation="", name="", value="")
+            except (KeyError, IndexError, ValueError) as error:
+                why = f"{text!r} has other fields than {{relation}}, {{name}} and {{value}}"
+                raise LacyError("E391", path=f"the template of {column}", why=why) from error
 
 
 def _passage(text: str) -> str:

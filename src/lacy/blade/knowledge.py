@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from lacy.blade.writer import KnowledgeWriter
 from lacy.errors import LacyError
+from lacy.remote import LoopThread
 from lacy.sources import Source, fact_sentence, guarded
 from lacy.types import Candidate, Request
 
@@ -98,7 +98,9 @@ class RetrievedKnowledge:
     def provide(self, questions: Sequence[str]) -> list[tuple[Knowledge, ...]]:
         """Return the best passages for each question; none where nothing was found."""
         requests = [Request(text=one, question=one) for one in questions]
-        replies = asyncio.run(guarded(self.source, requests, timeout=self._timeout))
+        with LoopThread(name="lacy-retrieval") as loop:  # a caller may have a loop of its own
+            asked = loop.submit(guarded(self.source, requests, timeout=self._timeout))
+            replies = asked.result()
         return [self._pieces(reply.candidates) for reply in replies]
 
     def _pieces(self, candidates: Sequence[Candidate]) -> tuple[Knowledge, ...]:
