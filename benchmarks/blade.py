@@ -197,6 +197,22 @@ def table(arms: dict[str, AskedQuestions], test: list[Triple]) -> dict[str, Any]
     return rows
 
 
+def markdown(rows: dict[str, Any]) -> str:
+    """Return the table of the page."""
+    lines = ["| knowledge | holds the answer | right | more than alone | tokens read |",
+             "|---|---|---|---|---|"]  # fmt: skip
+    for name, row in rows.items():
+        holds, right, more = (
+            f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+            for one in (row["knowledge_holds_answer"], row["right"], row["more_than_alone"])
+        )
+        none = name == "alone"
+        cells = (name, "-" if none else holds, right, "-" if none else more,
+                 f"{row['input_tokens']:,}")  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("domain", choices=["elements", "countries", "icd"])
@@ -232,6 +248,7 @@ def main() -> None:
     }  # fmt: skip
     out = RESULTS / f"blade_{args.domain}_{Path(args.small).name}.json"
     write_atomic(out, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    print(markdown(result["arms"]))
 
 
 if __name__ == "__main__":
