@@ -55,10 +55,11 @@ class OptimiseSettings:
     """The search: bayes (a Gaussian process with expected improvement) or random (the control)."""
     evaluations: int = 45
     """Number of soft prompts that are evaluated, besides none at all."""
-    start: Rare[int] = 5
-    """Number of first points, spread evenly."""
+    start: Rare[int] = 16
+    """Number of first points, spread evenly; the paper has 5, which is worse if answers are
+    noisy."""
     batch: int = 4
-    """Points that are chosen from the same knowledge; the paper has 20."""
+    """Points that are chosen from the same knowledge; the paper has 20, which is worse."""
     dimensions: Rare[int] = 10
     """Number of searched numbers; a fixed random matrix makes vectors of them."""
     soft_tokens: Rare[int] = 5
