@@ -3,7 +3,11 @@
 import asyncio
 import contextlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from itertools import pairwise
@@ -21,6 +25,7 @@ from helpers.scripted_server import scripted_server
 from helpers.serving import TEMPLATE, problem
 from helpers.waiting import until
 from lacy.cascade import Engine
+from lacy.cli import main
 from lacy.errors import LacyError
 from lacy.model import build_model, save_model
 from lacy.route import RouterSettings, fit_router
@@ -363,15 +368,17 @@ def test_a_share_follows_the_latest_requests(made):
 
 
 @pytest.mark.slow
-def test_two_local_models_in_one_command(made):
-    """The command line starts a server and stops it at a signal."""
-    import os
-    import signal
-    import subprocess
-    import sys
-
-    argv = ["route", "serve", "--router", made / "router", "--route", f"small={made / 'small'}",
-            "--route", f"large={made / 'large'}", "--port", "0"]  # fmt: skip
+@pytest.mark.parametrize("given", ["flags", "file"])
+def test_two_local_models_in_one_command(made, tmp_path, given):
+    """The command line starts a server, reads its file at SIGHUP and stops at SIGTERM."""
+    routes = {name: str(made / name) for name in ("small", "large")}
+    path = tmp_path / "routes.yaml"
+    entries = {name: {"model": model} for name, model in routes.items()}
+    path.write_text(yaml.safe_dump({"router": str(made / "router"), "routes": entries}))
+    flags = ["--router", made / "router"]
+    for name, model in routes.items():
+        flags += ["--route", f"{name}={model}"]
+    argv = ["route", "serve", *(flags if given == "flags" else [path]), "--port", "0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(
         [sys.executable, "-m", "lacy", *map(str, argv)], stderr=subprocess.PIPE, text=True,
@@ -380,16 +387,39 @@ def test_two_local_models_in_one_command(made):
     with child:
         line = next(line for line in child.stderr if "Ctrl-C" in line)
         url = line.split(" at ")[1].split(";")[0]
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
+
+        def answered():
             with contextlib.suppress(httpx.TransportError):
-                answer = httpx.post(f"{url}/completions", timeout=60, json={
-                    "model": "auto", "prompt": HARD, "max_tokens": 2})  # fmt: skip
-                break
-        assert answer.json()["lacy_route"]["route"] == "large"
+                body = {"model": "auto", "prompt": HARD, "max_tokens": 2}
+                return httpx.post(f"{url}/completions", timeout=60, json=body)
+
+        assert until(answered, child).json()["lacy_route"]["route"] == "large"
+        if given == "file":
+            child.send_signal(signal.SIGHUP)
+            assert answered().status_code == 200
         child.send_signal(signal.SIGTERM)
         child.stderr.read()
     assert child.returncode in (0, 130)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ("", "there are no routes"),
+        ("routes.yaml --route a=b", "routes come from a file"),
+        ("none.yaml", "E13"),
+        ("--route a", "it is not NAME=MODEL"),
+        ("--route a=m --fallback b", "E374"),
+        ("--route a=m --strong-share 0.2", "there is no router"),
+        ("--route a=m --router none", "E372"),
+        ("--route a=no-such-folder --port 0", "no-such-folder"),
+    ],
+)
+def test_mistakes_are_told_before_the_start(argv, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "routes.yaml").write_text("routes: {a: {model: m}}")
+    assert main(["route", "serve", *argv.split()]) in (2, 3)
+    assert words in capsys.readouterr().err
 
 
 def test_keys_are_checked_before_a_route_is_chosen(made, two, tmp_path):
