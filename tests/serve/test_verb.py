@@ -15,7 +15,7 @@ from helpers import models
 from helpers.processes import ended, running
 from helpers.serving import serve_slowly
 from lacy.cli import main
-from lacy.cli.serve import ServeConfig, _hosts, _print_address
+from lacy.cli.serve import ServeConfig, _print_address, hosts_of
 
 pytestmark = pytest.mark.slow
 
@@ -140,7 +140,8 @@ def test_wrong_flags_are_found_before_loading(tmp_path, monkeypatch, capsys, fla
 
 def test_allowed_host_names():
     def hosts(**how):
-        return _hosts(ServeConfig("x", **how))
+        config = ServeConfig("x", **how)
+        return hosts_of(config.host, config.allow_host, keys=config.keys is not None)
 
     own = ["127.0.0.1", "::1", "localhost"]
     assert list(hosts()) == own and hosts(host="0.0.0.0") is None
