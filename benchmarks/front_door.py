@@ -145,10 +145,11 @@ class PromptedModel:
 
 
 def prompted(args: argparse.Namespace) -> None:
-    cases, file, end = cases_of(args), args.work / "prompted.jsonl", time.monotonic() + args.seconds
+    cases, file = cases_of(args), args.work / "prompted.jsonl"
     have = {row["place"] for row in stored(file)}
     rest = [place for place in sample(cases, PROMPTED_CASES) if place not in have]
     model = PromptedModel(args.slm) if rest else None
+    end = time.monotonic() + args.seconds
     with file.open("a") as stream:
         for place in rest:
             if time.monotonic() > end or model is None:
@@ -186,11 +187,12 @@ def curve(args: argparse.Namespace) -> None:
                       for name in (names[:count] if kind == "sources" else names)}  # fmt: skip
             train = [case for case in cases if case.source in wanted]
             mine = [case for case in cases if case.source == left_out.name]
-            added = mine[:count] if kind == "texts" else []
+            spare = min(60, len(mine) // 2)  # never measured, in any plan
+            added = mine[: min(count, spare)] if kind == "texts" else []
             router = fit_router(
                 [*train, *added], settings_of(args, head=args.heads[0]), memory=memory
             )
-            test = mine[60:]
+            test = mine[spare:]
             picked = router.scores([case.text for case in test]).argmax(1)
             right = sum(router.routes[p] == left_out.route for p in picked.tolist())
             row = {"source": left_out.name, "kind": kind, "count": count, "right": right,

@@ -130,10 +130,10 @@ def signals(args: argparse.Namespace) -> None:
     from lacy.model import load_model
     from lacy.types import Document
 
-    end, file = time.monotonic() + args.seconds, args.work / "signals.jsonl"
+    file = args.work / "signals.jsonl"
     have, weak = stored(file), stored(args.work / "answers-weak.jsonl")
     rest = [one for one in questions(args.data) if one["id"] not in have and one["id"] in weak]
-    loaded = load_model(args.slm)
+    loaded, end = load_model(args.slm), time.monotonic() + args.seconds
     with file.open("a") as stream:
         for start in range(0, len(rest), 8):
             if time.monotonic() > end:
@@ -175,7 +175,8 @@ def features_of(asked: Sequence[dict[str, Any]], args: argparse.Namespace) -> di
 def preferences(inputs_NF: np.ndarray, gain_N: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return held-out predictions of the gain; the penalty is chosen on the training folds."""
     found_N = np.zeros(len(gain_N))
-    for train, test in GroupKFold(5, shuffle=True, random_state=0).split(inputs_NF, groups=groups):
+    folds = GroupKFold(min(5, len(np.unique(groups))), shuffle=True, random_state=0)
+    for train, test in folds.split(inputs_NF, groups=groups):
         model = make_pipeline(StandardScaler(), RidgeCV(np.geomspace(10, 1e5, 9)))
         found_N[test] = model.fit(inputs_NF[train], gain_N[train]).predict(inputs_NF[test])
     return found_N
