@@ -17,8 +17,7 @@ answer with one of their names (the likelihood of each name decides, so that eve
 valid). ``curve`` trains with one, two, ... sources per class, and adds a few texts of the left-out
 source. ``latency`` sends texts one at a time from 1, 8 and 32 threads to one process with one
 compute thread, and prices a core-hour. ``report`` also simulates traffic
-(``front_door_traffic.py``).
-Writes ``results/front_door.json``: counts, never texts.
+(``front_door_traffic.py``). Writes ``results/front_door.json``: counts, never texts.
 """
 
 from __future__ import annotations
