@@ -4,8 +4,8 @@
 
 The same questions about countries, open and with four options (answered with a letter: the
 likeliest of the four), alone and with the sentence that answers them, after four examples in the
-same form. Answers are kept in WORK. Writes ``results/blade_forms.json``: right answers by kind of fact with
-Wilson intervals.
+same form. Answers are kept in WORK. Writes ``results/blade_forms.json``: right answers by kind of
+fact with Wilson intervals.
 """
 
 from __future__ import annotations
