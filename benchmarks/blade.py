@@ -66,9 +66,9 @@ PRETRAIN = {
 """Continued pretraining: adapters of a model of 135M parameters, or all of one of 3M."""
 TUNE = {
     "lora": WriterSettings(epochs=1.0, batch=4),
-    "full": WriterSettings(epochs=20.0, batch=8, depth="full", lr=1e-3),
+    "full": WriterSettings(epochs=10.0, batch=8, depth="full", lr=1e-3),
 }
-TUNE_PARTS = 2
+TUNE_PARTS = 3
 """Number of trainings on the triples, each one saved, so that a stop loses one at most."""
 OPTIMISE = OptimiseSettings(max_tokens=24, batch=4)
 SHOWN = 8
