@@ -115,7 +115,7 @@ def read(given: argparse.Namespace) -> None:
     # Both files in turn, so that there is something to measure at any time.
     for start in range(0, max(map(len, known.values())), CHUNK):
         for name, decisions in known.items():
-            folder = given.work / given.arm / name
+            folder = given.work / folder_of(given.arm, given.layers) / name
             folder.mkdir(parents=True, exist_ok=True)
             file, todo = folder / f"{start:06}.safetensors", decisions[start : start + CHUNK]
             if file.exists() or not todo:
@@ -127,6 +127,11 @@ def read(given: argparse.Namespace) -> None:
             sizes = np.array([len(x_KD) for x_KD in rows])
             save_file({"rows": np.concatenate(rows).astype(np.float32), "sizes": sizes}, file)
     print("all read")
+
+
+def folder_of(arm: str, layers: Sequence[int]) -> str:
+    """Return the name of the folder with an arm's features."""
+    return arm if arm != "states" else "-".join(["states", *map(str, layers)])
 
 
 def stored(work: Path, arm: str, name: str) -> list[Any]:
@@ -144,9 +149,10 @@ def arms_of(work: Path, layers: Sequence[int]) -> dict[str, dict[str, list[Any]]
     arms: dict[str, dict[str, list[Any]]] = {}
     files = ("train", "test")
     for arm in ("vectors", "likelihood", "states"):
-        if not (work / arm).is_dir():
+        folder = folder_of(arm, layers)
+        if not (work / folder).is_dir():
             continue
-        found = {name: stored(work, arm, name) for name in files}
+        found = {name: stored(work, folder, name) for name in files}
         if arm != "states":
             arms[arm] = found
             continue
@@ -154,35 +160,25 @@ def arms_of(work: Path, layers: Sequence[int]) -> dict[str, dict[str, list[Any]]
             width = found["train"][0].shape[1] // len(layers)
             part = slice(number * width, (number + 1) * width)
             arms[f"layer {layer}"] = {n: [x[:, part] for x in rows] for n, rows in found.items()}
-    if {"likelihood", f"layer {layers[-1]}"} <= set(arms):
-        both = (arms[f"layer {layers[-1]}"], arms["likelihood"])
-        arms[f"layer {layers[-1]} and likelihood"] = {
-            name: [np.concatenate(pair, 1)
-                   for pair in zip(both[0][name], both[1][name], strict=False)]
-            for name in files
-        }  # fmt: skip
     return arms
 
 
 def fit(given: argparse.Namespace) -> None:
-    """Fit every arm to the same decisions, and write all figures."""
+    """Fit every arm, and the vectors also to as few decisions as the states; write all figures."""
     arms = arms_of(given.work, given.layers)
     known = {name: decisions_of(given.work, name) for name in ("train", "test")}
-    least = {name: min(len(one[name]) for one in arms.values()) for name in known}
+    counts = {arm: {name: len(rows) for name, rows in one.items()} for arm, one in arms.items()}
+    fitted = [(arm, arm, counts[arm]) for arm in arms if arm != "likelihood"]
+    if (layer := f"layer {given.layers[0]}") in arms:
+        fitted.append(("vectors, as few", "vectors", counts[layer]))
     rows: list[Arrays] = []
-    for arm, found in arms.items():
-        counts = {name: least[name] if arm != "vectors" else len(found[name]) for name in known}
-        sizes = {"all": counts, "equal": least} if arm == "vectors" else {"equal": least}
-        for size, count in sizes.items():
-            shown = f"{arm}, all data" if size == "all" and counts != least else arm
-            rows += fitted_rows(shown, known, found, count)
+    for shown, arm, count in fitted:
+        rows += fitted_rows(shown, known, arms[arm], count)
     if "likelihood" in arms:
-        head = zero_shot()
-        for name in known:
-            mine = known[name][: least[name]]
-            decided = [head.decide(one.question, x)
-                       for one, x in zip(mine, arms["likelihood"][name], strict=False)]  # fmt: skip
-            rows += [{"arm": "zero-shot, not calibrated", "part": name, **as_data(one)}
+        for name, found in arms["likelihood"].items():
+            mine, head = known[name][: len(found)], zero_shot()
+            decided = [head.decide(one.question, x) for one, x in zip(mine, found, strict=True)]
+            rows += [{"arm": "likelihood, not fitted", "part": name, **as_data(one)}
                      for one in check_decisions(mine, decided)]  # fmt: skip
     for line in rows:
         if line["type"] == "all" or line["source"] == "all" or given.all:
@@ -192,7 +188,7 @@ def fit(given: argparse.Namespace) -> None:
                   f" ECE {line['ece']:.3f} majority {line['majority']:.3f}")  # fmt: skip
     stored_now = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     stored_now["figures"] = rows
-    stored_now["decisions"] = {name: count for name, count in least.items()}
+    stored_now["decisions"] = counts
     stored_now["environment"] = environment()
     write_atomic(RESULTS, json.dumps(stored_now, indent=1) + "\n")
 
