@@ -134,6 +134,9 @@ def add_mmlu(args: argparse.Namespace, found: dict[str, Any]) -> None:
         head: as_data(apgr_difference(by_subject[best], by_subject[head]))
         for head in heads if head != best
     }  # fmt: skip
+    weak, strong = ([case.scores[name] for case in cases] for name in (WEAK, STRONG))
+    sizes = [len(case.text) for case in cases]
+    found["mmlu"]["longest_first"] = as_data(PairCurve(sizes, weak, strong).figures())
     # One subject has an unusual form and many questions; how much of the figures is it?
     scores = read_scores(args.work / "mmlu")
     keep = np.array([case.source != "moral_scenarios" for case in cases])
