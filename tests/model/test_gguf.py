@@ -12,13 +12,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from helpers.llama_server import llama_server, needs_llama
 from helpers.waiting import PATIENCE
+from lacy.cascade import lookup_policy
 from lacy.corpus import train_tokenizer
 from lacy.corpus.token_text import TokenText
 from lacy.errors import LacyError
-from lacy.model import load_model, save_model
+from lacy.model import load_model, save_model, set_taught
 from lacy.model.building import from_checkpoint
 from lacy.model.gguf import write_gguf
 from lacy.model.gguf_tokens import pre_tokenizer
+from lacy.model.gguf_training import read_training_field
 from lacy.model.io import Loaded
 from lacy.testing import byte_tokenizer
 
@@ -84,6 +86,24 @@ def test_the_file_describes_the_model(loaded, tmp_path):
     merges = found["tokenizer.ggml.merges"]
     assert len(merges) > 10
     assert all(len(merge.split(" ")) == 2 for merge in merges)
+
+
+def test_a_file_says_how_the_model_learned_to_call(tmp_path):
+    tokenizer = trained()
+    model = model_of(len(tokenizer), tied=True)
+    settings = {"method": "lacy", "call_negative": "softmax", "text_weight": 0.5, "data": "mine"}
+    one = Loaded(model, tokenizer, {"training": {"settings": settings, "step": 9}})
+    found = load_model(write_gguf(one, tmp_path / "softmax.gguf", "f32"))
+    del settings["data"]
+    assert found.calls and found.meta["training"]["settings"] == settings
+    assert str(lookup_policy(found)) == str(lookup_policy(one)) == "threshold=0"
+    plain = load_model(write_gguf(Loaded(model, tokenizer), tmp_path / "plain.gguf", "f32"))
+    assert plain.calls and plain.meta == {} and str(lookup_policy(plain)) == "budget=0.22"
+    set_taught(model, taught=False)
+    untaught = load_model(write_gguf(Loaded(model, tokenizer), tmp_path / "raw.gguf", "f32"))
+    assert not untaught.calls
+    for field in ("[1]", "no JSON", "{" * 2000, '{"method": 3, "text_weight": "1"}', 3, None):
+        assert read_training_field(model, field) == {}
 
 
 @pytest.mark.parametrize(("precision", "error"), [("f32", 0.0), ("f16", 1e-3), ("q8_0", 1e-2)])

@@ -27,6 +27,7 @@ from lacy.model.gguf_blocks import BLOCK, BLOCK_TYPES, BlockKind, BlockMatrix
 from lacy.model.gguf_gate import REFERENCE_TOKEN, gate_rows
 from lacy.model.gguf_shapes import Shape, shape_of
 from lacy.model.gguf_tokens import add_tokens
+from lacy.model.gguf_training import FIELD, training_field
 from lacy.model.io import Loaded
 from lacy.model.quantized import require_unquantized
 from lacy.types import CALL_TOKEN
@@ -121,6 +122,8 @@ def _add_header(
     writer.add_name(loaded.path.name if loaded.path else "lacy")
     if CALL_TOKEN in loaded.tokenizer.get_vocab():
         writer.add_description("A small language model that calls a source by the token <CALL>")
+        if field := training_field(loaded.model, loaded.meta):
+            writer.add_string(FIELD, field)
     shape.add_fields(writer)
     writer.add_vocab_size(loaded.model.config.vocab_size + extra)
     name = "ALL_F32" if precision == "f32" else f"MOSTLY_{precision.upper()}"

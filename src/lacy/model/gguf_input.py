@@ -12,6 +12,7 @@ import contextlib
 import copy
 import hashlib
 import io
+import json
 import logging
 import math
 import os
@@ -23,10 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from lacy._text import first_line
-from lacy.disk import cache_folder, lock, replace_folder
+from lacy.disk import cache_folder, lock, replace_folder, write_atomic
 from lacy.errors import LacyError
+from lacy.model.files import META
 from lacy.model.gguf_reader import read_header, shared_header
 from lacy.model.weights import quiet, require_finite
+from lacy.types import CALL_TOKEN
 
 CONVERSION = 3
 """Version of the conversion; part of the folder's name, so that a new version converts again."""
@@ -123,6 +126,7 @@ def _convert(file: Path, reader: Any, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from lacy.model.gguf_gate import restore_call
+    from lacy.model.gguf_training import FIELD, read_training_field
 
     shown = sys.stderr if sys.stderr.isatty() else io.StringIO()
     with _named_plainly(file) as (beside, name):
@@ -135,10 +139,14 @@ def _convert(file: Path, reader: Any, folder: Path) -> None:
     require_finite(model, file)
     _complete_config(model.config, reader, file)
     restore_call(model, tokenizer)
+    calls = CALL_TOKEN in tokenizer.get_vocab()
+    meta = read_training_field(model, _setting(reader, FIELD)) if calls else {}
     plain = _without_quantisation(model)
     with quiet():
         plain.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+    if meta:
+        write_atomic(folder / META, json.dumps(meta) + "\n")
 
 
 def _complete_config(config: Any, reader: Any, file: Path) -> None:
