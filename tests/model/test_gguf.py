@@ -16,12 +16,12 @@ from lacy.cascade import lookup_policy
 from lacy.corpus import train_tokenizer
 from lacy.corpus.token_text import TokenText
 from lacy.errors import LacyError
-from lacy.model import load_model, save_model, set_taught
+from lacy.model import from_scratch, load_model, save_model, set_taught
 from lacy.model.building import from_checkpoint
 from lacy.model.gguf import write_gguf
 from lacy.model.gguf_tokens import pre_tokenizer
-from lacy.model.gguf_training import read_training_field
 from lacy.model.io import Loaded
+from lacy.model.origin import read_training_field
 from lacy.testing import byte_tokenizer
 
 pytest.importorskip("gguf", reason="needs the extra gguf")
@@ -92,10 +92,11 @@ def test_a_file_says_how_the_model_learned_to_call(tmp_path):
     tokenizer = trained()
     model = model_of(len(tokenizer), tied=True)
     settings = {"method": "lacy", "call_negative": "softmax", "text_weight": 0.5, "data": "mine"}
-    one = Loaded(model, tokenizer, {"training": {"settings": settings, "step": 9}})
+    one = Loaded(model, tokenizer, {"preset": "3m", "training": {"settings": settings, "step": 9}})
     found = load_model(write_gguf(one, tmp_path / "softmax.gguf", "f32"))
     del settings["data"]
-    assert found.calls and found.meta["training"]["settings"] == settings
+    assert found.calls and found.meta == {"preset": "3m", "training": {"settings": settings}}
+    assert from_scratch(found.meta)
     assert str(lookup_policy(found)) == str(lookup_policy(one)) == "threshold=0"
     plain = load_model(write_gguf(Loaded(model, tokenizer), tmp_path / "plain.gguf", "f32"))
     assert plain.calls and plain.meta == {} and str(lookup_policy(plain)) == "budget=0.22"

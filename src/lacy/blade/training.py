@@ -18,7 +18,7 @@ from lacy.blade.writer import writer_prompt
 from lacy.disk import can_replace
 from lacy.distill import DistillSettings, calls_objective, distill
 from lacy.errors import LacyError
-from lacy.model import Loaded, gate_of, load_model, save_model
+from lacy.model import Loaded, gate_of, load_model, origin_of, save_model
 from lacy.objective import Objective
 from lacy.safety import ReplyRows, ReplySample, reference, reply_logps
 from lacy.train import WSD, FitState, MicroBatch, TrainConfig, Trained, choose_lr, fit
@@ -31,9 +31,6 @@ TEXT = Objective(method="none", call_negative="none")
 
 ROW = "trainable_tokens"
 """Part of the name of the ``<CALL>`` row in a model with adapters."""
-
-KEPT = ("preset", "training")
-"""Entries of ``lacy.json`` about a model's origin; what depends on its weights is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +177,7 @@ def tune_writer(
             on_step(done.step, steps, losses[-1])
     trained.merge()
     network.eval()
-    kept = {key: loaded.meta[key] for key in KEPT if key in loaded.meta}
+    kept = origin_of(loaded.meta)
     made = {"blade": {"triples": len(triples), "lr": peak, **asdict(settings)}}
     save_model(out, network.cpu(), loaded.tokenizer, {**kept, **made})
     tenth = max(1, steps // 10)

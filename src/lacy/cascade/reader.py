@@ -23,7 +23,7 @@ from lacy.cascade.hidden_copies import GrowingText, HiddenCopies
 from lacy.cascade.token_beginnings import tokens_beginning_with
 from lacy.corpus import TokenText
 from lacy.errors import one_line
-from lacy.model import context_of, new_decoder, without_call
+from lacy.model import context_of, from_scratch, new_decoder, without_call
 from lacy.sources import fact_sentence, relation_words
 from lacy.types import Candidate
 
@@ -50,11 +50,11 @@ def can_read(loaded: Any) -> bool:
     text.
 
     Args:
-        loaded: the model, as from ``load_model``. If lacy trained it, ``meta`` has its training,
-            and the preset if it began with new weights.
+        loaded: the model, as from ``load_model``. its ``meta`` says whether lacy trained it
+            from new weights.
     """
     meta = getattr(loaded, "meta", None) or {}
-    return not (meta.get("training") and meta.get("preset"))
+    return not from_scratch(meta)
 
 
 def sentences_of(candidates: Sequence[Candidate], token_text: TokenText, most: int) -> str:

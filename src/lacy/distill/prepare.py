@@ -24,6 +24,7 @@ from lacy.model import (
     bf16_is_fast,
     load_model,
     model_fingerprint,
+    origin_of,
     require_context,
     save_model,
 )
@@ -123,7 +124,7 @@ def prepare(
     trains_calls = objective is not None and objective.delegates
     if opened.calls and not trains_calls:
         notify("The row of <CALL> is not trained; fit it again afterwards: lacy tune.")
-    save_model(start, opened.model.cpu(), opened.tokenizer, _kept(opened))  # type: ignore[arg-type]
+    save_model(start, opened.model.cpu(), opened.tokenizer, origin_of(opened.meta))  # type: ignore[arg-type]
     own = {entry.name: getattr(settings, entry.name) for entry in fields(settings)}
     complete = replace(config, data=packed.path, **{**own, **used, "imitate": imitate})
     return Prepared(complete, extra, packed.context)
@@ -155,11 +156,6 @@ def _stored(
     return store_teacher(
         teacher, data, folder, top=top, temperature=settings.temperature, bf16=fast, advance=advance
     )
-
-
-def _kept(opened: Loaded) -> dict[str, Any]:
-    """Return what ``lacy.json`` says of a model's origin; what depends on its weights is left."""
-    return {key: value for key, value in opened.meta.items() if key in ("preset", "training")}
 
 
 def _open(model: str | Path | Loaded) -> Loaded:

@@ -18,11 +18,8 @@ from lacy.errors import LacyError
 from lacy.federate.lora import A
 from lacy.federate.protocol import State
 from lacy.federate.settings import FederateSettings
-from lacy.model import Loaded, model_fingerprint, save_model
+from lacy.model import Loaded, model_fingerprint, origin_of, save_model
 from lacy.train import TrainConfig, Trained
-
-KEPT = ("preset", "training")
-"""Entries of ``lacy.json`` about a model's origin; what depends on its weights is left out."""
 
 
 class Payload:
@@ -81,9 +78,10 @@ class Payload:
         """
         self.load(state)
         self._trained.merge()
-        kept = {key: self.loaded.meta[key] for key in KEPT if key in self.loaded.meta}
         model: Any = self.loaded.model
-        return save_model(folder, model.cpu(), self.loaded.tokenizer, {**kept, **meta})
+        return save_model(
+            folder, model.cpu(), self.loaded.tokenizer, origin_of(self.loaded.meta) | meta
+        )
 
 
 def _copied(parameter: nn.Parameter) -> Tensor:

@@ -44,6 +44,7 @@ from .io import (
 )
 from .likelihood import without_call
 from .naming import SHORT_NAMES, resolve
+from .origin import ORIGIN, from_scratch, origin_of
 from .partial import PartialHead, partial_head
 from .precision import Precision, bf16_is_fast, set_precision
 from .presets import PRESETS, Memory, Preset, get_preset, preset_names, training_memory
@@ -60,6 +61,7 @@ __all__ = [
     "INDEX",
     "META",
     "ONNX",
+    "ORIGIN",
     "PRESETS",
     "SHORT_NAMES",
     "WEIGHTS",
@@ -87,6 +89,7 @@ __all__ = [
     "end_ids",
     "freeze_biases",
     "from_checkpoint",
+    "from_scratch",
     "gate_of",
     "get_preset",
     "has_plain_head",
@@ -102,6 +105,7 @@ __all__ = [
     "new_cache",
     "new_decoder",
     "newest_complete",
+    "origin_of",
     "partial_head",
     "plain_parts",
     "positions",

@@ -27,8 +27,8 @@ from lacy.model.gguf_blocks import BLOCK, BLOCK_TYPES, BlockKind, BlockMatrix
 from lacy.model.gguf_gate import REFERENCE_TOKEN, gate_rows
 from lacy.model.gguf_shapes import Shape, shape_of
 from lacy.model.gguf_tokens import add_tokens
-from lacy.model.gguf_training import FIELD, training_field
 from lacy.model.io import Loaded
+from lacy.model.origin import FIELD, training_field
 from lacy.model.quantized import require_unquantized
 from lacy.types import CALL_TOKEN
 

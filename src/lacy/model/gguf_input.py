@@ -126,7 +126,7 @@ def _convert(file: Path, reader: Any, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from lacy.model.gguf_gate import restore_call
-    from lacy.model.gguf_training import FIELD, read_training_field
+    from lacy.model.origin import FIELD, read_training_field
 
     shown = sys.stderr if sys.stderr.isatty() else io.StringIO()
     with _named_plainly(file) as (beside, name):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-3
 """Largest difference of logits relative to the largest logit, as for other probes of models."""
 
-_OUTDATED = (FINGERPRINT, "parameters", "preset")
+_OUTDATED = (FINGERPRINT, "parameters")
 """Entries of ``lacy.json`` that are not true of the smaller model."""
 
 

@@ -19,6 +19,7 @@ from lacy.disk import lock
 from lacy.errors import LacyError
 from lacy.model import (
     FINGERPRINT,
+    ORIGIN,
     Loaded,
     bf16_is_fast,
     load_model,
@@ -199,7 +200,7 @@ def _save(tuning: Tuning, measured: Measured) -> tuple[Path, dict[str, Any]]:
     kept = {
         key: value
         for key, value in loaded.meta.items()
-        if key in ("preset", "training", "trimmed", "compression")
+        if key in (*ORIGIN, "trimmed", "compression")
     }
     loaded.meta = {**kept, FINGERPRINT: model_fingerprint(loaded.model), "tune": meta}
     card = model_card(Path(tuning.name).name, meta, measured.figures)
