@@ -32,9 +32,9 @@ def ask(*more):
 
 def test_fit_and_ask_with_an_encoder(inside, capsys):
     assert main(["decide", "fit", "decisions.jsonl", "--encoder", "encoder", "--out", "head",
-                 "--check", "other.jsonl"]) == 0  # fmt: skip
+                 "--check", "others.jsonl"]) == 0  # fmt: skip
     shown = capsys.readouterr()
-    assert "held out" in shown.out and "other" in shown.out
+    assert "held out" in shown.out and "others" in shown.out
     assert "lacy decide ask head" in shown.err
     assert ask("head", "--option", "cat", "--option", "cake=a cake", "--json") == 0
     told = json.loads(capsys.readouterr().out)

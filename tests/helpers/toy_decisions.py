@@ -37,6 +37,6 @@ def toy_decisions(count, seed=0, source="toy"):
 
 def write_decisions(folder):
     """Write decisions of two sources."""
-    for name, seed in (("decisions", 0), ("other", 1)):
+    for name, seed in (("decisions", 0), ("others", 1)):
         lines = "".join(json.dumps(row) + "\n" for row in toy_rows(120, seed, name))
         (folder / f"{name}.jsonl").write_text(lines)

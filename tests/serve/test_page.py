@@ -110,6 +110,7 @@ def test_the_server_has_what_the_page_requests(engine, tmp_path):
         "unit": "value",
         "chat": False,
         "feedback": False,
+        "decisions": True,
         "prompts": ["Mara"],
     }
     assert [source["name"] for source in got.pop("sources")] == ["book"]
