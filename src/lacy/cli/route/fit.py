@@ -163,7 +163,7 @@ def _print(config: FitRouteConfig, router: Router) -> None:
     weights = (config.out / "router.safetensors").stat().st_size
     parts = ", ".join(part.features.name for part in router.parts)
     values: dict[str, object] = {
-        "learned from": f"{router.made['cases']:,} {router.kind} of "
+        "learned from": f"{router.made['cases']:,} cases ({router.kind}), "
                         f"{len(router.made['sources'])} sources",
         "head": f"{router.settings.head} ({parts})",
         "held out": f"{router.made['held_out']}, {router.made['folds']} times",
