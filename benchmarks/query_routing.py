@@ -101,6 +101,7 @@ def report(args: argparse.Namespace) -> None:
         found[name]["n"] = len(cases)
         for row in found[name]["rows"]:
             row.pop("curve")
+        found[name]["settings"]["encoder"] = "all-MiniLM-L6-v2"  # not the path on this machine
     if "mmlu" in found:
         add_mmlu(args, found)
     moved = args.work / "transfer.json"
