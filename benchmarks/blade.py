@@ -1,4 +1,4 @@
-"""A small model writes knowledge for a black box: four arms on closed domains with exact truth.
+"""BLADE on closed domains with exact answers: a black box alone and with three kinds of knowledge.
 
     PYTHONPATH=src python benchmarks/blade.py elements --small MODEL --black-box GEMMA.gguf \
         --work WORK [--plan lora|full] [--stage pretrain|tune|optimise|arms] [--icd FILE]

@@ -1,4 +1,4 @@
-"""In which form can a small base model show that it reads: open questions, or options?
+"""Compare question forms: does a small model use a passage better with open questions or options?
 
     python benchmarks/blade_forms.py --black-box GEMMA.gguf --work WORK [--questions 40]
 

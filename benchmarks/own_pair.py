@@ -1,4 +1,4 @@
-"""Route between two small models of our own: does the weak model's own draft help to decide?
+"""Route between two small models: does a draft by the weaker one improve the router?
 
     python benchmarks/own_pair.py answers --data DATA --work WORK --model weak=SMOL.gguf \
         --model strong=GEMMA.gguf [--seconds 300]

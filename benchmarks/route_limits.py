@@ -1,4 +1,4 @@
-"""What a router costs: seconds to fit 5,000 cases, bytes, seconds to start, milliseconds per text.
+"""Measure a router's cost: time to fit 5,000 cases, size, start-up time and latency per text.
 
     python benchmarks/route_limits.py --data DATA --encoder FOLDER --heads tfidf encoder combined
 

@@ -1,4 +1,4 @@
-"""A tiny small model, questions, and a black box that knows nothing by itself."""
+"""A tiny model, questions, and a black box that answers from the given knowledge only."""
 
 import pytest
 

@@ -27,7 +27,7 @@ def test_the_same_question_is_never_paid_twice(tmp_path):
                 found = box.ask([*PROMPTS, PROMPTS[0]])
                 assert [one.text for one in found] == [*(p.text.upper() for p in PROMPTS),
                                                        "QUESTION 0"]  # fmt: skip
-                assert box.spent.requests == 5 == len(server.seen)
+                assert box.spent.requests == 5 == len(server.bodies)
                 assert box.spent.cost == box.spent.input_tokens + box.spent.output_tokens == 100
         assert all(one.stored for one in found)
         with opened(server, answers=tmp_path / "a.jsonl", style="text") as box:
@@ -41,16 +41,16 @@ def test_a_cap_is_never_exceeded_and_a_higher_one_goes_on(tmp_path, concurrency)
         cap = Cap(cost=130.0)
         with opened(server, cap=cap, **settings) as box, pytest.raises(LacyError, match="E392"):
             box.ask(PROMPTS)
-        first = len(server.seen)
+        first = len(server.bodies)
         assert 0 < first < 5
         assert 0 < box.spent.cost <= cap.cost
         with opened(server, cap=Cap(requests=4), **settings) as box:
             with pytest.raises(LacyError, match=r"E392.*cap: 4 requests"):
                 box.ask(PROMPTS)
-            assert len(server.seen) == 4
+            assert len(server.bodies) == 4
         with opened(server, **settings) as box:
             assert all(one.text == "x" for one in box.ask(PROMPTS))
-            assert len(server.seen) == 5
+            assert len(server.bodies) == 5
 
 
 def test_a_cap_in_dollars_needs_a_price():

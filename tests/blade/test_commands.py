@@ -34,9 +34,9 @@ def test_from_a_table_to_an_answer(at, server, small, capsys):
     assert "3 triples, not filtered" in capsys.readouterr().out
     assert lacy("blade", "triples", "metals.csv", "--out", "triples.jsonl", *box) == 0
     assert "3 kept, 0 answered wrong" in capsys.readouterr().out
-    asked = len(server.seen)
+    asked = len(server.bodies)
     assert lacy("blade", "triples", "metals.csv", "--out", "triples.jsonl", *box) == 0
-    assert len(server.seen) == asked
+    assert len(server.bodies) == asked
     lines = [json.loads(line) for line in (at / "triples.jsonl").read_text().splitlines()]
     (at / "texts.jsonl").write_text(
         "".join(json.dumps({"text": line["knowledge"], "title": line["subject"]}) + "\n"
@@ -87,8 +87,8 @@ def test_a_base_model_is_asked_with_text(at, server, capsys):
     box = ["--black-box", f"{server.url}#base", "--style", "text", "--max-requests", "2"]
     assert lacy("blade", "triples", "metals.csv", "--out", "t.jsonl", *box) != 0
     assert "[E392]" in capsys.readouterr().err
-    assert all("prompt" in body for body in server.seen)
-    assert len(server.seen) == 2
+    assert all("prompt" in body for body in server.bodies)
+    assert len(server.bodies) == 2
 
 
 def test_triples_are_set_aside_at_random(at, capsys):

@@ -54,7 +54,7 @@ def test_the_best_trial_is_saved_and_opened_again(loaded, questions, server, tmp
     assert [one.number for one in seen] == list(range(8)) == [one.number for one in found.trials]
     assert found.best.score == max(one.score for one in found.trials)
     assert found.trials[0].point == ()
-    assert found.spent.requests <= len(server.seen)
+    assert found.spent.requests <= len(server.bodies)
     blade = load_blade(tmp_path / "out")
     assert blade.made["dev_right"] == found.best.right
     assert (blade.soft_prompt is None) == (found.best.number == 0)
@@ -67,7 +67,7 @@ def test_a_search_that_was_stopped_goes_on_and_pays_nothing_twice(
 ):
     settings = OptimiseSettings(**SETTINGS)
     whole = optimise(loaded, questions, opener(server), tmp_path / "whole", settings)
-    asked = len(server.seen)
+    asked = len(server.bodies)
 
     def stop(trial):
         if trial.number == 4:
@@ -77,10 +77,10 @@ def test_a_search_that_was_stopped_goes_on_and_pays_nothing_twice(
         optimise(loaded, questions, opener(server), tmp_path / "part", settings, on_trial=stop)
     again = optimise(loaded, questions, opener(server), tmp_path / "part", settings)
     assert again.trials == whole.trials
-    assert len(server.seen) == 2 * asked
+    assert len(server.bodies) == 2 * asked
     once_more = optimise(loaded, questions, opener(server), tmp_path / "part", settings)
     assert once_more.trials == whole.trials
-    assert len(server.seen) == 2 * asked
+    assert len(server.bodies) == 2 * asked
 
 
 def test_more_evaluations_continue_and_other_settings_are_refused(
@@ -141,9 +141,9 @@ def test_a_cap_stops_and_a_higher_one_goes_on(loaded, questions, server, tmp_pat
     settings = OptimiseSettings(**SETTINGS)
     with pytest.raises(LacyError, match="E392"):
         optimise(loaded, questions, opener(server, cap=Cap(requests=9)), tmp_path, settings)
-    assert len(server.seen) == 9
+    assert len(server.bodies) == 9
     found = optimise(loaded, questions, opener(server), tmp_path, settings)
-    assert found.spent.requests == len(server.seen)
+    assert found.spent.requests == len(server.bodies)
 
 
 def test_a_blade_of_another_model_is_refused(loaded, small, questions, server, tmp_path):

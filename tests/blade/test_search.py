@@ -1,4 +1,4 @@
-"""Searches: expected improvement, proposals within the box, going on, and better than chance."""
+"""The search: expected improvement, bounds, resuming, and a lead over random search."""
 
 from functools import partial
 

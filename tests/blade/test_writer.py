@@ -1,4 +1,4 @@
-"""The small model writes: as one by one, without <CALL>, with vectors before the prompt."""
+"""The writer: batches equal single texts, <CALL> is never written, soft prompts come first."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ POINT = [0.3, -0.9, 0.5, 0.1, -0.2, 0.8, -0.7, 0.4, 0.9, -0.5]
 
 @torch.inference_mode()
 def slowly(loaded, question, soft_prompt, count):
-    """Greedy text, token by token, without a cache."""
+    """Return greedy text token by token, without a cache; the slow reference."""
     model, ends = loaded.model, end_ids(loaded.tokenizer, loaded.model)
     ids = prompt_ids(loaded.tokenizer, writer_prompt(question))
     inputs_TD = model.get_input_embeddings()(torch.tensor(ids))

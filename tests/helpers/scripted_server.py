@@ -12,7 +12,8 @@ class Handler(BaseHTTPRequestHandler):
 
     A reply is its status and content (bytes, or anything else as JSON), and optionally headers and
     seconds to wait before it. ``server.play`` is called before each reply with the number
-    of the request.
+    of the request. If ``server.reply_to`` is set, it makes the replies instead: it is called with
+    the path and body of each request, one at a time.
     """
 
     def do_POST(self):
@@ -26,7 +27,10 @@ class Handler(BaseHTTPRequestHandler):
         with server.lock:
             number = len(server.seen)
             server.seen.append((self.path, dict(self.headers), body))
-            reply = server.replies.pop(0) if len(server.replies) > 1 else server.replies[0]
+            if server.reply_to is not None:
+                reply = server.reply_to(self.path, body)
+            else:
+                reply = server.replies.pop(0) if len(server.replies) > 1 else server.replies[0]
         server.play(number)
         status, content, headers, pause = reply if len(reply) == 4 else (*reply, {}, 0.0)
         time.sleep(pause)
@@ -48,7 +52,7 @@ def scripted_server():
     """Yield a running server with its ``url``, the requests it has ``seen``, and ``replies``."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.seen, server.replies, server.lock = [], [(200, {})], threading.Lock()
-        server.play = lambda number: None
+        server.play, server.reply_to = lambda number: None, None
         server.url = f"http://127.0.0.1:{server.server_address[1]}/v1/"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

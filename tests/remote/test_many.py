@@ -14,8 +14,8 @@ def test_conversations_and_texts_are_asked_in_one_go():
         client = OpenAIClient(server.url, "x", concurrency=2)
         found = dict(ask_many(client, [chat, "b", chat], max_tokens=3))
     assert {place: answer.text for place, answer in found.items()} == {0: "A", 1: "B", 2: "A"}
-    assert sum("prompt" in body for body in server.seen) == 1
-    assert all(body["max_tokens"] == 3 for body in server.seen)
+    assert sum("prompt" in body for body in server.bodies) == 1
+    assert all(body["max_tokens"] == 3 for body in server.bodies)
 
 
 def test_probabilities_of_words_add_up_to_one():

@@ -60,5 +60,5 @@ def test_an_unusable_case_is_an_error_with_its_line(tmp_path, row, why):
 def test_a_limit_bounds_the_number_of_cases(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"text": f"t{n}", "route": "x"} for n in range(9)])
     assert len(read_cases(path, limit=4)) == 4
-    with pytest.raises(LacyError, match="they have 1 routes"):
+    with pytest.raises(LacyError, match="they have 1 route;"):
         fit_router(read_cases(path))

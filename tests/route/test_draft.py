@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
 
 
 def plainly(loaded, text, tokens):
-    """The same numbers, one token at a time without a cache."""
+    """Return the same signals one token at a time, without a cache; the slow reference."""
     ids = loaded.tokenizer.encode(text + "\n")  # begins with the begin token
     steps = []
     for _ in range(tokens):

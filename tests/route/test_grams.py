@@ -1,4 +1,4 @@
-"""Hashed n-grams, against n-grams that are listed and weighted one by one."""
+"""Hashed n-grams against a reference that lists and weights them one by one."""
 
 import math
 import re
@@ -15,7 +15,7 @@ TEXTS = st.lists(st.text(st.sampled_from("ab é.東 \n"), max_size=14), min_size
 
 
 def listed(text):
-    """All n-grams of a text, the obvious way."""
+    """Return all n-grams of a text; the slow reference."""
     plain = f" {' '.join(text.casefold().replace('é', 'e').split())} "
     parts = [plain[start : start + size] for size in range(2, 6)
              for start in range(len(plain) - size + 1)]  # fmt: skip

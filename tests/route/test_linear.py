@@ -1,4 +1,4 @@
-"""Ridge regressions of all strengths at once, against one at a time."""
+"""Ridge regressions for all penalties at once against one at a time."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ STRENGTHS = (0.5, 2.0, 20.0)
 
 
 def one_at_a_time(matrix, targets):
-    """The obvious way: one regression per strength and route."""
+    """Fit one regression per penalty and route; the slow reference."""
     return np.stack([
         np.stack([Ridge(alpha=one, fit_intercept=False, solver="cholesky")
                   .fit(matrix, target).coef_ for target in targets.T], 1)

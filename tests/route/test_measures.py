@@ -1,4 +1,4 @@
-"""Measures of routing, held against values worked out by hand and slow, obvious references."""
+"""Routing metrics against hand-computed values and slow reference implementations."""
 
 import itertools
 import math

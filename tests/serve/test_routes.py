@@ -88,7 +88,7 @@ def serving_routes(config, path=None, opener=None, **how):
 
 @pytest.fixture(scope="module")
 def other():
-    """Another server that plays replies."""
+    """Return another server with scripted replies."""
     with scripted_server() as server:
         yield server
 
@@ -233,6 +233,11 @@ def test_routes_are_listed_and_counted(client):
 def test_typed_decisions_go_to_a_model_of_this_process(client):
     answer = client.post("/v1/systemone", json={"model": "small"})
     assert answer.status_code == 400 and "error" in answer.json()
+    for name in ("nowhere", 5, None):
+        assert (
+            "no route"
+            in problem(client.post("/v1/systemone", json={"model": name}), 404)["message"]
+        )
 
 
 @pytest.fixture
@@ -431,6 +436,48 @@ def test_keys_are_checked_before_a_route_is_chosen(made, two, tmp_path):
         problem(chat(client, HARD), 401)
         client.headers["Authorization"] = f"Bearer {key}"
         assert client.get("/v1/models").status_code == 200
+
+
+def test_a_key_pays_for_every_text(made, two, other, tmp_path):
+    from lacy.serve import Keys
+
+    keys = Keys([])
+    key = keys.add(tmp_path / "keys.json", "me", 10)
+    with serving_routes(two(made), keys=Keys.load(tmp_path / "keys.json")) as client:
+        client.headers["Authorization"] = f"Bearer {key}"
+        other.replies = [(200, ANSWER)]
+        body = {"model": "auto", "prompt": [HARD, EASY, HARD], "n": 3}
+        assert client.post("/v1/completions", json=body).status_code == 200
+        problem(client.post("/v1/completions", json=body | {"n": 1}), 429)
+        questions = {str(number): {"type": "noul"} for number in range(11)}
+        body = {"model": "small", "state": "", "questions": questions}
+        problem(client.post("/v1/systemone", json=body), 400)
+
+
+def test_an_endless_answer_of_another_server_is_cut(made, two, other, monkeypatch):
+    monkeypatch.setattr("lacy.serve.route_targets.MAX_ANSWER", 5_000)
+    with serving_routes(two(made)) as client:
+        other.replies = [(200, ANSWER | {"more": "x" * 6_000}), (200, ANSWER)]
+        about = chat(client, HARD).json()["lacy_route"]
+    assert about["tried"] == [{"route": "large", "why": "its answer is longer than 5,000 bytes"}]
+
+
+def test_a_router_that_was_fitted_again_is_opened_on_demand(made, tmp_path):
+    folder, path = tmp_path / "router", tmp_path / "routes.yaml"
+    fit_router(outcome_cases(), RouterSettings(head="tfidf")).save(folder)
+    path.write_text(yaml.safe_dump({"router": "router", "routes": {
+        name: {"model": "http://127.0.0.1:9/v1#m"} for name in ("small", "large")}}))  # fmt: skip
+    table = RouteTable(read_routes(path), router_of(read_routes(path), path), path)
+    opener = RouteOpener(text_of)
+
+    async def reloaded():
+        await table.open(opener)
+        before, targets = table.router, [live.target for live in table.routes.values()]
+        assert not await table.reload(opener) and table.router is before
+        assert await table.reload(opener, always=True) and table.router is not before
+        assert [live.target for live in table.routes.values()] == targets
+
+    asyncio.run(reloaded())
 
 
 @settings(max_examples=30, deadline=None)

@@ -2,7 +2,7 @@
 
 An evaluation writes knowledge for all questions of a development set with one soft prompt, asks the
 black box, and counts its right answers. Every evaluation is a line of ``trials.jsonl``, every reply
-one of ``answers.jsonl``, so a stopped search goes on where it was. An evaluation that fails (the
+one of ``answers.jsonl``, so a stopped search resumes. An evaluation that fails (the
 server is gone or refuses) has no value and is tried again; it is never a 0.
 """
 

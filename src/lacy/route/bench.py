@@ -1,7 +1,7 @@
 """Measure heads of routers: fit on some cases, score the others, compare with trivial baselines.
 
 Scores of every head and fold are stored as soon as they are there, so that a benchmark that was
-stopped goes on where it was.
+stopped resumes.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ def bench_heads(
         cases: classes or outcomes.
         heads: the heads; ``length`` should be one of them, as a baseline.
         folder: where scores and figures are written; a benchmark of the same cases and settings
-            goes on where it was stopped.
+            resumes where it stopped.
         settings: settings of all routers; the head is replaced.
         folds: folds within sources.
         costs: cost of each model, instead of the costs in the cases.
         same_sources: False to measure on left-out sources only, which takes half of the time.
-        memory: inputs that are dear to compute, kept for all folds; by default in the folder.
+        memory: inputs that are expensive to compute, kept for all folds; by default in the folder.
         notify: called with a sentence about the progress.
 
     Raises:
@@ -230,7 +230,7 @@ def _milliseconds(router: Router, texts: Sequence[str]) -> float:
 def _baselines(
     plan: Sequence[BenchFold], targets_NR: Floats, seed: int
 ) -> Iterator[tuple[tuple[str, SplitName], Floats]]:
-    """Yield scores that read no text: random, the training means, and the truth."""
+    """Yield scores that do not depend on the text: random, the training means, and the truth."""
     for split in dict.fromkeys(fold.split for fold in plan):
         means_NR = np.zeros_like(targets_NR)
         for fold in plan:

@@ -16,7 +16,7 @@ from lacy.route.measures_models import ModelsFigures, chosen_at, models_figures
 from lacy.route.measures_pair import PairCurve, PairFigures, apgr_difference
 
 BASELINES = ("random", "constant", "oracle")
-"""Rows that read no text: chance, the training cases' means, and the truth."""
+"""Rows that do not depend on the text: chance, the training cases' means, and the truth."""
 
 SHARES = tuple(round(0.05 * step, 2) for step in range(21))
 """Strong shares at which the curve of a pair is stored."""

@@ -31,7 +31,7 @@ SCORE_COLUMN, COST_COLUMN = "scores.", "costs."
 
 @dataclass(frozen=True, slots=True)
 class RouteCase:
-    """A text with its right route (a class), or with what each model made of it (outcomes).
+    """A text with its route (a class), or with each model's score on it (outcomes).
 
     Attributes:
         text: what a user wrote.
@@ -88,7 +88,7 @@ def read_cases(
 
 
 def kind_of_case(case: RouteCase) -> CaseKind:
-    """Return whether a case is a class or outcomes."""
+    """Return the kind of a case: ``classes`` (a route) or ``outcomes`` (scores)."""
     return "classes" if case.route is not None else "outcomes"
 
 
@@ -101,7 +101,8 @@ def routes_of(cases: Sequence[RouteCase]) -> tuple[str, ...]:
     names = {case.route for case in cases if case.route is not None}
     names |= {name for case in cases for name in case.scores}
     if not 2 <= len(names) <= MAX_ROUTES:
-        why = f"they have {len(names)} routes; a router needs 2 to {MAX_ROUTES}"
+        count = f"{len(names)} route{'s' * (len(names) != 1)}"
+        why = f"they have {count}; a router needs 2 to {MAX_ROUTES}"
         raise LacyError("E370", where="the cases", why=why)
     return tuple(sorted(names))
 
@@ -144,8 +145,8 @@ def _case(text: str, meta: Mapping[str, Any], name: str, where: str) -> RouteCas
         return RouteCase(text, None, scores, costs, source)
     if route is None or not str(route).strip():
         names = ", ".join(sorted(meta)[:8]) or "nothing"
-        raise LacyError("E370", where=where, why=f"beside its text it has {names}, but neither "
-                        "route nor scores")  # fmt: skip
+        why = f"it has neither route nor scores (fields beside the text: {names}; NaN and "
+        raise LacyError("E370", where=where, why=why + "infinite numbers are left out)")
     if not isinstance(route, str | int):
         raise LacyError("E370", where=where, why=f"its route is a {type(route).__name__}")
     return RouteCase(text, str(route).strip(), {}, costs, source)

@@ -61,7 +61,7 @@ def fit_router(
         cases: the cases.
         settings: settings.
         drafts: file that keeps draft signals, so that a stopped run goes on.
-        memory: keeps inputs that are dear to compute for other routers on the same texts.
+        memory: keeps inputs that are expensive to compute for other routers on the same texts.
         notify: called with a sentence about the progress.
 
     Raises:

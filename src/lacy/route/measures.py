@@ -1,4 +1,4 @@
-"""How well routes are chosen among classes: accuracy, by class, confusion, calibration, McNemar."""
+"""Metrics for classes: accuracy overall and by class, confusion, calibration, McNemar's test."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""How well a router chooses among any number of models: AIQ, the best single, the oracle.
+"""Metrics for any number of models: AIQ, the best single model, the oracle.
 
 A router gives each question a score per model; with a price ``w``, the model with the highest
 ``score - w * cost`` is chosen. Every price gives a point of mean cost and mean quality. RouterBench
 (Hu et al., arXiv 2403.12031 §3) takes the *non-decreasing convex hull* of these points, because a
 router can be mixed at random with any other, and never has to pay for less quality. **AIQ** is the
-mean of the hull over the range of costs from the cheapest to the dearest model. The hull of the
-single models is RouterBench's Zero router: what mixing at random reaches without reading a text.
+mean of the hull over the range of costs from the cheapest to the most expensive model. The hull of
+the single models is RouterBench's Zero router: what mixing at random reaches without reading a
+text.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def hull(points: Sequence[Point]) -> list[Point]:
     best: list[Point] = []
     for cost, quality in sorted(points, key=lambda point: (point[0], -point[1])):
         if best and quality <= best[-1][1]:
-            continue  # dearer and no better
+            continue  # more expensive and no better
         while len(best) > 1 and _below(best[-2], best[-1], (cost, quality)):
             best.pop()
         best.append((cost, quality))
@@ -43,7 +44,7 @@ def _below(left: Point, middle: Point, right: Point) -> bool:
 
 
 def quality_at(corners: Sequence[Point], cost: Floats | Sequence[float] | float) -> Floats:
-    """Return the quality of a hull at costs; flat after the dearest corner, NaN before the first.
+    """Return the quality of a hull at costs; flat after the last corner, NaN before the first.
 
     Args:
         corners: what ``hull`` returned.
@@ -59,7 +60,7 @@ def aiq(points: Sequence[Point], low: float, high: float) -> float:
     Args:
         points: cost and quality; one of them must cost at most ``low``.
         low: the cheapest model's cost.
-        high: the dearest model's cost; if it is not above ``low``, the quality at ``low``.
+        high: the most expensive model's cost; if it is not above ``low``, the quality at ``low``.
     """
     corners = hull(points)
     if high <= low:
@@ -176,9 +177,9 @@ def prices(scores_NM: Floats, cost_NM: Floats) -> Floats:
     spread = np.nanmax(scores_NM) - np.nanmin(scores_NM)
     steps = np.diff(np.unique(cost_NM))
     least = float(steps.min()) if len(steps) else 1.0
-    dear = max(float(spread), 1e-9) / least
-    cheap = max(float(spread), 1e-9) / max(float(np.ptp(cost_NM)), least)
-    return np.append(0.0, np.geomspace(cheap / 1e3, dear * 1.01, PRICES - 1))
+    highest = max(float(spread), 1e-9) / least
+    lowest = max(float(spread), 1e-9) / max(float(np.ptp(cost_NM)), least)
+    return np.append(0.0, np.geomspace(lowest / 1e3, highest * 1.01, PRICES - 1))
 
 
 def _mean(values_N: Floats) -> Score:

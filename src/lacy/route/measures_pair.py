@@ -1,4 +1,4 @@
-"""How well a router divides questions between a weak and a strong model.
+"""Metrics for a weak and a strong model: PGR, APGR and CPT.
 
 A router gives each question a *preference* for the strong model. If the ``k`` questions with the
 highest preference go to the strong model, the quality is that of the strong model on these and of

@@ -1,4 +1,4 @@
-"""Remember the inputs of texts that are dear to compute, such as the vectors of an encoder.
+"""Cache inputs that are expensive to compute, such as the vectors of an encoder.
 
 A benchmark fits many routers on parts of the same texts. With a memory, each text is read once,
 and a benchmark that was stopped does not read it again. No text is stored, only a hash of it.

@@ -1,4 +1,4 @@
-"""The shape of a text and of its answer options, as inputs that bend.
+"""The shape of a text and its answer options, as piecewise linear inputs.
 
 A linear head adds up what each input says. Here every input is passed through straight pieces
 between quantiles of the training texts (a linear spline; Hastie, Tibshirani and Friedman, 2009,
@@ -83,11 +83,11 @@ class SplineShape:
         knots_KF = np.quantile(plain_NF, np.linspace(0, 1, KNOTS), axis=0)
         # float32 is what a folder holds, so that a saved router scores as the fitted one.
         self.knots_FK = knots_KF.T.astype(np.float32).astype(np.float64)
-        return self._bent(plain_NF)
+        return self._spline(plain_NF)
 
     def matrix(self, texts: Sequence[str]) -> Floats:
         """Return ``[N, F * (KNOTS - 1)]``."""
-        return self._bent(self._plain(texts))
+        return self._spline(self._plain(texts))
 
     def names(self) -> list[str]:
         """Return the name of each column."""
@@ -106,10 +106,10 @@ class SplineShape:
         counts_NF = np.array([option_counts(text) for text in texts], float)
         return np.hstack([self._shape.matrix(texts), counts_NF.reshape(-1, len(OPTION_COLUMNS))])
 
-    def _bent(self, plain_NF: Floats) -> Floats:
+    def _spline(self, plain_NF: Floats) -> Floats:
         """Return how far each input goes into each interval between two quantiles."""
         assert self.knots_FK is not None, "fit comes first"
         low_FK, high_FK = self.knots_FK[:, :-1], self.knots_FK[:, 1:]
         pieces_NFK = np.clip(plain_NF[:, :, None] - low_FK, 0.0, high_FK - low_FK)
-        bent: Floats = pieces_NFK.reshape(len(plain_NF), -1)
-        return bent
+        found: Floats = pieces_NFK.reshape(len(plain_NF), -1)
+        return found

@@ -33,6 +33,7 @@ from lacy.model import partial_head
 from lacy.serve import schemas
 from lacy.serve.admission import Busy, Closing
 from lacy.serve.decision_bodies import SystemOneAnswer, SystemOneBody, repeated_name
+from lacy.serve.disconnect import while_connected
 from lacy.serve.errors import ApiError, as_api_error
 from lacy.serve.service import Service
 
@@ -154,7 +155,7 @@ def add_decisions(app: FastAPI, service: Service, worker: DecisionWorker | None)
             log["prompts"] = [state]
         try:
             future = worker.submit(state, questions, client.owner)
-            decided, tokens = await _while_connected(request, future)
+            decided, tokens = await _result_of(request, future)
         except Exception as error:
             raise as_api_error(error, "state") from error
         service.metrics.add_decisions(decided.values(), tokens)
@@ -199,21 +200,18 @@ def _checked(
     return state, questions
 
 
-async def _while_connected(http: Request, future: Future[Any]) -> Any:
+async def _result_of(http: Request, future: Future[Any]) -> Any:
     """Await a result; if the client disconnects meanwhile, cancel what has not started.
 
     Raises:
         ApiError: 499, the client has disconnected; this goes only to the log.
+        Closing: the server is shutting down.
     """
-    waiting = asyncio.wrap_future(future)
     try:
-        while not waiting.done():
-            await asyncio.wait([waiting], timeout=0.5)
-            if not waiting.done() and await http.is_disconnected():
-                raise ApiError(499, "the client has left", "client_left")
-        return waiting.result()
+        return await while_connected(http, asyncio.wrap_future(future))
     except asyncio.CancelledError:
-        if waiting.cancelled() and future.cancelled():  # the server is shutting down
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():  # not this request was cancelled, but its work
             raise Closing from None
         raise
     finally:

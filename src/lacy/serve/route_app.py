@@ -8,15 +8,16 @@ import json
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from lacy import __version__
+from lacy.serve.disconnect import while_connected
 from lacy.serve.errors import ApiError, add_error_handlers
 from lacy.serve.keys import Keys
 from lacy.serve.limits import Limits
@@ -36,8 +37,6 @@ GENERATION = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 
 RELOAD_SECONDS = 1.0
 """How often the file of routes is looked at."""
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -60,7 +59,7 @@ class RouteService:
         model = body.get("model")
         if not isinstance(model, str):
             raise ApiError(400, "model: give a route's name, or auto", "invalid_body", "model")
-        http.state.client.charge(1)
+        http.state.client.charge(_texts_of(body))
         started = time.perf_counter()
         plan = await self._plan(model, body)
         log = http.state.log
@@ -83,7 +82,7 @@ class RouteService:
             live.budget.spend()
             named = {**body, "model": name} if model == AUTO else body
             try:
-                reply, content = await _while_connected(http, _attempt(live, path, named, http))
+                reply, content = await while_connected(http, _attempt(live, path, named, http))
                 why = _failure(reply, content)
             except RouteFailed as error:
                 reply, content, why = None, None, str(error)
@@ -112,10 +111,13 @@ class RouteService:
             return await asyncio.to_thread(self.table.plan, text_of(body))
         name = model if model in self.table.routes else model.partition(":")[0]
         if name not in self.table.routes:
-            names = ", ".join((AUTO, *self.table.routes))
-            message = f"there is no route {model!r}; this server has {names}"
-            raise ApiError(404, message, "model_not_found", "model")
+            raise self._unknown(model)
         return RoutePlan((name,), None, "the request names it")
+
+    def _unknown(self, name: Any) -> ApiError:
+        names = ", ".join((AUTO, *self.table.routes))
+        why = f"there is no route {str(name)[:200]!r}; this server has {names}"
+        return ApiError(404, why, "model_not_found", "model")
 
     def _about(
         self, name: str, live: LiveRoute, plan: RoutePlan, tried: list[dict[str, str]]
@@ -133,14 +135,16 @@ class RouteService:
             found["shadow"] = plan.shadow
         return found
 
-    def local(self, name: str | None = None) -> LocalTarget:
+    def local(self, name: Any = AUTO) -> LocalTarget:
         """Return a model of this process: the named one, or the first.
 
         Raises:
             ApiError: 404, there is none.
         """
         routes = self.table.routes
-        wanted = [routes[name]] if name in routes else list(routes.values())
+        if name != AUTO and name not in routes:
+            raise self._unknown(name)
+        wanted = list(routes.values()) if name == AUTO else [routes[name]]
         for live in wanted:
             if isinstance(live.target, LocalTarget):
                 return live.target
@@ -231,7 +235,9 @@ def _add_paths(app: FastAPI, service: RouteService) -> None:
     @app.post("/v1/systemone")
     async def decisions(request: Request) -> Response:
         body = await _body_of(request)
-        target = service.local(str(body.get("model")))
+        questions = body.get("questions")
+        request.state.client.charge(len(questions) if isinstance(questions, dict) else 1)
+        target = service.local(body.get("model", AUTO))
         reply = await target.send("/v1/systemone", {**body, "model": target.name},
                                   request.state.request_id)  # fmt: skip
         return _response(reply, await reply.whole(), None)
@@ -267,7 +273,7 @@ def _add_paths(app: FastAPI, service: RouteService) -> None:
 
 
 async def _watch(table: RouteTable, opener: RouteOpener) -> None:
-    """Read the file of routes again when it changes, or at SIGHUP."""
+    """Read the file of routes again when it changes, and it and the router at SIGHUP."""
     if table.path is None:
         return
     hurry = asyncio.Event()
@@ -278,11 +284,21 @@ async def _watch(table: RouteTable, opener: RouteOpener) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RELOAD_SECONDS):
                 await hurry.wait()
+        hurried = hurry.is_set()
         hurry.clear()
         try:
-            await table.reload(opener)
+            await table.reload(opener, always=hurried)
         except Exception:
             LOG.exception("the routes could not be read again")
+
+
+def _texts_of(body: dict[str, Any]) -> int:
+    """Return how many texts a request asks for: prompts times n, as a single model counts them."""
+    prompt, count = body.get("prompt"), body.get("n")
+    prompts = 1
+    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
+        prompts = len(prompt)
+    return prompts * (count if isinstance(count, int) and count > 0 else 1)
 
 
 async def _attempt(
@@ -335,7 +351,7 @@ def _response(reply: RouteReply, content: bytes | None, about: dict[str, Any] | 
 
 
 def _close(reply: RouteReply) -> None:
-    """End an answer whose client may have left, so that nothing is generated for nobody."""
+    """End an answer whose client may have left, so that no more of it is generated."""
     task = asyncio.ensure_future(reply.chunks.aclose())
     _CLOSING.add(task)
     task.add_done_callback(_CLOSING.discard)
@@ -363,21 +379,3 @@ async def _body_of(http: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ApiError(400, "the body is not a JSON object", "invalid_body")
     return body
-
-
-async def _while_connected(http: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Await ``work``; cancel it if the client disconnects meanwhile.
-
-    Raises:
-        ApiError: 499, the client has left.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            await asyncio.wait([task], timeout=0.5)
-            if not task.done() and await http.is_disconnected():
-                raise ApiError(499, "the client has left", "client_left")
-        return await task
-    except BaseException:
-        task.cancel()
-        raise

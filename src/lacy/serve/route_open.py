@@ -78,7 +78,7 @@ class RouteOpener:
     def _open(self, entry: RouteEntry) -> Any:
         """Return an engine, a target or a source."""
         if entry.address is not None:
-            return RemoteTarget(entry.address, entry.key_variable)
+            return RemoteTarget(entry.address, entry.key_variable, entry.timeout)
         if entry.model is not None:
             return open_engine(entry.model, entry.source, **self.settings)
         return open_sources(entry.source)

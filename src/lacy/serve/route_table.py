@@ -116,7 +116,7 @@ class RouteTable:
         return RoutePlan(_unique(order), choice, choice.why)
 
     def _follow(self, choice: RouteChoice) -> None:
-        """Keep the scores of a request, and now and then find the price on the latest ones."""
+        """Keep the scores of a request; every ``FOLLOW_EVERY`` requests, find the price on them."""
         assert self.router is not None
         self._recent.append([choice.scores[name] for name in self.router.routes])
         del self._recent[: -self.config.recent]
@@ -125,13 +125,17 @@ class RouteTable:
             self._since = 0
             self._rule = rule_of(self.config, self.router.with_traffic(np.array(self._recent)))
 
-    async def reload(self, open_target: OpenTarget) -> bool:
-        """Read the file again if it has changed; an invalid one changes nothing.
+    async def reload(self, open_target: OpenTarget, *, always: bool = False) -> bool:
+        """Read the file again if it has changed, with its router; an invalid one changes nothing.
+
+        Args:
+            open_target: opens what answers a route.
+            always: read it even if it has not changed, because the router's folder may have.
 
         Returns:
             True if the routes have changed.
         """
-        if self.path is None or (stamp := _stamp(self.path)) == self._stamp:
+        if self.path is None or ((stamp := _stamp(self.path)) == self._stamp and not always):
             return False
         self._stamp = stamp
         try:

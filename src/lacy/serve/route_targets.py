@@ -18,7 +18,8 @@ from lacy.types import Request as SourceRequest
 
 JSON_TYPE = "application/json"
 
-Headers = list[tuple[bytes, bytes]]
+MAX_ANSWER = 16 << 20
+"""Bytes of an answer of another server that are read at most."""
 
 
 class RouteFailed(Exception):
@@ -148,14 +149,17 @@ class RemoteTarget:
     Args:
         address: ``http://host:port/v1#model``.
         key_variable: environment variable with an API key; None sends none.
+        timeout: seconds to connect, and between two parts of an answer.
     """
 
-    def __init__(self, address: str, key_variable: str | None = None) -> None:
+    def __init__(
+        self, address: str, key_variable: str | None = None, timeout: float = 60.0
+    ) -> None:
         httpx = require_package("httpx", "endpoint", "a model behind a server")
         url, _, self.model = address.partition("#")
         self.url, self.key_variable = check_url(url), key_variable
         self._client = httpx.AsyncClient(
-            timeout=None, follow_redirects=False, verify=not self.url.startswith("http://")
+            timeout=timeout, follow_redirects=False, verify=not self.url.startswith("http://")
         )
 
     async def send(self, path: str, body: Mapping[str, Any], request_id: str) -> RouteReply:
@@ -178,8 +182,12 @@ class RemoteTarget:
             raise RouteFailed(redact(f"{type(error).__name__} {error}".strip(), key)) from None
 
         async def chunks() -> AsyncGenerator[bytes, None]:
+            size = 0
             try:
                 async for part in response.aiter_bytes():
+                    size += len(part)
+                    if size > MAX_ANSWER:
+                        raise RouteFailed(f"its answer is longer than {MAX_ANSWER:,} bytes")
                     yield part
             except httpx.HTTPError as error:
                 raise RouteFailed(redact(f"{type(error).__name__} {error}", key)) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from lacy.cascade import MAX_TOKEN_CHARACTERS, Engine
 from lacy.errors import LacyError
 from lacy.serve.bodies import RequestBody
+from lacy.serve.disconnect import while_connected
 from lacy.serve.errors import ApiError, as_api_error
 from lacy.serve.fields import HELP
 from lacy.serve.formats import CompletionFormat, ResponseFormat
@@ -242,19 +242,9 @@ async def _read_all(generation: Generation) -> None:
 async def _while_connected(
     http: Request, work: Coroutine[Any, Any, None], generation: Generation
 ) -> None:
-    """Await ``work``; if the client disconnects meanwhile, cancel the generation.
-
-    Raises:
-        ApiError: 499, the client has disconnected; this goes only to the log.
-    """
-    task = asyncio.ensure_future(work)
+    """Await ``work``; if it fails or the client disconnects, cancel the generation."""
     try:
-        while not task.done():
-            await asyncio.wait([task], timeout=0.5)
-            if not task.done() and await http.is_disconnected():
-                raise ApiError(499, "the client has left", "client_left")
-        await task
+        await while_connected(http, work)
     except BaseException:
-        task.cancel()
         generation.cancel()
         raise

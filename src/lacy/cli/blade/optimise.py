@@ -23,7 +23,7 @@ class BladeOptimiseConfig(BoxOptions):
 
     Each evaluation writes knowledge for all questions with one soft prompt and counts the right
     answers of the black box. OUT receives blade.json, the soft prompt, every evaluation
-    (trials.jsonl) and every reply (answers.jsonl). The same command again goes on where it was
+    (trials.jsonl) and every reply (answers.jsonl). The same command resumes a search that
     stopped, by a signal, a cap or a server that failed, and pays nothing twice.
     """
 

@@ -1,4 +1,4 @@
-"""``lacy blade pretrain``: continue the pretraining of a small model on texts of a domain."""
+"""``lacy blade pretrain``: continue pretraining a small model on domain texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class BladePretrainConfig(TextOptions):
-    """Continue the pretraining of a small model on texts of a domain (BLADE's first stage).
+    """Continue pretraining a small model on domain texts (BLADE, stage 1).
 
     OUT receives model/, checkpoints/ and metrics.jsonl; the same command again resumes a stopped
     run. A model that calls goes on learning where to call, if the texts are marked (lacy data

@@ -1,4 +1,4 @@
-"""``lacy route bench``: measure routers on sources that they were not trained on."""
+"""``lacy route bench``: measure routers on held-out sources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class BenchRouteConfig:
-    """Measure heads of routers, or a router that exists, beside trivial baselines.
+    """Measure router heads, or a trained router, against trivial baselines.
 
     Every head is fitted on some cases and measured on the others, in two ways: on sources that are
     left out of training (expect this of new traffic), and on other texts of the same sources. For
@@ -24,7 +24,7 @@ class BenchRouteConfig:
     recovered gap by the share of calls of the stronger model; random has 0.5) and CPT, the least
     share that recovers 50% or 80% of the gap; for more models the quality, AIQ and the gain over
     the best single model at equal cost. OUT receives bench.json and report.html; a benchmark that
-    was stopped goes on where it was.
+    was stopped resumes.
     """
 
     data: Positional[list[Path]] = field(kw_only=True)

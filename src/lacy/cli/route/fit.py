@@ -1,4 +1,4 @@
-"""``lacy route fit``: make a router from texts with their routes, or from outcomes of models."""
+"""``lacy route fit``: train a router on texts labelled with routes, or on outcomes of models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HeadOption = Literal[
 
 @dataclass
 class FitRouteConfig:
-    """Make a router from texts with their right routes, or from how well each model answered.
+    """Train a router on texts labelled with their routes, or on how well each model answered them.
 
     A case is a line of JSON: {"text", "route"}, or {"text", "scores": {MODEL: 0 to 1}, "costs"?},
     each with an optional "source"; or a row of a table with the columns text and route, or text and
