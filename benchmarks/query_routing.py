@@ -4,7 +4,7 @@
         --encoder FOLDER --heads length shape encoder knn mlp tfidf combined
     ... gsm8k ...; ... matrix ...; ... transfer ...; ... report ...
 
-DATA is the folder of the data at hand. Every head of ``lacy route`` is fitted by ``bench_heads``:
+DATA is the folder with the public files. Every head of ``lacy route`` is fitted by ``bench_heads``:
 on MMLU without the subjects that are measured (five groups of subjects), on LLMRouter's matrix
 without the measured task, and, beside that, within subjects or tasks. GSM8K has one source, so
 ``transfer`` also measures it by heads that were fitted on all of MMLU. Strengths of penalties and

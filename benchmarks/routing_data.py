@@ -1,7 +1,7 @@
 """Read the outcome files of RouteLLM and LLMRouter as router cases.
 
 ``route_mmlu`` and ``route_gsm8k`` read what RouteLLM published (two models), ``route_matrix``
-LLMRouter's scores of nine models; all lie in `routing/` of the folder of the data at hand.
+LLMRouter's scores of nine models; all lie in the folder `routing`.
 """
 
 from __future__ import annotations

