@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lacy.blade import BayesianSearch, RandomSearch, expected_improvement, make_search
@@ -42,6 +42,7 @@ def test_without_doubt_the_improvement_is_the_difference():
 @pytest.mark.parametrize("kind", ["bayes", "random"])
 @settings(max_examples=8)
 @given(seed=st.integers(0, 2**31 - 1), dimensions=st.integers(1, 12), batch=st.integers(1, 4))
+@example(seed=1, dimensions=1, batch=2)  # two candidates at the border of the box
 def test_points_are_in_the_box_and_different(kind, seed, dimensions, batch):
     found = searched(make_search(kind, dimensions, 3, seed), sum, 3 + batch, batch, start=3)
     points = np.array([point for point, _ in found])

@@ -138,14 +138,20 @@ class BayesianSearch:
     def _candidates(
         self, points_ND: Points, values_N: Points, chance: np.random.Generator
     ) -> Points:
-        """Return Sobol points of the whole box, and points near the best ones, fine and coarse."""
+        """Return Sobol points of the whole box, and points near the best ones, fine and coarse.
+
+        Points beyond the box are moved to its border, where they may meet one that is known; such a
+        point would be paid for twice and is left out.
+        """
         whole = self._sobol(CANDIDATES, int(chance.integers(2**31)))
         best = points_ND[np.argsort(-values_N, kind="stable")[:BEST]]
         near = [whole]
         for scale in NEAR_SCALES:
             steps = chance.normal(0.0, scale, (len(best), NEAR // len(NEAR_SCALES), whole.shape[1]))
             near.append((best[:, None] + steps).reshape(-1, whole.shape[1]))
-        return np.clip(np.concatenate(near), -1.0, 1.0)
+        found = np.clip(np.concatenate(near), -1.0, 1.0)
+        known = set(map(tuple, points_ND.tolist()))
+        return found[[tuple(point) not in known for point in found.tolist()]]
 
     def _sobol(self, count: int, seed: int) -> Points:
         power = max(0, math.ceil(math.log2(max(1, count))))
