@@ -1,7 +1,11 @@
 """``lacy export`` writes the file that it names, and refuses what it cannot write."""
 
+import io
+import re
+
 import pytest
 
+from lacy.almanac import load_subjects, write_facts
 from lacy.cli import main
 from lacy.model import build_model, save_model
 from lacy.testing import byte_tokenizer
@@ -38,8 +42,26 @@ def test_mistakes_are_named(folder, tmp_path, capsys):
     assert not (tmp_path / "other.gguf").exists()
 
 
+def check_it_writes(exported, tmp_path, capsys, monkeypatch):
+    """Generate, chat and explain with an exported model and a database, as typed."""
+    facts = ["--source", str(write_facts(tmp_path / "facts.sqlite", load_subjects(["person"])))]
+    few = ["--max-new-tokens", "4", "--policy", "always"]
+    for command in ("generate", "why", "chat"):
+        text = [] if command == "chat" else ["Marie Curie"]
+        monkeypatch.setattr("sys.stdin", io.StringIO("Marie Curie\n"))
+        assert main([command, str(exported), *text, *facts, *few]) == 0, command
+        printed = capsys.readouterr()
+        assert "Marie Curie" in printed.out, command
+        if command == "why":
+            assert "birth place" in printed.out  # a call reached the database
+        if command == "chat":
+            assert re.search(r"[1-9]\d* calls?", printed.out + printed.err)
+
+
 @pytest.mark.parametrize(("precision", "share"), [("bf16", 0.5), ("f16", 0.5), ("int8", 0.37)])
-def test_a_safetensors_folder_in_less_precision(folder, capsys, precision, share):
+def test_a_safetensors_folder_in_less_precision(
+    folder, tmp_path, capsys, monkeypatch, precision, share
+):
     if precision == "int8":
         pytest.importorskip("torchao", reason="needs the extra quant")
     assert main(["export", str(folder), "--to", "safetensors", "--precision", precision]) == 0
@@ -48,8 +70,7 @@ def test_a_safetensors_folder_in_less_precision(folder, capsys, precision, share
     assert str(out) in printed.out and "lacy generate" in printed.err
     before, after = ((f / "model.safetensors").stat().st_size for f in (folder, out))
     assert 0.9 * share < after / before < 1.1 * share
-    assert main(["generate", str(out), "Ada", "--max-new-tokens", "4"]) == 0
-    assert "Ada" in capsys.readouterr().out
+    check_it_writes(out, tmp_path, capsys, monkeypatch)
 
 
 def test_a_precision_of_another_format_is_refused(folder, tmp_path, capsys):
@@ -67,7 +88,7 @@ def test_a_precision_of_another_format_is_refused(folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_an_onnx_folder_generates_and_is_measured(tmp_path, capsys):
+def test_an_onnx_folder_generates_and_is_measured(tmp_path, capsys, monkeypatch):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="needs the extra onnx")
     tokenizer = byte_tokenizer()  # the exporter takes seconds per layer
@@ -76,8 +97,7 @@ def test_an_onnx_folder_generates_and_is_measured(tmp_path, capsys):
     assert main(["export", str(folder), "--to", "onnx", "--precision", "int8"]) == 0
     out = folder.with_name("mine-onnx-int8")
     assert str(out) in capsys.readouterr().out
-    assert main(["generate", str(out), "Ada", "--max-new-tokens", "4"]) == 0
-    assert "Ada" in capsys.readouterr().out
+    check_it_writes(out, tmp_path, capsys, monkeypatch)
     texts = tmp_path / "texts.txt"
     texts.write_text("Ada Lovelace was born in London.\n" * 3)
     assert main(["evaluate", str(out), "--texts", str(texts)]) == 0

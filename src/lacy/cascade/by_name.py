@@ -195,8 +195,8 @@ def default_policy(
         return Threshold(0.0), f"Policy: threshold=0, {why}; change it by --policy."
     if is_lookup(source) and trained_not_to_call(meta):
         free = "a database costs nothing" if _is_database(source) else "texts cost nothing"
-        why = f"where <CALL> is the likeliest token: {free}, and this model was"
-        return Threshold(0.0), f"Policy: threshold=0, {why} taught not to call."
+        why = f"calls where <CALL> is the likeliest token: {free}, and this model also"
+        return Threshold(0.0), f"Policy: threshold=0, {why} learned where not to call."
     return parse_policy("budget=0.22"), "Policy: budget=0.22, the paper's; change it by --policy."
 
 
