@@ -22,6 +22,7 @@ from lacy.compress import (
     compress,
     compression_data,
     measure_stage,
+    read_compress_plan,
     read_texts,
     relative_rise,
 )
@@ -66,6 +67,7 @@ PLANS = {
     "layers": CompressPlan(
         steps=({"layers": {"remove": 0.25}}, {"recover": {"tokens": 60_000}}),
     ),
+    "server": read_compress_plan("server"),
 }
 
 

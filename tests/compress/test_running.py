@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from lacy.compress.texts import LONGEST_TOKEN, Texts
 from lacy.errors import LacyError
 from lacy.model import load_model
 from lacy.runtimes import open_local
+from lacy.train import loop
 
 PLAN = CompressPlan(
     steps=({"layers": {"remove": 1}}, {"sparsity": {"method": "magnitude"}}),
@@ -150,6 +153,37 @@ def test_a_killed_process_leaves_whole_stages(tuned, articles, tmp_path):
     assert [line for line in said if "done already" in line] == ["1-layers: done already"]
 
 
+def test_a_stopped_recovery_goes_on_after_its_last_checkpoint(
+    tuned, articles, tmp_path, monkeypatch
+):
+    plan = replace(PLAN, steps=({"recover": {"tokens": 2400}},), outputs=())
+    whole = compress(tuned, articles, plan, tmp_path / "whole")
+    out, began = tmp_path / "out", []
+
+    def stop(training):
+        if training.session.state.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)  # the loop saves after its next step
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Loop, "_save_is_due", stop)
+        with pytest.raises(KeyboardInterrupt):
+            compress(tuned, articles, plan, out)
+    training = out / "steps/1-recover/training"
+    assert list(training.glob("run/checkpoints/step-*"))
+
+    def note(training):
+        began.append(training.session.state.step)
+        return False
+
+    monkeypatch.setattr(loop._Loop, "_save_is_due", note)
+    again = compress(tuned, articles, plan, out)
+    assert began[0] == 6
+    one, other = (load_model(done.stages[1].path).model.state_dict() for done in (whole, again))
+    assert all(one[name].equal(other[name]) for name in one)
+    assert not training.exists()
+
+
 @pytest.mark.parametrize("place", [".", "inside", ".."])
 def test_results_are_never_written_into_the_model(tuned, articles, place):
     out = tuned / place
@@ -195,9 +229,14 @@ def test_a_step_that_does_not_fit_the_model_is_refused_before_work(
 def test_a_full_disk_is_noticed_before_work(tuned, articles, tmp_path, monkeypatch):
     import lacy.compress.checks as checks
 
-    monkeypatch.setattr(checks, "BYTES_PER_WEIGHT", 10**15)
+    weights = sum(p.numel() for p in load_model(tuned).model.parameters())
+    free = 4 * weights * 5  # the original, two steps and two outputs fit; a training does not
+    usage = checks.shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda _: usage)
+    checks.check_before_work(load_model(tuned), PLAN, tmp_path / "out", tuned)
+    trains = replace(PLAN, steps=(*PLAN.steps, {"recover": {"tokens": 500}}))
     with pytest.raises(LacyError, match="E324"):
-        compress(tuned, articles, PLAN, tmp_path / "out")
+        compress(tuned, articles, trains, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -15,6 +15,7 @@ from lacy.compress.settings import (
     LayersStep,
     OnnxOutput,
     Planned,
+    RecoverStep,
     SparsityStep,
     planned,
 )
@@ -22,6 +23,10 @@ from lacy.errors import LacyError
 
 BYTES_PER_WEIGHT = 4
 """Bytes per weight of a stored step."""
+
+COPIES_IN_TRAINING = 8
+"""Copies of the weights on disk while a step trains: the model before and after, and two
+checkpoints with the two moments of the optimizer. They are deleted when the step is done."""
 
 
 def check_before_work(loaded: Any, plan: CompressPlan, out: Path, model: str | Path) -> None:
@@ -90,7 +95,10 @@ def _check_step(step: Planned, loaded: Any) -> None:
 def _check_space(steps: list[Planned], loaded: Any, out: Path) -> None:
     """Raise E324 if the results do not fit on the disk."""
     whole = BYTES_PER_WEIGHT * sum(p.numel() for p in loaded.model.parameters())
-    needed = whole * (1 + sum(1.0 if not step.is_output else 0.5 for step in steps))
+    copies = 1 + sum(1.0 if not step.is_output else 0.5 for step in steps)
+    if any(isinstance(step.settings, RecoverStep) for step in steps):
+        copies += COPIES_IN_TRAINING
+    needed = whole * copies
     place = out if out.exists() else next(p for p in out.resolve().parents if p.exists())
     free = shutil.disk_usage(place).free
     if free < needed:

@@ -20,7 +20,13 @@ from lacy._parse import parse_json
 from lacy.compress.checks import check_before_work
 from lacy.compress.measuring import StageMeasured
 from lacy.compress.settings import CompressPlan, Planned, check_compress_plan, planned
-from lacy.compress.stages import Context, apply_step, measure_files, write_output_files
+from lacy.compress.stages import (
+    TRAINING,
+    Context,
+    apply_step,
+    measure_files,
+    write_output_files,
+)
 from lacy.compress.texts import read_texts
 from lacy.disk import OWNER_FILE, can_replace, lock, write_atomic
 from lacy.errors import LacyError
@@ -29,6 +35,9 @@ from lacy.results import answer_key
 Notify = Callable[[str], object]
 
 STAGE_FILE, MEASURED_FILE = "stage.json", "measured.json"
+BEGUN_FILE = "begun.json"
+"""File with the key of the stage whose making was begun in a folder."""
+
 ORIGINAL = "original"
 """Name of the stage that is the model as it was given."""
 
@@ -170,7 +179,7 @@ def _stage(step: Planned, before: str, key: str, out: Path, context: Context) ->
     record = _read(folder / STAGE_FILE)
     if record is None or record["key"] != key or not (folder / record["files"]).exists():
         context.notify(f"{step.name}: {_shown(step.settings)}")
-        _empty(folder)
+        _begin(folder, key)
         begin = time.perf_counter()
         apply = write_output_files if step.is_output else apply_step
         path, did = apply(step, before, folder, context)
@@ -179,6 +188,7 @@ def _stage(step: Planned, before: str, key: str, out: Path, context: Context) ->
             "seconds": round(time.perf_counter() - begin, 1),
         }  # fmt: skip
         write_atomic(folder / STAGE_FILE, json.dumps(record, indent=2) + "\n")
+        shutil.rmtree(folder / TRAINING, ignore_errors=True)
     else:
         context.notify(f"{step.name}: done already")
     path = folder / record["files"]
@@ -192,18 +202,23 @@ def _stage(step: Planned, before: str, key: str, out: Path, context: Context) ->
     )  # fmt: skip
 
 
-def _empty(folder: Path) -> None:
+def _begin(folder: Path, key: str) -> None:
     """Make an empty folder in the place of an older stage.
+
+    If the same stage was begun there and stopped, its training is kept and goes on.
 
     Raises:
         LacyError: E16, the folder contains something that lacy did not write.
     """
+    if (_read(folder / BEGUN_FILE) or {}).get("key") == key:
+        return
     if folder.exists():
         if not can_replace(folder):
             raise LacyError("E16", path=folder)
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     write_atomic(folder / OWNER_FILE, "A stage of lacy compress; replaced as a whole.\n")
+    write_atomic(folder / BEGUN_FILE, json.dumps({"key": key}) + "\n")
 
 
 def _shown(settings: Any) -> str:

@@ -50,6 +50,9 @@ WIDTH_MULTIPLE = 32
 MODEL = "model"
 """Name of the model's folder of a step."""
 
+TRAINING = "training"
+"""Name of the folder in which a step keeps the checkpoints of its training until it is done."""
+
 
 @dataclass
 class Context:
@@ -99,13 +102,15 @@ def apply_step(
     loaded = load_model(before)
     loaded.model.eval()
     history = list(loaded.meta.get("compression", []))
-    loaded, did = _applied(step.settings, loaded, context)
+    loaded, did = _applied(step.settings, loaded, folder, context)
     loaded.meta["compression"] = [*history, {step.kind: did}]
     path = folder / MODEL
     return path, did | _save_fitted(loaded, path, context)
 
 
-def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, dict[str, Any]]:
+def _applied(
+    settings: Any, loaded: Loaded, folder: Path, context: Context
+) -> tuple[Loaded, dict[str, Any]]:
     """Return the changed model, and what was done."""
     rows, notify = context.rows(loaded), context.notify
     match settings:
@@ -154,8 +159,8 @@ def _applied(settings: Any, loaded: Loaded, context: Context) -> tuple[Loaded, d
             done = distill(
                 loaded, context.teacher, texts, tokens=settings.tokens, lr=settings.learning_rate,
                 settings=DistillSettings(imitate=imitate, weight=settings.teacher_weight),
-                context=context.plan.length, seed=context.plan.seed,
-                during=holding_zeros, notify=notify,
+                context=context.plan.length, seed=context.plan.seed, keep=1,
+                out=folder / TRAINING / "run", during=holding_zeros, notify=notify,
             )  # fmt: skip
             # How the model was made stays on record; this training is a part of "compression".
             done.loaded.meta = meta
