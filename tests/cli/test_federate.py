@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from lacy.safety import AlignSettings
+
 
 def test_a_federation_is_run_reported_and_used(workspace, tmp_path, capsys):
     lacy, world = workspace.lacy, workspace.world / "train.jsonl"
@@ -69,6 +71,35 @@ def test_a_model_is_aligned_on_samples_of_clients(workspace, tmp_path, capsys):
                         ([*argv, "--guard", tmp_path], "E346")):  # fmt: skip
         assert workspace.lacy("federate", "align", workspace.model, *words) in (2, 3)
         assert code in capsys.readouterr().err
+
+
+def test_align_reads_topics_by_their_field_and_leaves_empty_clients_out(
+    workspace, tmp_path, capsys
+):
+    rows = [{"prompt": f"ask {n}", "reply": "help", "kind": n % 2} for n in range(4)]
+    own = tmp_path / "clients"
+    own.mkdir()
+    (own / "berlin.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (own / "oslo.jsonl").write_text("")
+    argv = ["federate", "align", workspace.model, "--rounds", 1, "--lora-rank", 2]
+    assert workspace.lacy(*argv, "--clients", own, "--out", tmp_path / "a") == 0
+    assert "Client oslo has no samples" in capsys.readouterr().err
+    argv += ["--data", own / "berlin.jsonl", "--simulate", 2, "--skew", "topic"]
+    assert workspace.lacy(*argv, "--topic-field", "kind", "--out", tmp_path / "b") == 0
+    assert "clients 2, accepted 2" in capsys.readouterr().err
+    assert workspace.lacy(*argv, "--out", tmp_path / "c") == 3
+    assert "has no field 'topic'" in capsys.readouterr().err
+
+
+def test_align_offers_only_the_settings_that_it_has(workspace, capsys):
+    assert workspace.lacy("federate", "align", "--help-all") == 0
+    shown = capsys.readouterr().out
+    assert "--lora-rank" in shown and "--lr" in shown and "2e-4" in shown
+    assert AlignSettings().lr == 2e-4
+    for flag in ("--depth", "--local-steps", "--proximal"):
+        assert flag not in shown
+        assert workspace.lacy("federate", "align", workspace.model, flag, 1) == 2
+        assert "E115" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,8 @@ def test_a_stopped_federation_goes_on_to_the_same_model(model, samples, tmp_path
         ({"proximal": 0.1}, None, "E12"),
         ({}, {"berlin": [], "oslo": []}, "E336"),
         ({}, {"berlin": [pairs("b", 1)[0], ReplySample("a", "b")]}, "E353"),
+        ({}, {"berlin": [pairs("b", 1)[0]], "oslo": [ReplySample("a", "b")]}, "E353.*oslo.*berlin"),
+        ({"quorum": 3}, None, "E12.*2 of 2 clients"),
     ],
 )
 def test_mistakes_are_found_before_training(settings, given, code, model, samples, tmp_path):
@@ -86,5 +88,6 @@ def test_samples_are_split_by_topic():
     found = split_samples(pairs("b", 4), 2, skew="topic")
     assert sorted(len(own) for own in found.values()) == [3, 4]
     assert all(len({one.topic for one in own}) == 1 for own in found.values())
-    with pytest.raises(LacyError, match="E332"):
-        split_samples([PreferencePair("a", "b", "c")] * 3, 2, skew="topic")
+    with pytest.raises(LacyError, match=r"E332.*sample seven.*'kind'"):
+        split_samples([PreferencePair("a", "b", "c", id="seven")] * 3, 2, skew="topic",
+                      field="kind")  # fmt: skip

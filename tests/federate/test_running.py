@@ -8,10 +8,21 @@ import torch
 
 from lacy.corpus import PackedData
 from lacy.errors import LacyError
-from lacy.federate import FederateSettings, FitClient, Payload, federate, split_documents
+from lacy.federate import (
+    FederateSettings,
+    Federation,
+    FederationServer,
+    FitClient,
+    InProcess,
+    Payload,
+    federate,
+    split_documents,
+)
+from lacy.federate.running import finish
 from lacy.model import Loaded, build_model, load_model, model_fingerprint
 from lacy.objective import Objective
 from lacy.testing import byte_tokenizer
+from lacy.types import Update
 from lacy.world import make_world
 
 SETTINGS = FederateSettings(rounds=2, lora_rank=2, local_steps=2, batch_rows=2, lr=0.05)
@@ -79,6 +90,9 @@ def test_a_stopped_federation_goes_on_with_equal_results(tmp_path, texts):
         assert torch.equal(one, other)
     with pytest.raises(LacyError, match="E17"):
         run(tmp_path / "half", texts, replace(SETTINGS, strategy="median"))
+    others = {**texts, "client-1": texts["client-1"][1:]}
+    with pytest.raises(LacyError, match=r"E17.*texts"):  # other texts are another federation
+        run(tmp_path / "half", others, replace(SETTINGS, rounds=3))
 
 
 def test_texts_without_marks_leave_the_row_as_it_is(tmp_path, texts):
@@ -88,6 +102,8 @@ def test_texts_without_marks_leave_the_row_as_it_is(tmp_path, texts):
     assert any("lacy tune" in sentence for sentence in notes)
     row = load_model(tmp_path / "model").model.get_output_embeddings().weight[-1]
     assert torch.equal(row, tiny().model.get_output_embeddings().weight[-1])
+    with pytest.raises(LacyError, match=r"E12.*depth.*marks"):  # nothing would be trained
+        run(tmp_path / "row", plain, replace(SETTINGS, depth="row"))
 
 
 def test_clients_without_texts_take_no_part(tmp_path, texts):
@@ -96,6 +112,38 @@ def test_clients_without_texts_take_no_part(tmp_path, texts):
     assert "empty" not in done.clients and any("Client empty" in line for line in notes)
     with pytest.raises(LacyError, match="E336"):
         run(tmp_path / "b", {"x": [], "y": []})
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"strategy": "krum", "malicious": 1}, "needs 5 updates, and 3 of 3 clients"),
+        ({"strategy": "trimmed-mean", "malicious": 1, "fraction": 0.5}, "needs 3 updates, and 2"),
+        ({"quorum": 4}, "quorum.*needs 4 updates"),
+    ],
+)
+def test_rounds_that_cannot_have_enough_updates_are_refused(how, words, tmp_path, texts):
+    with pytest.raises(LacyError, match=f"E12.*{words}"):
+        run(tmp_path, texts, replace(SETTINGS, **how))
+
+
+class Idle:
+    """Changes nothing, and says that it has trained."""
+
+    def train(self, state, round):
+        return Update({name: torch.zeros_like(t) for name, t in state.items()}, 1, round)
+
+
+def test_too_few_updates_are_named_as_the_reason(tmp_path, texts):
+    settings = replace(SETTINGS, rounds=1, strategy="median", malicious=1)
+    with pytest.raises(LacyError, match=r"E337.*client-1: it is late"):
+        run(tmp_path / "late", texts, replace(settings, deadline=1e-9))
+    payload = Payload(tiny(), settings)
+    server = FederationServer(payload.state(), settings)
+    server.run_round(InProcess({"a": Idle(), "b": Idle()}))
+    record = Federation("tiny", {}, {}, [], 1, 1)
+    with pytest.raises(LacyError, match=r"E337.*2 updates were accepted, 3 are needed"):
+        finish(payload, server, record, tmp_path)
 
 
 def test_if_no_update_is_usable_no_model_is_written(tmp_path, texts):

@@ -121,6 +121,25 @@ def test_samples_are_read(tmp_path):
         ReplySample("p", "c", "", "2"),
         ReplySample("p", "c", "", "3"),
     ]
-    file.write_text('{"prompt": "p", "chosen": "c", "id": "7"}\n')
-    with pytest.raises(LacyError, match=r"E351.*7.*chosen"):
+    file.write_text('{"prompt": "p", "chosen": "c", "rejected": "r", "kind": 3, "id": "4"}\n')
+    [sample] = read_samples(file, topic_field="kind")
+    assert sample.topic == "3"
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"prompt": "p", "chosen": "c", "id": "7"}, "7 is no sample: it has no rejected .it has p"),
+        ({"prompt": "p", "chosen": "", "rejected": "r"}, "its chosen is empty"),
+        ({"prompt": "p", "reply": " "}, "its reply is empty"),
+        ({"prompt": "p", "text": "c"}, "neither chosen and rejected nor reply .it has prompt, tex"),
+        ({"prompt": "p", "chosen": ["c"], "rejected": ["r"]}, "its chosen is not a text"),
+        ({"prompt": [{"role": "user", "content": "p"}], "reply": "r"}, "its prompt is not a text"),
+        ({"chosen": "c", "rejected": "r"}, "it has no prompt .it has chosen, rejected"),
+    ],
+)
+def test_what_is_no_sample_is_explained(row, words, tmp_path):
+    file = tmp_path / "samples.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    with pytest.raises(LacyError, match=f"E351.*{words}"):
         list(read_samples(file))

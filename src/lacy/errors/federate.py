@@ -20,9 +20,8 @@ ENTRIES = {
         "Every simulated client needs at least one.",
     ),
     "E332": Entry(
-        "document {document} has no field {field!r} (it has: {known})",
-        "name the field with the topic (--topic-field; in samples of federate align it is called "
-        "topic), or split at random (--skew none)",
+        "{document} has no field {field!r}{known}",
+        "name the field with the topic (--topic-field), or split at random (--skew none)",
         DATA,
         "To split texts by topic, every text needs one.",
     ),

@@ -49,8 +49,9 @@ ENTRIES = {
         "or No.",
     ),
     "E351": Entry(
-        "{where}: a sample needs prompt, chosen and rejected, or prompt and reply (it has {names})",
-        "rename the fields; a preference pair has the fields of TRL: prompt, chosen, rejected",
+        "{where} is no sample: {why}",
+        "give preference pairs (prompt, chosen, rejected, as in TRL) or replies to imitate "
+        "(prompt, reply), each a text; of a list of messages, write the contents as texts",
         DATA,
     ),
     "E352": Entry(
@@ -60,8 +61,9 @@ ENTRIES = {
     ),
     "E353": Entry(
         "client {client} cannot train: {why}",
-        "add adapters (depth lora) before the clients are made, and give a client samples of one "
-        "kind",
+        "{do}",
         USAGE,
+        "In Python, the model gets its adapters before its clients are made "
+        "(lacy.train.Trained.start).",
     ),
 }

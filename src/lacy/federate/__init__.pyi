@@ -12,7 +12,7 @@ from .robust import Krum, Median, TrimmedMean
 from .rounds import Federation, Round
 from .running import federate
 from .server import FederationServer
-from .settings import FederateSettings
+from .settings import FederateSettings, RoundSettings
 from .split import Skew, client_folders, split_documents
 from .transport import ClientReply, InProcess, Transport
 
@@ -36,6 +36,7 @@ __all__ = [
     "Proximal",
     "RefusedError",
     "Round",
+    "RoundSettings",
     "Skew",
     "State",
     "Strategy",

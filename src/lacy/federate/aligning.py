@@ -75,6 +75,7 @@ def align(
     samples = {name: list(own) for name, own in samples.items()}
     if not any(samples.values()):
         raise LacyError("E336", clients=len(samples))
+    _require_one_kind(samples)
     loaded = model if isinstance(model, Loaded) else load_model(model, verify=False)
     with lock(out):
         name = loaded.name or "model"
@@ -122,20 +123,43 @@ def split_samples(
     clients: int,
     *,
     skew: Skew = "none",
+    field: str = "topic",
     alpha: float = 0.5,
     seed: int = 0,
 ) -> dict[str, list[Sample]]:
     """Split samples among clients, at random or by their topic, as ``split_documents`` does.
 
+    Args:
+        samples: the samples.
+        clients: number of clients.
+        skew: how they are split.
+        field: name of the topic's field in their file, for messages.
+        alpha: concentration of the Dirichlet distribution.
+        seed: seed of the split.
+
     Raises:
-        LacyError: the errors of ``split_documents``.
+        LacyError: E332, a sample has no topic; and the other errors of ``split_documents``.
     """
+    bare = next((one for one in samples if not one.topic), None)
+    if skew != "none" and bare is not None:
+        raise LacyError("E332", document=f"sample {bare.id}", field=field, known="")
     numbered = [
         Document(str(number), "", {"topic": one.topic} if one.topic else {})
         for number, one in enumerate(samples)
     ]
     parts = split_documents(numbered, clients, skew=skew, alpha=alpha, seed=seed)
     return {name: [samples[int(one.id)] for one in own] for name, own in parts.items()}
+
+
+def _require_one_kind(samples: Mapping[str, Sequence[Sample]]) -> None:
+    """Raise E353 if some clients have pairs and others single replies: their losses differ."""
+    kinds = {client: type(own[0]) for client, own in samples.items() if own}
+    first = next(iter(kinds))
+    for client, kind in kinds.items():
+        if kind is not kinds[first]:
+            why = f"it has samples of another kind than client {first}"
+            do = "give all clients preference pairs, or all of them replies to imitate"
+            raise LacyError("E353", client=client, why=why, do=do)
 
 
 def _require_adapters(settings: FederateSettings) -> None:

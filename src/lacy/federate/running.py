@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -74,12 +76,17 @@ def federate(
     loaded = model if isinstance(model, Loaded) else load_model(model, verify=False)
     with lock(out):
         name = loaded.name or "model"
-        stored = {"model": name, "context": context, "settings": asdict(settings)}
-        require_same_run(out, stored, may_differ=MAY_DIFFER)
+        stored: dict[str, Any] = {"model": name, "context": context, "settings": asdict(settings)}
+        require_same_run(out, stored, may_differ=(*MAY_DIFFER, "texts"))
         context = min(context, loaded.context)
-        packed = _packed(texts, loaded, context, out, notify)
+        packed, stored["texts"] = _packed(texts, loaded, context, out, notify)
+        require_same_run(out, stored, may_differ=MAY_DIFFER)
         objective, sentence = _objective(loaded, packed)
         notify(sentence)
+        if settings.depth == "row" and objective.method == "none":
+            why = "it trains <CALL> alone, for which the model must call and all texts have marks"
+            raise LacyError("E12", key="depth", value="row", why=why,
+                            do="mark the texts (lacy data mark), or leave out --depth")  # fmt: skip
         parameters = sum(p.numel() for p in loaded.model.parameters())
         loaded.model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
         payload = Payload(loaded, settings)
@@ -127,13 +134,14 @@ def run_federation(
         on_round: called with each round that is done.
 
     Raises:
-        LacyError: E333, E334, the stored state is damaged or of another federation; E337, no round
-            changed the model.
+        LacyError: E12, a round has too few clients; E333, E334, the stored state is damaged or of
+            another federation; E337, no round changed the model.
     """
     server = FederationServer(
         payload.state(), settings, model=payload.fingerprint, file=run.folder / STATE_FILE,
         measure=measure,
     )  # fmt: skip
+    server.require_enough(len(clients))
     if server.rounds:
         notify(f"Continuing after round {len(server.rounds)}.")
     transport = InProcess(clients, settings.codec, on_reply)
@@ -157,9 +165,14 @@ def finish(payload: Payload, server: FederationServer, record: Federation, out: 
     write_atomic(out / RECORD_FILE, json.dumps(done.to_json(), indent=2) + "\n")
     if not any(each.changed for each in rounds):
         last = rounds[-1] if rounds else None
-        reasons = {**last.refused, **last.failed} if last is not None else {}
-        client, why = next(iter(reasons.items()), ("", "the privacy budget allows no round"))
-        raise LacyError("E337", rounds=len(rounds), why=f"{client}: {why}" if client else why)
+        why = "the privacy budget allows no round"
+        if last is not None:
+            reasons = {**last.refused, **last.failed}
+            few = f"{len(last.accepted)} updates were accepted, {server.least} are needed"
+            overflow = "the mean of the updates is too large for a number of 32 bits"
+            why = few if len(last.accepted) < server.least else overflow
+            why = next((f"{client}: {said}" for client, said in reasons.items()), why)
+        raise LacyError("E337", rounds=len(rounds), why=why)
     meta = {"federation": {"rounds": len(rounds), "clients": len(record.clients),
                            "settings": record.settings}}  # fmt: skip
     payload.write(out / "model", server.state, meta)
@@ -172,17 +185,27 @@ def _packed(
     context: int,
     out: Path,
     notify: Notify,
-) -> dict[str, PackedData]:
+) -> tuple[dict[str, PackedData], str]:
     """Pack the texts of each client into a folder of its own.
+
+    Returns:
+        The packed texts by client, and a hash of all texts and of who has them.
 
     Raises:
         LacyError: E336, no client has usable texts.
     """
-    found = {}
+    found, digest = {}, hashlib.sha256()
+
+    def hashed(documents: Iterable[Document]) -> Iterator[Document]:
+        for document in documents:
+            digest.update(repr((document.text, document.marks)).encode("utf-8", "surrogatepass"))
+            yield document
+
     for number, (client, documents) in enumerate(texts.items(), 1):
         folder = out / "clients" / f"{number:03}"
         try:
-            encoded = encode_many(documents, loaded.tokenizer)
+            digest.update(f"\0{client}\0".encode("utf-8", "surrogatepass"))
+            encoded = encode_many(hashed(documents), loaded.tokenizer)
             found[client] = PackedData.write(encoded, loaded.tokenizer, context, folder)
         except LacyError as error:
             if error.code not in ("E21", "E29"):
@@ -190,7 +213,7 @@ def _packed(
             notify(f"Client {client} has no usable texts and takes no part.")
     if not found:
         raise LacyError("E336", clients=len(texts))
-    return found
+    return found, digest.hexdigest()[:16]
 
 
 def _objective(loaded: Loaded, packed: Mapping[str, PackedData]) -> tuple[Objective, str]:

@@ -97,13 +97,12 @@ class FederationServer:
             number, self.sample(clients, number), settings, self._codec, self._shapes, self.model,
             self._most_samples,
         )  # fmt: skip
-        strategy = self._strategy(number, len(clients))
-        aggregator = strategy.start(self.state)
+        aggregator = self._strategy(number, len(clients)).start(self.state)
         for reply in transport.train(intake.sampled, self.state, number, settings.deadline):
             intake.take(reply, aggregator)
         intake.close()
-        least = 0 if settings.noise else max(strategy.least, settings.quorum)
-        aggregate = aggregator.result() if len(intake.accepted) >= least else Aggregate({})
+        enough = len(intake.accepted) >= self.least
+        aggregate = aggregator.result() if enough else Aggregate({})
         state = self._next_state(aggregate)
         done = Round(
             number=number, sampled=len(intake.sampled), accepted=sorted(intake.accepted),
@@ -120,6 +119,24 @@ class FederationServer:
         if self._file is not None:
             write_stored(self._file, self._stored, self.model, settings)
         return done
+
+    @property
+    def least(self) -> int:
+        """Least number of accepted updates with which a round changes the state."""
+        if self.settings.noise:
+            return 0
+        return max(self._strategy(1, 1).least, self.settings.quorum)
+
+    def require_enough(self, clients: int) -> None:
+        """Raise E12 if so few clients train in a round that none could change the state."""
+        sampled = len(self.sample([str(number) for number in range(clients)], 1))
+        if sampled < self.least:
+            own = self.settings
+            key = "quorum" if own.quorum == self.least else "strategy"
+            why = f"a round needs {self.least} updates, and {sampled} of {clients} clients train"
+            do = "let more clients train (--simulate, --fraction), or choose another strategy"
+            do = "use fewer (--quorum)" if key == "quorum" else do
+            raise LacyError("E12", key=key, value=getattr(own, key), why=why, do=do)
 
     def _next_state(self, aggregate: Aggregate) -> State:
         """Return the state plus the aggregate; the same state if that is nothing or overflows."""

@@ -19,8 +19,8 @@ LoraMean = Literal["product", "factors", "freeze-a"]
 
 
 @dataclass(frozen=True)
-class FederateSettings:
-    """How a federation trains and aggregates."""
+class RoundSettings:
+    """Settings of a federation that hold whatever its clients train on."""
 
     # [Rounds]
     rounds: int = 3
@@ -33,18 +33,8 @@ class FederateSettings:
     """Seconds after which a round is closed; later updates are refused."""
 
     # [Training on a client]
-    depth: str = "lora"
-    """How much of the model is trained: lora (adapters), last=N (layers), norms, row or full."""
     lora_rank: Rare[int] = 8
     """Rank of the adapters."""
-    local_steps: int | None = None
-    """Training steps of a client in a round; by default one pass over its texts."""
-    batch_rows: Rare[int] = 8
-    """Rows per step."""
-    lr: float | None = None
-    """Learning rate; by default one that suits the size of the model and --depth."""
-    proximal: float = 0.0
-    """Weight of FedProx's term, which keeps clients near the state that they received."""
 
     # [Aggregation]
     strategy: StrategyName = "mean"
@@ -73,6 +63,23 @@ class FederateSettings:
 
     seed: int = 0
     """Seed of the choice of clients and of their training."""
+
+
+@dataclass(frozen=True)
+class FederateSettings(RoundSettings):
+    """How a federation trains on texts and aggregates."""
+
+    # [Training on a client]
+    depth: str = "lora"
+    """How much of the model is trained: lora (adapters), last=N (layers), norms, row or full."""
+    local_steps: int | None = None
+    """Training steps of a client in a round; by default one pass over its texts."""
+    batch_rows: Rare[int] = 8
+    """Rows per step."""
+    lr: float | None = None
+    """Learning rate; by default one that suits the size of the model and --depth."""
+    proximal: float = 0.0
+    """Weight of FedProx's term, which keeps clients near the state that they received."""
 
     @property
     def freezes_a(self) -> bool:

@@ -98,8 +98,8 @@ def _topics(texts: Sequence[Document], field: str) -> list[NDArray[np.int64]]:
     found: dict[str, list[int]] = defaultdict(list)
     for number, document in enumerate(texts):
         if document.meta.get(field) is None:
-            known = ", ".join(sorted(document.meta)) or "no fields"
-            raise LacyError("E332", document=document.id, field=field, known=known)
+            known = f" (it has: {', '.join(sorted(document.meta)) or 'no fields'})"
+            raise LacyError("E332", document=f"text {document.id}", field=field, known=known)
         found[str(document.meta[field])].append(number)
     order = sorted(found, key=lambda topic: (-len(found[topic]), topic))
     return [np.array(found[topic]) for topic in order]

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from lacy._text import first_line
 from lacy.deltas import Codec, codec_by_name
+from lacy.errors import LacyError
 from lacy.federate.message import encode_update
 from lacy.federate.protocol import Client, State
 
@@ -87,6 +88,8 @@ class InProcess:
             try:
                 data = encode_update(self._clients[name].train(state, round), self._codec)
             except Exception as error:
-                failure = f"{type(error).__name__}: {first_line(error)}"[:200]
+                known = isinstance(error, LacyError)  # its code says what it is
+                kind = "" if known else f"{type(error).__name__}: "
+                failure = f"{kind}{first_line(error)}"[:200]
             self._on_reply(name)
             yield ClientReply(name, data, failure, time.monotonic() - begin)

@@ -28,7 +28,11 @@ ROUND_COLUMNS = (
 
 def round_cells(done: Round) -> tuple[str, ...]:
     """Return the cells of a round, in the order of ``ROUND_COLUMNS``."""
-    counts = ", ".join(f"{name} {count:,}" for name, count in done.counts.items())
+    counts = ", ".join(
+        f"{name.replace('_', ' ')} {count:,}"
+        for name, count in done.counts.items()
+        if count or name in ("seen", "flagged")
+    )
     accepted = f"{len(done.accepted)}{'' if done.changed else ' (no change)'}"
     return (
         str(done.sampled), accepted, str(len(done.refused)), str(len(done.failed)), counts or "–",

@@ -111,9 +111,12 @@ class AlignClient:
         self.settings = settings or AlignSettings()
         self.settings.check()
         if not any(LORA in name for name, _ in model.named_parameters()):
-            raise LacyError("E353", client=name, why="the model has no LoRA adapters")
+            why, do = "the model has no LoRA adapters", "add adapters first (depth lora)"
+            raise LacyError("E353", client=name, why=why, do=do)
         if len({type(one) for one in samples}) > 1:
-            raise LacyError("E353", client=name, why="the samples are pairs and single replies")
+            why = "it has preference pairs and single replies"
+            do = "give all samples of a client the same fields"
+            raise LacyError("E353", client=name, why=why, do=do)
         every: list[Any] = list(samples)
         kept, sanitised = sanitise(
             every, guard, mode, prompt_threshold=thresholds[0],

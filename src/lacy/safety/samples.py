@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lacy.corpus import read
 from lacy.errors import LacyError
+from lacy.types import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +43,65 @@ class ReplySample:
 Sample = PreferencePair | ReplySample
 
 
-def read_samples(path: str | Path) -> Iterator[Sample]:
+REPLIES = ("reply", "completion")
+"""Fields with the reply to imitate."""
+
+
+def read_samples(path: str | Path, *, topic_field: str = "topic") -> Iterator[Sample]:
     """Read samples from JSONL, JSON, CSV or Parquet.
 
     Fields ``prompt``, ``chosen`` and ``rejected`` make a preference pair (the format of TRL), and
-    ``prompt`` with ``reply`` or ``completion`` a sample to imitate; ``topic`` and ``id`` are
+    ``prompt`` with ``reply`` or ``completion`` a sample to imitate; a topic and ``id`` are
     optional.
 
+    Args:
+        path: a file, or a folder of files.
+        topic_field: field with the topic.
+
     Raises:
-        LacyError: E351, a row has other fields; and the errors of ``lacy.corpus.read``.
+        LacyError: E351, a row is no sample; and the errors of ``lacy.corpus.read``.
     """
-    for document in read(path, text_field="prompt"):
-        meta = {name: value for name, value in document.meta.items() if isinstance(value, str)}
-        topic = meta.get("topic", "")
-        reply = meta.get("reply", meta.get("completion"))
-        if meta.get("chosen") and meta.get("rejected"):
-            yield PreferencePair(
-                document.text, meta["chosen"], meta["rejected"], topic, document.id
-            )
-        elif reply:
-            yield ReplySample(document.text, reply, topic, document.id)
+    try:
+        for document in read(path, text_field="prompt"):
+            yield _sample_of(document, f"{path}: {document.id}", topic_field)
+    except LacyError as error:  # of `read`, which advises to name the field of the text
+        if error.code == "E22":
+            why = f"it has no prompt (it has {error.values['fields']})"
+        elif error.code == "E21" and "text is no string" in str(error):
+            why = "its prompt is not a text"
         else:
-            names = ", ".join(("prompt", *sorted(document.meta)))
-            raise LacyError("E351", where=f"{path}: {document.id}", names=names)
+            raise
+        raise LacyError("E351", where=path, why=why) from error
+
+
+def _sample_of(document: Document, where: str, topic_field: str) -> Sample:
+    """Return the sample of a row.
+
+    Raises:
+        LacyError: E351, it is none.
+    """
+    meta = document.meta
+    topic = meta.get(topic_field)
+    about = {"topic": "" if topic is None else str(topic), "id": document.id}
+    given = [name for name in ("chosen", "rejected", *REPLIES) if meta.get(name)]
+    if not given:  # what is there, but empty, comes first
+        given = [name for name in ("chosen", "rejected", *REPLIES) if name in meta]
+    pair = bool({"chosen", "rejected"} & {*given})
+    names = ("chosen", "rejected") if pair else (given[0] if given else "reply",)
+    for name in names:
+        value = meta.get(name)
+        if name not in meta:
+            listed = ", ".join(("prompt", *sorted(meta)))
+            alone = "neither chosen and rejected nor reply"
+            why = f"it has {f'no {name}' if given else alone} (it has {listed})"
+        elif not isinstance(value, str):
+            why = f"its {name} is not a text"
+        elif not value.strip():
+            why = f"its {name} is empty"
+        else:
+            continue
+        raise LacyError("E351", where=where, why=why)
+    replies = [str(meta[name]) for name in names]
+    if pair:
+        return PreferencePair(document.text, *replies, **about)
+    return ReplySample(document.text, *replies, **about)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lacy.cli.federate.run import RoundsShown, write_federation
 from lacy.config import Inline, Positional, Rare
-from lacy.federate import FederateSettings
+from lacy.federate import RoundSettings
 
 if TYPE_CHECKING:
     from lacy.safety import Sample
@@ -38,6 +38,8 @@ class FederateAlignConfig:
     skew: Literal["none", "topic", "dirichlet"] = "none"
     """How samples are split: at random, by topic, or by topic with shares of a Dirichlet
     distribution."""
+    topic_field: Rare[str] = "topic"
+    """Field with the topic of a sample."""
     alpha: Rare[float] = 0.5
     """Concentration of the Dirichlet distribution; the smaller, the more the clients differ."""
 
@@ -65,8 +67,13 @@ class FederateAlignConfig:
     reply_tokens: Rare[int] = 96
     """Tokens kept of a reply."""
 
-    settings: Inline[FederateSettings] = field(default_factory=FederateSettings)
+    settings: Inline[RoundSettings] = field(default_factory=RoundSettings)
     """How the federation aggregates."""
+    # [Training on a client]
+    batch_rows: Rare[int] = 8
+    """Rows per step; a preference pair has two."""
+    lr: float | None = None
+    """Learning rate; by default 2e-4."""
 
     # [Output]
     out: Path | None = None
@@ -85,25 +92,28 @@ lacy federate align smollm2 --data pairs.jsonl --simulate 8 --guard runs/guard -
 
 def run(config: FederateAlignConfig) -> int:
     """Run the rounds, and write the model and a report."""
-    from lacy.federate import align
+    from lacy.federate import FederateSettings, align
     from lacy.safety import AlignSettings, load_classifier
 
-    config.settings.check()
+    settings = FederateSettings(
+        **asdict(config.settings), batch_rows=config.batch_rows, lr=config.lr
+    )
+    settings.check()
     samples = _samples(config)
     how = AlignSettings(
         beta=config.beta, hold_call=config.hold_call, epochs=config.epochs,
-        batch=samples_per_step(config.settings.batch_rows, samples),
+        batch=samples_per_step(config.batch_rows, samples),
         prompt_tokens=config.prompt_tokens, reply_tokens=config.reply_tokens,
-        seed=config.settings.seed,
+        seed=settings.seed,
     )  # fmt: skip
     out = config.out or Path("runs") / f"{Path(config.model.rstrip('/')).stem}-aligned"
     guard = load_classifier(config.guard) if config.guard is not None else None
-    shown = RoundsShown(config.settings.rounds, len(samples), config.quiet)
+    shown = RoundsShown(settings.rounds, len(samples), config.quiet)
     if guard is None:
         shown.note("Nothing is flagged, because there is no --guard (lacy safety train makes one).")
     with shown:
         done = align(
-            config.model, samples, out, config.settings, how, guard=guard,
+            config.model, samples, out, settings, how, guard=guard,
             guard_name=str(config.guard or ""), mode=config.sanitise,
             thresholds=(config.prompt_threshold, config.answer_threshold),
             notify=shown.note, on_reply=shown.reply, on_round=shown.round,
@@ -133,12 +143,26 @@ def _samples(config: FederateAlignConfig) -> dict[str, list[Sample]]:
 
     if config.clients is not None and config.data is None:
         found = client_folders(config.clients)
-        return {name: list(read_samples(path)) for name, path in found.items()}
+        return {name: _of_client(path, config.topic_field) for name, path in found.items()}
     if config.data is not None and config.clients is None:
         return split_samples(
-            list(read_samples(config.data)), config.simulate, skew=config.skew,
-            alpha=config.alpha, seed=config.settings.seed,
+            list(read_samples(config.data, topic_field=config.topic_field)), config.simulate,
+            skew=config.skew, field=config.topic_field, alpha=config.alpha,
+            seed=config.settings.seed,
         )  # fmt: skip
     why = "give either a folder of clients or samples to split"
     do = "add --clients FOLDER, or --data FILE --simulate 8"
     raise LacyError("E12", key="clients", value=str(config.clients or ""), why=why, do=do)
+
+
+def _of_client(path: Path, topic_field: str) -> list[Sample]:
+    """Return the samples of one client; none if its file is empty, so that it takes no part."""
+    from lacy.errors import LacyError
+    from lacy.safety import read_samples
+
+    try:
+        return list(read_samples(path, topic_field=topic_field))
+    except LacyError as error:
+        if error.code != "E21":
+            raise
+        return []

@@ -172,7 +172,9 @@ class RoundsShown:
     def note(self, sentence: str) -> None:
         """Print a sentence."""
         if not self._quiet:
-            self._bar.console.print(one_line(sentence), markup=False, highlight=False)
+            self._bar.console.print(
+                one_line(sentence), markup=False, highlight=False, soft_wrap=True
+            )
 
     def reply(self, client: str) -> None:
         """Show that a client has replied."""
