@@ -330,6 +330,8 @@ def test_flags_of_each_kind_are_read():
     )  # fmt: skip
     assert parse(Everything, argv, command="x") == expected
     assert parse(Everything, ["x", "--on", "a"], command="x").on
+    twice = ["x", "--sizes", "1", "2", "--sizes", "3"]
+    assert parse(Everything, twice, command="x").sizes == (1, 2, 3)
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])

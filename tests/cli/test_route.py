@@ -61,3 +61,28 @@ def test_mistakes_are_explained(argv, code, words, here, capsys):
     (here / "here" / "mine.txt").write_text("mine")
     assert main(argv.split()) == code
     assert words in capsys.readouterr().err
+
+
+def test_costs_may_be_given_one_at_a_time_and_are_shown(here, capsys):
+    assert main("route fit outcomes.jsonl --out pair --head length".split()) == 0
+    capsys.readouterr()
+    argv = ["route", "ask", "pair", "--cost", "small=3", "--cost", "large=7", "Which owl sings?"]
+    assert main(argv) == 0
+    shown = capsys.readouterr().out
+    assert "7" in shown and "3" in shown and "0.1" not in shown
+
+
+def test_names_of_columns_are_flags(here, capsys):
+    rows = [f"{'sing' if n % 2 else 'add'} {n},{n % 2 == 1},True" for n in range(40)]
+    (here / "quiz.csv").write_text("\n".join(["prompt,tiny,gpt", *rows]))
+    argv = "route fit quiz.csv --out q --head tfidf --text-field prompt --model-columns tiny gpt"
+    assert main(argv.split()) == 0
+    shown = capsys.readouterr().out
+    assert "40 scores, mean 0.500" in shown and "40 scores, mean 1.000" in shown
+
+
+def test_settings_that_do_not_count_with_add_are_refused(here, capsys):
+    assert main("route fit requests.jsonl --out r --head tfidf".split()) == 0
+    assert main("route fit --out r --add requests.jsonl --head knn".split()) == 2
+    assert "the router keeps its own" in capsys.readouterr().err
+    assert main("route fit --out r --add requests.jsonl --text-field text".split()) == 0

@@ -38,6 +38,7 @@ def test_heads_are_measured_and_a_page_is_written(tmp_path, capsys):
         (["--folds", "1"], "folds"),
         (["--cost", "large"], "NAME=NUMBER"),
         (["--cost", "large=-1"], "NAME=NUMBER"),
+        (["--cost", "nobody=1"], "E374"),
         (["--router", "none"], "E372"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lacy.corpus import compression, files, read
+from lacy.corpus import compression, files, read, source_name
 from lacy.corpus.reading import ReadReport
 from lacy.errors import LacyError
 
@@ -240,6 +240,28 @@ def test_cells_of_a_wrong_type_are_dropped(tmp_path):
     [(reason, places)] = report.notes.items()
     assert reason.startswith("unusable cell") and len(places) == 10
     assert places[0] == f"{path}:1, 'n': no finite number"
+
+
+def test_an_object_with_numbers_that_are_not_finite_keeps_the_others(tmp_path):
+    rows = [
+        '{"text":"a","scores":{"x":1,"y":NaN,"z":[Infinity,2]}}',
+        '{"text":"b","scores":{"x":NaN,"y":"\\ud800"}}',
+    ]
+    found, report = reading(tmp_path / "a.jsonl", "\n".join(rows))
+    assert found[0].meta == {"scores": {"x": 1, "y": None, "z": [None, 2]}} and found[1].meta == {}
+    [places] = report.notes.values()
+    assert places[0].endswith("'scores': no finite number in it; null instead")
+
+
+def test_a_source_is_named_by_its_file(tmp_path):
+    (tmp_path / "quiz").mkdir()
+    for name in ("gpt-4.1.jsonl", "quiz/train.jsonl"):
+        (tmp_path / name).write_text('{"text":"a"}\n')
+    (tmp_path / "quiz" / "b.csv.gz").write_bytes(gzip.compress(b"text\na\n"))
+    file = tmp_path / "gpt-4.1.jsonl"
+    assert [source_name(file, one) for one in read(file)] == ["gpt-4.1"]
+    names = [source_name(tmp_path, one) for one in read(tmp_path)]
+    assert names == ["gpt-4.1", "quiz/b", "quiz/train"]
 
 
 def test_rows_of_millions_of_values_cost_bounded_memory(tmp_path):

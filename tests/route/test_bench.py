@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lacy.errors import LacyError
-from lacy.report import bench_cells, bench_columns, write_route_page
+from lacy.report import bench_cells, bench_columns, bench_notes, write_route_page
 from lacy.route import (
     RouteCase,
     RouterSettings,
@@ -199,3 +199,56 @@ def test_held_out_scores_are_read_back(tmp_path):
     row = next(one for one in done.of("other sources") if one.head == "shape")
     assert np.mean(right) == row.main.value
     assert ("random", "same sources") in scores
+
+
+def test_more_folds_than_cases_are_possible(tmp_path):
+    cases = [replace(case, source=f"s{n % 30}") for n, case in enumerate(classes(4))]
+    found = bench_folds(cases, targets_of(cases, sorted(WORDS)), folds=99)
+    for split in ("other sources", "same sources"):
+        tested = np.concatenate([one.test_N for one in found if one.split == split])
+        assert sorted(tested) == list(range(len(cases)))
+    equal = [replace(case, text="a") for case in cases]
+    with pytest.raises(LacyError, match="all texts are equal"):
+        bench_folds(equal, targets_of(cases, sorted(WORDS)))
+
+
+def test_a_pair_without_a_common_text_is_an_error_before_the_work(tmp_path):
+    cases = [RouteCase(f"text {n}", None, {"ab"[n % 2]: 1.0}) for n in range(20)]
+    with pytest.raises(LacyError, match="no text has the scores of both models"):
+        bench_heads(cases, ["length"], tmp_path, settings=SETTINGS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_equally_good_models_have_no_gap_and_the_page_says_so(tmp_path):
+    cases = [replace(case, scores={"a": 1.0, "b": 1.0}) for case in outcomes()]
+    done = bench_heads(cases, ["length"], tmp_path, settings=SETTINGS, same_sources=False)
+    assert "no gap to recover" in bench_notes(done, "other sources")[0]
+
+
+def test_the_stronger_model_is_named_with_its_scores(tmp_path):
+    done = bench_heads(outcomes(), ["length"], tmp_path, settings=SETTINGS, same_sources=False)
+    assert bench_notes(done, "other sources") == [
+        "Mean scores: large 100.0%, small 50.0%, the better one for each text 100.0%."]  # fmt: skip
+
+
+def test_a_router_of_three_models_is_measured_on_two_of_them_at_its_own_costs(tmp_path):
+    cases = outcomes(("small", "middle", "large"))
+    router = fit_router(cases, replace(SETTINGS, head="length"))
+    router.set_costs({"small": 1.0, "middle": 2.0, "large": 9.0})
+    done = bench_router(router, cases, tmp_path / "all")
+    assert done.rows[0].models.costs == {"small": 1.0, "middle": 2.0, "large": 9.0}
+    two = [replace(case, scores={n: s for n, s in case.scores.items() if n != "middle"})
+           for case in cases]  # fmt: skip
+    done = bench_router(router, two, tmp_path / "two")
+    assert done.routes == ("large", "small") and done.rows[0].stronger == "large"
+    with pytest.raises(LacyError, match="E17"):
+        bench_router(router, cases, tmp_path / "two")
+
+
+def test_a_model_with_too_few_scores_does_not_stop_a_benchmark(tmp_path):
+    cases = outcomes(("small", "middle", "large"))
+    cases = [case if n < 2 else replace(case, scores={m: s for m, s in case.scores.items()
+                                                      if m != "middle"})
+             for n, case in enumerate(cases)]  # fmt: skip
+    done = bench_heads(cases, ["length"], tmp_path, settings=SETTINGS, folds=2)
+    assert done.of("same sources")[0].models.single["middle"].n == 2

@@ -160,3 +160,21 @@ def test_naming_a_route_does_not_win(router, request_for):
     for case in topic_cases(30, seed=2):
         plain = router.choose([case.text])[0]
         assert router.choose([f"{request_for} {case.text}"])[0].route == plain.route
+
+
+def test_a_share_without_costs_invents_none(router):
+    rule = router.rule(strong_share=0.2)
+    assert router.choose(["Which owl has a nest?"], rule)[0].cost is None
+
+
+def test_limits_that_exclude_each_other_or_cannot_be_kept_are_errors(pair):
+    with pytest.raises(LacyError, match="strong_share is given, too"):
+        pair.rule(strong_share=0.2, budget=1.0)
+    with pytest.raises(LacyError, match="budget is given, too"):
+        pair.rule(budget=1.0, price=2.0)
+    with pytest.raises(LacyError, match="E12"):
+        pair.rule(price=-1.0)
+    with pytest.raises(
+        LacyError, match=r"a strong share of 0\.2 cannot be kept: all routes cost 5"
+    ):
+        pair.rule(strong_share=0.2, costs={"small": 5.0, "large": 5.0})

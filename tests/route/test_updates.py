@@ -85,3 +85,25 @@ def test_verdicts_of_users_are_cases(tmp_path):
     found = cases_from_records(tmp_path / "records")
     assert [(case.text, dict(case.scores)) for case in found] == [
         ("Question 0", {"small": 1.0}), ("Question 1", {"large": 0.0})]  # fmt: skip
+
+
+def test_the_mean_cost_is_that_of_old_and_further_cases(tmp_path):
+    cases = [RouteCase(f"text {n}", None, {"a": n % 2, "b": 1.0}, {"a": 1.0, "b": 2.0})
+             for n in range(8)]  # fmt: skip
+    router = fit_router(cases, RouterSettings(head="length"))
+    router.set_costs({"b": 5.0})
+    router.save(tmp_path / "r")
+    more = [RouteCase(f"more {n}", None, {"a": 1.0}, {"a": 3.0, "b": 9.0}) for n in range(2)]
+    assert add_cases(tmp_path / "r", more).costs == {"a": 1.4, "b": 5.0}
+
+
+def test_verdicts_on_two_models_for_one_prompt_are_one_case(tmp_path):
+    log = RecordLog(tmp_path / "records", texts=True)
+    about = {"time": 0.0, "fingerprint": "f", "policy": "never", "unit": "word", "finish": "stop"}
+    for model, verdict in (("small", "wrong"), ("large", "right")):
+        log.add(record_answer([], texts=True, prompt="Who?", subject=None, id=model, choice=0,
+                              model=model, **about))  # fmt: skip
+        log.add(UserVerdict(model, 0, 1.0, verdict))
+    log.close()
+    [case] = cases_from_records(tmp_path / "records")
+    assert dict(case.scores) == {"small": 0.0, "large": 1.0}

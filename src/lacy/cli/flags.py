@@ -87,7 +87,10 @@ class Flag:
         if not listed:
             return {"metavar": metavar}
         fixed = typing.get_origin(kind) is tuple and args[-1] is not Ellipsis
-        return {"metavar": metavar, "nargs": len(args) if fixed else "+"}
+        if fixed:
+            return {"metavar": metavar, "nargs": len(args)}
+        # Given twice, the flag has the values of both: --cost a=1 --cost b=2.
+        return {"metavar": metavar, "nargs": "+", "action": "extend"}
 
     def help(self) -> str:
         """Return the help text: the docstring, choices that the placeholder lacks, the default."""

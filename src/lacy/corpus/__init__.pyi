@@ -1,7 +1,7 @@
 from .order import BatchOrder, permutation
 from .pack import Encoded
 from .packed import DataInfo, PackedData
-from .reading import read, write_documents
+from .reading import read, source_name, write_documents
 from .report import ReadReport
 from .special_tokens import begin_end, choose_begin_end, save_tokenizer, turn_end
 from .token_text import TextStream, TokenText
@@ -35,6 +35,7 @@ __all__ = [
     "prepare_tokenizer",
     "read",
     "save_tokenizer",
+    "source_name",
     "tokenizer_fingerprint",
     "train_tokenizer",
     "turn_end",

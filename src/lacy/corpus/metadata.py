@@ -27,6 +27,8 @@ _MAX_BITS = 4_096
 _MAX_VALUES = 100_000
 """Maximum number of values in the lists and objects of a cell."""
 
+NOT_FINITE = "no finite number"
+
 _REASONS = frozenset(get_args(Reason))
 _FORMATTED = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)
 
@@ -46,7 +48,8 @@ def plain_cells(
     Args:
         row: values by name.
         left_out: names of cells that the caller handles.
-        skip: called with a name and a reason for each damaged cell.
+        skip: called with a name and a reason for each damaged cell. An object with NaN or
+            infinite numbers in it is kept, with null in their place.
     """
     kept: dict[str, Any] = {}
     for key, value in row.items():
@@ -58,7 +61,10 @@ def plain_cells(
         elif _has_surrogate(name):
             skip(repr(name), "half a surrogate pair in its name")
         elif why := _problem(value):
-            skip(repr(name), why)
+            inside = why == NOT_FINITE and isinstance(value, dict)
+            skip(repr(name), f"{why} in it; null instead" if inside else why)
+            if inside:
+                kept[name] = _finite(value)
         elif name in SUBJECT_FIELDS:
             if why := _not_a_name(value):
                 skip(repr(name), why)
@@ -89,7 +95,7 @@ def _problem(value: Any) -> str:
     if not isinstance(value, dict | list | tuple):
         return _scalar_problem(value)
     left = [(value, 0)]
-    count = 0
+    count, found = 0, ""
     while left:
         one, depth = left.pop()
         count += 1
@@ -102,8 +108,10 @@ def _problem(value: Any) -> str:
         elif isinstance(one, list | tuple):
             left += ((inner, depth + 1) for inner in one)
         elif why := _scalar_problem(one):
-            return why
-    return ""
+            if why != NOT_FINITE:
+                return why
+            found = why
+    return found
 
 
 def _scalar_problem(value: Any) -> str:
@@ -113,7 +121,16 @@ def _scalar_problem(value: Any) -> str:
         return "half a surrogate pair" if _has_surrogate(value) else ""
     if isinstance(value, int):
         return f"a number of {value.bit_length()} bits" if value.bit_length() > _MAX_BITS else ""
-    return "no finite number" if isinstance(value, float) and not math.isfinite(value) else ""
+    return NOT_FINITE if isinstance(value, float) and not math.isfinite(value) else ""
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with None for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def marks_of(stored: Any, length: int) -> tuple[Mark, ...]:

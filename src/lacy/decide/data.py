@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lacy.corpus import ReadReport, read
+from lacy.corpus import ReadReport, read, source_name
 from lacy.decide.questions import (
     NO,
     TYPES,
@@ -70,8 +70,8 @@ def read_decisions(
     """
     found = []
     for path in paths:
-        name = Path(path).name.split(".")[0]
         for document in read(path, text_field="state", report=report):
+            name = source_name(path, document)
             found.append(_decision(document.text, document.meta, f"{path}: {document.id}", name))
     return found
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from lacy.errors.entry import DATA, USAGE, Entry
 
 ENTRIES = {
-    # E370-E377: routers and routes
+    # E369-E377: routers and routes
+    "E369": Entry(
+        "the cases have {count}; a router chooses among 2 to {most}",
+        "give cases of two routes or more; outcomes have the scores of two models or more",
+        DATA,
+    ),
     "E370": Entry(
-        "{where}: no training case of a router: {why}",
+        "{where} cannot be used for a router: {why}",
         'write one object per line: {{"text": "...", "route": "NAME"}}, or {{"text": "...", '
         '"scores": {{"MODEL": 1, "OTHER": 0}}}} with numbers from 0 to 1',
         DATA,
@@ -16,7 +21,7 @@ ENTRIES = {
         "columns named scores.MODEL and costs.MODEL.",
     ),
     "E371": Entry(
-        "the route {route} has {count} cases; it needs at least {least}",
+        "the route {route} has {count} of different texts; it needs at least {least}",
         "add texts for {route} (20 or more, from two sources or more), give its texts to another "
         "route, or leave it out",
         DATA,
@@ -39,10 +44,11 @@ ENTRIES = {
         USAGE,
     ),
     "E375": Entry(
-        "a mean cost of {budget:g} per text cannot be kept: {why}",
-        "give a higher --budget, or say what routes cost: --cost NAME=NUMBER",
+        "{what} cannot be kept: {why}",
+        "give another budget or share, or say what routes cost: --cost NAME=NUMBER",
         USAGE,
-        "A budget needs the costs of the routes, in any unit that is the same for all.",
+        "A budget needs the costs of the routes, in any unit that is the same for all. A share of "
+        "the most expensive route needs one that costs more than another.",
     ),
     "E376": Entry(
         "the router in {path} cannot take these cases: {why}",

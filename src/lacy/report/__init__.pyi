@@ -18,7 +18,7 @@ from .figures import STUDY_FIGURES
 from .html import HtmlPage, NextStep, format_figure, format_score, write_html
 from .markdown import STUDY_TABLES
 from .real_demo import EXAMPLES, LABELS, show_real_demo, write_real_demo
-from .route_page import bench_cells, bench_columns, route_figure, write_route_page
+from .route_page import bench_cells, bench_columns, bench_notes, route_figure, write_route_page
 from .saturation_figure import SaturationSeries, saturation_figure
 from .scorecard_page import (
     format_cell,
@@ -47,6 +47,7 @@ __all__ = [
     "ShownCondition",
     "bench_cells",
     "bench_columns",
+    "bench_notes",
     "comparison_markdown",
     "comparison_rows",
     "compression_figure",

@@ -152,7 +152,8 @@ def format_score(score: Score | Result | None) -> str:
     if score is None or not math.isfinite(score.value):
         return "–"
     text = format_figure(score.value, score.unit)
-    limits = format_interval(score).replace(" to ", "-")
+    limits = format_interval(score)
+    limits = limits.replace(" to ", ", " if "-" in limits else "-")  # [-18.8, -9.6], not -18.8--9.6
     return f"{text} [{limits}]" if limits else text
 
 

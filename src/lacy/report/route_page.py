@@ -20,7 +20,7 @@ from lacy.report.html import (
 )
 from lacy.report.svg import MUTED, Output, SeriesStyle, figure_panels, inline
 from lacy.results import CONFIDENCE, Score
-from lacy.route import BASELINES, SHARES, BenchRow, RouteBench, hull
+from lacy.route import BASELINES, SHARES, BenchRow, RouteBench, SplitName, hull
 
 SHOWN_SOURCES = 24
 """Sources that a plot shows; with more of them, only the table lists all."""
@@ -55,6 +55,30 @@ def bench_cells(row: BenchRow) -> tuple[str, ...]:
             _number(models.aiq, ".3f"), format_score(gain), *times)  # fmt: skip
 
 
+def bench_notes(done: RouteBench, split: SplitName) -> list[str]:
+    """Return sentences about the single models of a split, without which its figures say little."""
+    row = done.of(split)[0]
+    if row.pair is not None:
+        pair, weaker = row.pair, next(one for one in done.routes if one != row.stronger)
+        if pair.weak == pair.strong:
+            return [f"Both models have a mean score of {format_figure(pair.weak)}: there is no gap "
+                    "to recover, so APGR and CPT are undefined."]  # fmt: skip
+        return [f"Mean scores: {row.stronger} {format_figure(pair.strong)}, "
+                f"{weaker} {format_figure(pair.weak)}, the better one for each text "
+                f"{format_figure(pair.oracle)}."]  # fmt: skip
+    if row.models is None:
+        return []
+    models = row.models
+    best, cheapest = models.best, min(models.costs, key=models.costs.__getitem__)
+    quality = {name: format_figure(score.value) for name, score in models.single.items()}
+    if not any(models.costs.values()):
+        return [f"Best single model: {best} {quality[best]}. No costs are known (--cost "
+                "NAME=NUMBER), so AIQ is the quality."]  # fmt: skip
+    cost = {name: format_figure(one, "cost") for name, one in models.costs.items()}
+    return [f"Single models: best {best}, {quality[best]} at cost {cost[best]}; cheapest "
+            f"{cheapest}, {quality[cheapest]} at cost {cost[cheapest]}."]  # fmt: skip
+
+
 def _number(value: float | None, form: str) -> str:
     return "–" if value is None or not math.isfinite(value) else format(value, form)
 
@@ -81,7 +105,7 @@ def write_route_page(path: str | Path, done: RouteBench) -> None:
     tables = [
         PageTable(split.capitalize(), bench_columns(done),
                   [TableRow(row.head, bench_cells(row), strong=row is rows[0]) for row in rows],
-                  _note(split))
+                  " ".join([_note(split), *bench_notes(done, split)]))
         for split in splits for rows in [done.of(split)]
     ]  # fmt: skip
     sources = list(done.cases)

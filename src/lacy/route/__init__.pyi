@@ -1,7 +1,17 @@
 from .bench import RouteBench, bench_heads, bench_router, read_scores
-from .bench_folds import BenchFold, bench_folds
+from .bench_folds import BenchFold, SplitName, bench_folds
 from .bench_rows import BASELINES, SHARES, BenchRow
-from .cases import CaseKind, RouteCase, kind_of_case, mean_costs, read_cases, routes_of, targets_of
+from .cases import (
+    CaseFields,
+    CaseKind,
+    RouteCase,
+    joined_cases,
+    kind_of_case,
+    mean_costs,
+    read_cases,
+    routes_of,
+    targets_of,
+)
 from .choice import (
     ChoiceRule,
     RouteChoice,
@@ -31,6 +41,7 @@ __all__ = [
     "SHARES",
     "BenchFold",
     "BenchRow",
+    "CaseFields",
     "CaseKind",
     "ChoiceRule",
     "ClassFigures",
@@ -49,6 +60,7 @@ __all__ = [
     "Router",
     "RouterSettings",
     "ScoreReason",
+    "SplitName",
     "add_cases",
     "aiq",
     "apgr_difference",
@@ -66,6 +78,7 @@ __all__ = [
     "fit_router",
     "folds_of",
     "hull",
+    "joined_cases",
     "key_of",
     "kind_of_case",
     "mcnemar",

@@ -22,9 +22,17 @@ from lacy.disk import write_atomic
 from lacy.errors import LacyError
 from lacy.results import as_data
 from lacy.route.bench_folds import BenchFold, SplitName, bench_folds
-from lacy.route.bench_rows import BenchRow, bench_rows
-from lacy.route.cases import CaseKind, Floats, RouteCase, kind_of_case, routes_of, targets_of
-from lacy.route.fitting import MIN_CASES, fit_router
+from lacy.route.bench_rows import BenchRow, bench_rows, require_complete
+from lacy.route.cases import (
+    CaseKind,
+    Floats,
+    RouteCase,
+    kind_of_case,
+    mean_costs,
+    routes_of,
+    targets_of,
+)
+from lacy.route.fitting import MIN_CASES, fit_router, key_of
 from lacy.route.memory import InputMemory
 from lacy.route.router import Router
 from lacy.route.settings import HeadName, RouterSettings
@@ -85,7 +93,8 @@ def bench_heads(
         notify: called with a sentence about the progress.
 
     Raises:
-        LacyError: E17, the folder holds another benchmark; E378, a fold has too few cases to train
+        LacyError: E17, the folder holds another benchmark; E370, no text has the scores of both
+            models of a pair; E378, a fold has too few cases to train
             on; and the errors of ``fit_router``.
     """
     base = settings or RouterSettings()
@@ -93,6 +102,7 @@ def bench_heads(
         _with(base, head).check()
     routes = routes_of(cases)
     targets_NR = targets_of(cases, routes)
+    require_complete(routes, targets_NR)
     plan = bench_folds(cases, targets_NR, folds=folds, seed=base.seed)
     if not same_sources:
         plan = [fold for fold in plan if fold.split == "other sources"] or plan
@@ -146,16 +156,26 @@ def bench_router(
         router: the router.
         cases: cases of the same routes.
         folder: where the figures are written.
-        costs: cost of each model, instead of the costs in the cases.
+        costs: cost of each model, instead of the costs in the cases, or else in the router.
 
     Raises:
-        LacyError: E379, the cases have other routes.
+        LacyError: E17, the folder holds another benchmark; E370, no text has the scores of both
+            models of a pair; E369, outcomes of one model only; E379,
+            the cases have other routes.
     """
-    unknown = sorted(set(routes_of(cases)) - set(router.routes))
+    named = {case.route for case in cases if case.route} | {n for c in cases for n in c.scores}
+    unknown = sorted(named - set(router.routes))
     if unknown:
         raise LacyError("E379", unknown=", ".join(unknown), known=", ".join(router.routes))
-    targets_NR = targets_of(cases, router.routes)
-    scores_NR = router.scores([case.text for case in cases])
+    routes = router.routes
+    if kind_of_case(cases[0]) == "outcomes":  # a model without scores cannot be chosen
+        routes = tuple(name for name in routes if name in routes_of(cases))
+    run = _run(Path(folder), cases, router.settings, 0)
+    costs = {**router.costs, **mean_costs(cases, routes), **(costs or {})}
+    targets_NR = targets_of(cases, routes)
+    require_complete(routes, targets_NR)
+    places_R = [router.routes.index(name) for name in routes]
+    scores_NR = router.scores([case.text for case in cases])[:, places_R]
     seen = set(router.made.get("sources", {}))
     splits = np.array([case.source in seen for case in cases])
     rows: list[BenchRow] = []
@@ -166,14 +186,14 @@ def bench_router(
         if not len(places):
             continue
         part = [cases[place] for place in places]
-        random = np.random.default_rng(0).random((len(part), len(router.routes)))
+        random = np.random.default_rng(0).random((len(part), len(routes)))
         found: dict[tuple[str, SplitName], Floats]
         found = {(head, split): scores_NR[places], ("random", split): random,
                  ("oracle", split): np.nan_to_num(targets_NR[places], nan=-1.0)}  # fmt: skip
-        rows += bench_rows(part, router.routes, targets_NR[places], found, costs)
+        rows += bench_rows(part, routes, targets_NR[places], found, costs)
     spent = np.array([np.nan, _milliseconds(router, [case.text for case in cases])])
     rows = [_timed(row, spent if row.head == head else None) for row in rows]
-    return _written(Path(folder), cases, rows, router.routes, asdict(router.settings))
+    return _written(run.folder, cases, rows, routes, asdict(router.settings))
 
 
 def _with(settings: RouterSettings, head: str) -> RouterSettings:
@@ -199,11 +219,7 @@ def _measure(
     memory: InputMemory,
 ) -> dict[str, NDArray[Any]]:
     """Fit on a fold's training cases, and score its other cases ``[N, R]``."""
-    train = [cases[place] for place in fold.train_N]
-    if train and train[0].route is not None:  # a class whose only source is left out
-        count = {name: sum(case.route == name for case in train) for name in routes}
-        train = [case for case in train if count[case.route or ""] >= MIN_CASES]
-    known = {case.route for case in train} | {name for case in train for name in case.scores}
+    train, known = _learnable([cases[place] for place in fold.train_N])
     if len(known) < 2:
         raise LacyError("E378", fold=fold.name, count=len(train))
     began = time.perf_counter()
@@ -215,6 +231,21 @@ def _measure(
     remembering = replace(router, parts=reading)
     found_NR[:, [routes.index(name) for name in router.routes]] = remembering.scores(texts)
     return {"scores": found_NR, "seconds": np.array([fitted, _milliseconds(router, texts)])}
+
+
+def _learnable(train: Sequence[RouteCase]) -> tuple[list[RouteCase], set[str]]:
+    """Return the cases of routes that have enough of them, and these routes.
+
+    A route may lack them because its only source is left out.
+    """
+    texts: dict[str, set[str]] = {}
+    for case in train:
+        for name in [case.route] if case.route is not None else case.scores:
+            texts.setdefault(name, set()).add(key_of(case.text))
+    known = {name for name, seen in texts.items() if len(seen) >= MIN_CASES}
+    kept = [replace(case, scores={n: s for n, s in case.scores.items() if n in known})
+            for case in train if case.route is None or case.route in known]  # fmt: skip
+    return [case for case in kept if case.route is not None or case.scores], known
 
 
 def _milliseconds(router: Router, texts: Sequence[str]) -> float:

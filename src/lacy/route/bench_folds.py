@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy.errors import LacyError
 from lacy.route.cases import Floats, RouteCase
 from lacy.route.fitting import key_of
 
@@ -50,17 +52,22 @@ def bench_folds(
         targets_NR: their targets, to spread classes evenly.
         folds: folds of *same sources*, and of *other sources* if sources are left out in groups.
         seed: seed of the folds.
+
+    Raises:
+        LacyError: E370, all texts are equal.
     """
     from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGroupKFold
 
     keys = np.array([key_of(case.text) for case in cases])
     sources = np.array([case.source for case in cases])
+    if len(set(keys)) < 2:
+        raise LacyError("E370", where="the cases", why="all texts are equal")
     rows = np.zeros((len(cases), 1))
     found: list[BenchFold] = []
     names = np.unique(sources)
     if len(names) > 1:
         alone = len(names) <= MOST_FOLDS
-        splitter = LeaveOneGroupOut() if alone else GroupKFold(folds)
+        splitter = LeaveOneGroupOut() if alone else GroupKFold(min(folds, len(names)))
         for number, (train, test) in enumerate(splitter.split(rows, groups=sources), 1):
             fresh = train[~np.isin(keys[train], keys[test])]
             name = str(sources[test[0]]) if alone else f"group {number}"
@@ -68,6 +75,11 @@ def bench_folds(
     folds = min(folds, len(np.unique(keys)))
     classes_N = np.nan_to_num(targets_NR, nan=-1.0).argmax(1)
     mixed = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for number, (train, test) in enumerate(mixed.split(rows, classes_N, groups=keys), 1):
+    if np.bincount(classes_N).max() < folds:  # every class is too rare to be spread
+        mixed = GroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        parts = list(mixed.split(rows, classes_N, groups=keys))
+    for number, (train, test) in enumerate(parts, 1):
         found.append(BenchFold("same sources", f"fold {number}", train, test))
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from lacy.errors import LacyError
 from lacy.results import Score, score_sums, wilson
 from lacy.route.bench_folds import SplitName
 from lacy.route.cases import Floats, RouteCase, kind_of_case, mean_costs
@@ -34,6 +35,7 @@ class BenchRow:
         p_value: for classes, McNemar's exact test against the split's most accurate head; None for
             that head itself and for baselines.
         pair: for outcomes of two models.
+        stronger: for a pair, the model with the higher mean score on the measured texts.
         curve: for a pair, the quality at each of ``SHARES``.
         over_length: for a pair, APGR minus that of the head ``length``, paired.
         models: for outcomes.
@@ -49,6 +51,7 @@ class BenchRow:
     classes: ClassFigures | None = None
     p_value: float | None = None
     pair: PairFigures | None = None
+    stronger: str = ""
     curve: tuple[float, ...] = ()
     over_length: Score | None = None
     models: ModelsFigures | None = None
@@ -87,13 +90,19 @@ def bench_rows(
         if kind_of_case(cases[0]) == "classes":
             mine = _class_rows(routes, targets_NR, found, split, sources)
         elif len(routes) == 2:
-            mine = _pair_rows(targets_NR, found, split, sources)
+            mine = _pair_rows(routes, targets_NR, found, split, sources)
         else:
             costs_R = [float({**mean_costs(cases, routes), **(costs or {})}.get(name, 0.0))
                        for name in routes]  # fmt: skip
             mine = _model_rows(routes, targets_NR, found, split, sources, np.array(costs_R))
         rows += sorted(mine, key=lambda row: (row.head in BASELINES, -row.main.value))
     return rows
+
+
+def require_complete(routes: Sequence[str], targets_NR: Floats) -> None:
+    """Raise E370 if no case has the scores of both models of a pair."""
+    if len(routes) == 2 and np.isnan(targets_NR).any(1).all():
+        raise LacyError("E370", where="the cases", why="no text has the scores of both models")
 
 
 def _class_rows(
@@ -127,9 +136,12 @@ def _class_rows(
 
 
 def _pair_rows(
-    targets_NR: Floats, found: Mapping[str, Floats], split: SplitName, sources: NDArray[np.str_]
-) -> list[BenchRow]:
+    routes: Sequence[str], targets_NR: Floats, found: Mapping[str, Floats], split: SplitName,
+    sources: NDArray[np.str_],
+) -> list[BenchRow]:  # fmt: skip
     known_N = ~np.isnan(targets_NR).any(1)
+    if not known_N.any():
+        return []
     targets_NR, sources = targets_NR[known_N], sources[known_N]
     strong = int(targets_NR.mean(0).argmax())
     weak = 1 - strong
@@ -145,7 +157,7 @@ def _pair_rows(
         quality_N = np.where(asked_N, targets_NR[:, strong], targets_NR[:, weak])
         compared = "length" in curves and head not in ("length", *BASELINES)
         rows.append(BenchRow(
-            head, split, len(targets_NR), pair=curve.figures(),
+            head, split, len(targets_NR), pair=curve.figures(), stronger=routes[strong],
             curve=tuple(float(q) for q in curve.quality(SHARES)),
             over_length=apgr_difference(curve, curves["length"]) if compared else None,
             by_source=_by_source(quality_N, sources),

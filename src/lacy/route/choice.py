@@ -25,6 +25,7 @@ class ChoiceRule:
     Attributes:
         price: what a unit of cost takes from the score; 0 ignores costs.
         costs: cost of each route; missing ones are 0.
+        priced: False if ``costs`` only say which route is the strong one, because none are known.
         allowed: routes that may be chosen; None for all.
         abstain: score below which no route is chosen.
         unfamiliar: share of familiar words below which no route is chosen.
@@ -37,6 +38,7 @@ class ChoiceRule:
     abstain: float = 0.0
     unfamiliar: float = 0.0
     fallback: str | None = None
+    priced: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def choose_route(
     route = rule.fallback if abstained else best
     if abstained:
         why += f", so {route} is used" if route else ", so none is chosen"
-    cost = rule.costs.get(route) if route is not None else None
+    cost = rule.costs.get(route) if route is not None and rule.priced else None
     return RouteChoice(route, scores, cost, why, abstained)
 
 

