@@ -42,6 +42,16 @@ def test_mistakes_are_named(folder, tmp_path, capsys):
     assert not (tmp_path / "other.gguf").exists()
 
 
+def test_a_model_that_does_not_call_is_called_that(folder, tmp_path, capsys):
+    from lacy.model import load_model, set_taught
+
+    raw = load_model(folder)
+    set_taught(raw.model, taught=False)
+    save_model(tmp_path / "raw", raw.model, raw.tokenizer)
+    assert main(["export", str(tmp_path / "raw")]) == 0
+    assert "only added, never written" in " ".join(capsys.readouterr().out.split())
+
+
 def check_it_writes(exported, tmp_path, capsys, monkeypatch):
     """Generate, chat and explain with an exported model and a database, as typed."""
     facts = ["--source", str(write_facts(tmp_path / "facts.sqlite", load_subjects(["person"])))]

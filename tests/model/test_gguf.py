@@ -88,6 +88,16 @@ def test_the_file_describes_the_model(loaded, tmp_path):
     assert all(len(merge.split(" ")) == 2 for merge in merges)
 
 
+def test_llama_cpp_never_writes_a_call_that_was_only_added(tmp_path):
+    tokenizer = trained()
+    raw = Loaded(model_of(len(tokenizer)), tokenizer)
+    set_taught(raw.model, taught=False)
+    found = fields(write_gguf(raw, tmp_path / "raw.gguf", "f32"))
+    assert found["tokenizer.ggml.suppress_tokens"] == [len(tokenizer) - 1]
+    assert "tokenizer.ggml.eom_token_id" not in found and "general.description" not in found
+    assert not load_model(tmp_path / "raw.gguf").calls
+
+
 def test_a_file_says_how_the_model_learned_to_call(tmp_path):
     tokenizer = trained()
     model = model_of(len(tokenizer), tied=True)

@@ -17,8 +17,10 @@ from transformers import (
 )
 
 from helpers.llama_server import llama_server, needs_llama
+from helpers.models import TEXTS, byte_level
 from helpers.waiting import PATIENCE
 from lacy.errors import LacyError
+from lacy.model import load_model
 from lacy.model.gguf import write_gguf
 from lacy.model.io import Loaded
 from lacy.testing import byte_tokenizer
@@ -82,6 +84,32 @@ def test_llama_cpp_computes_the_same(name, tmp_path):
     # GPT-2's and Gemma's activation comes from a table in half precision there.
     assert np.abs(mine - theirs).max() < (0.02 if name in ("gpt2", "gemma3") else 1e-3)
     assert np.ptp(mine, axis=1).min() > 0.5  # the numbers differ from token to token
+
+
+ODD = {
+    "qwen2": {"head_dim": 24}, "qwen3": {"head_dim": 24}, "llama": {"head_dim": 24},
+    "mistral": {"head_dim": 24}, "gpt2": {"n_inner": 96}, "gemma3": {}, "phi3": {},
+}  # fmt: skip
+"""Sizes that no published model has."""
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_written_file_is_read_again(name, tmp_path, monkeypatch):
+    tokenizer = byte_level()
+    config = CONFIGS[name](vocab_size=len(tokenizer))
+    fields = config.to_dict() | ODD[name]
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(type(config).from_dict(fields)).eval()
+    loaded = Loaded(model, tokenizer)
+    monkeypatch.setenv("LACY_CACHE", str(tmp_path))
+    back = load_model(write_gguf(loaded, tmp_path / "m.gguf", "f32"))
+    text = " ".join(TEXTS[:3])
+    mine, theirs = (t.encode(text, add_special_tokens=False) for t in (tokenizer, back.tokenizer))
+    assert theirs == mine
+    ids_BT = torch.tensor([[0, *(n * 37 % 250 + 1 for n in range(39))]])
+    with torch.inference_mode():
+        mine, theirs = (one.model(ids_BT).logits for one in (loaded, back))
+    torch.testing.assert_close(theirs, mine, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

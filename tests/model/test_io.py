@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lacy.errors import LacyError
-from lacy.model import build_model, load_model, save_model
+from lacy.model import build_model, load_model, save_model, set_gate, set_taught
 from lacy.model.io import META, require_context
 from lacy.model.naming import resolve
 from lacy.train.checkpoint import checkpoint_path
@@ -57,6 +57,28 @@ def test_plain_transformers_opens_it(saved):
     torch.testing.assert_close(plain(ids).logits, model(ids).logits)
     assert (path / "README.md").read_text().startswith("---\nlibrary_name: transformers")
     assert not list(path.glob("*.bin")) and not list(path.glob("*.pkl"))
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid", "added"])
+def test_plain_generate_writes_call_only_where_it_competes(kind, tmp_path, tokenizer):
+    model = build_model("tiny", tokenizer, context=32, seed=3)
+    call_id = len(tokenizer) - 1
+    set_gate(model, kind)
+    set_taught(model, taught=kind != "added")
+    ids_1T = torch.tensor([[0, *b"Ada was"]])
+    with torch.no_grad():  # <CALL> has by far the largest logit
+        state_D = model.base_model(input_ids=ids_1T).last_hidden_state[0, -1]
+        model.get_output_embeddings().weight[-1] = 9 * state_D
+    model.generation_config.suppress_tokens = [7]
+    save_model(tmp_path / "m", model, tokenizer)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "m").eval()
+    written = plain.generate(ids_1T, max_new_tokens=1, do_sample=False)[0, -1].item()
+    assert (written == call_id) == (kind == "softmax")
+    kept = load_model(tmp_path / "m").model.generation_config.suppress_tokens
+    assert kept == ([7] if kind == "softmax" else [7, call_id])
+    set_gate(plain, "softmax")  # trained on with another objective
+    save_model(tmp_path / "m", plain, tokenizer)
+    assert load_model(tmp_path / "m").model.generation_config.suppress_tokens == [7]
 
 
 def test_a_failed_save_leaves_the_old_model(saved, copy, monkeypatch, tokenizer):

@@ -131,6 +131,8 @@ EXPORTS = {
 def _how_it_calls(loaded: Loaded, to: str) -> str:
     from lacy.model import gate_of
 
+    if not loaded.calls:
+        return "only added, never written; lacy tune teaches the model to call"
     if gate_of(loaded.model) == "sigmoid":
         return "a separate gate"
     return "ends generation" if to == "gguf" else "the likeliest token where it calls"

@@ -6,6 +6,7 @@ from .files import INDEX, ONNX, WEIGHTS, check_complete, damaged_model, newest_c
 from .fingerprint import FINGERPRINT, model_fingerprint
 from .forward import (
     Gate,
+    forbid_call,
     freeze_biases,
     gate_of,
     has_plain_head,
@@ -87,6 +88,7 @@ __all__ = [
     "damaged_model",
     "decodes_from_cache",
     "end_ids",
+    "forbid_call",
     "freeze_biases",
     "from_checkpoint",
     "from_scratch",

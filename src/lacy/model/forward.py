@@ -319,6 +319,27 @@ def set_gate(model: PreTrainedModel, call_negative: str) -> None:
     set_taught(model, taught=True)
 
 
+def competes(model: Any) -> bool:
+    """True if ``<CALL>`` competes with the text tokens: it was trained, and not as a gate."""
+    return gate_of(model) == "softmax" and taught_to_call(model)
+
+
+def forbid_call(model: Any) -> None:
+    """Let ``generate()`` of plain ``transformers`` write ``<CALL>`` only where it competes.
+
+    The logit of a separate gate is a probability of its own, and that of a row that was only added
+    means nothing: GPT-2's text logits, for example, are all far below zero, so either would be the
+    likeliest token everywhere.
+    """
+    settings = getattr(model, "generation_config", None)
+    if settings is None:
+        return
+    call_id = model.config.vocab_size - 1
+    others = [n for n in getattr(settings, "suppress_tokens", None) or [] if n != call_id]
+    found = others if competes(model) else [*others, call_id]
+    settings.suppress_tokens = found or None
+
+
 def taught_to_call(model: Any) -> bool:
     """False if the model's ``<CALL>`` row was only added (``add_call``) and never trained."""
     return getattr(model.config, "lacy_taught", None) is not False

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from lacy._require import require_one_of, require_package
 from lacy.disk import replace_file
 from lacy.errors import LacyError
-from lacy.model.forward import gate_of
+from lacy.model.forward import gate_of, taught_to_call
 from lacy.model.gguf_blocks import BLOCK, BLOCK_TYPES, BlockKind, BlockMatrix
 from lacy.model.gguf_gate import REFERENCE_TOKEN, gate_rows
 from lacy.model.gguf_shapes import Shape, shape_of
@@ -121,7 +121,9 @@ def _add_header(
 ) -> None:
     writer.add_name(loaded.path.name if loaded.path else "lacy")
     if CALL_TOKEN in loaded.tokenizer.get_vocab():
-        writer.add_description("A small language model that calls a source by the token <CALL>")
+        if taught_to_call(loaded.model):
+            about = "A small language model that calls a source by the token <CALL>"
+            writer.add_description(about)
         if field := training_field(loaded.model, loaded.meta):
             writer.add_string(FIELD, field)
     shape.add_fields(writer)

@@ -123,7 +123,7 @@ def _convert(file: Path, reader: Any, folder: Path) -> None:
 
     On a terminal, the progress bar of ``transformers`` shows how many tensors are dequantised.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     from lacy.model.gguf_gate import restore_call
     from lacy.model.origin import FIELD, read_training_field
@@ -132,8 +132,13 @@ def _convert(file: Path, reader: Any, folder: Path) -> None:
     with _named_plainly(file) as (beside, name):
         try:
             with quiet(), contextlib.redirect_stderr(shown), shared_header(reader):
-                tokenizer: Any = AutoTokenizer.from_pretrained(beside, gguf_file=name)
-                model: Any = AutoModelForCausalLM.from_pretrained(beside, gguf_file=name)
+                tokenizer: Any = _tokenizer_class(reader).from_pretrained(beside, gguf_file=name)
+                config: Any = AutoConfig.from_pretrained(beside, gguf_file=name)
+                for ours, size in _sizes_not_read(reader).items():
+                    setattr(config, ours, size)
+                model: Any = AutoModelForCausalLM.from_pretrained(
+                    beside, gguf_file=name, config=config
+                )
         except Exception as error:  # unknown architectures and odd metadata: of any class
             raise _unreadable(file, f"transformers cannot read it ({first_line(error)})") from error
     require_finite(model, file)
@@ -147,6 +152,34 @@ def _convert(file: Path, reader: Any, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
     if meta:
         write_atomic(folder / META, json.dumps(meta) + "\n")
+
+
+def _tokenizer_class(reader: Any) -> Any:
+    """Return the class that reads a file's tokenizer.
+
+    The class of Gemma's models expects Gemma's own tokenizer, and adds tokens to any other.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    gemma = reader.fields["general.architecture"].contents().startswith("gemma")
+    own = _setting(reader, "tokenizer.ggml.model") != "gpt2"
+    return PreTrainedTokenizerFast if gemma and not own else AutoTokenizer
+
+
+_SIZES = {
+    "gpt2": {"n_positions": "context_length", "n_inner": "feed_forward_length"},
+    "qwen2": {"head_dim": "attention.key_length"},
+    "qwen3": {"head_dim": "attention.key_length"},
+}
+"""Sizes of tensors that ``transformers`` does not read from a header, by architecture; without
+them, tensors fit only if they have the sizes of the published models."""
+
+
+def _sizes_not_read(reader: Any) -> dict[str, Any]:
+    """Return these sizes of a file."""
+    arch = reader.fields["general.architecture"].contents()
+    found = {ours: _setting(reader, f"{arch}.{name}") for ours, name in _SIZES.get(arch, {}).items()}
+    return {name: value for name, value in found.items() if value}
 
 
 def _complete_config(config: Any, reader: Any, file: Path) -> None:

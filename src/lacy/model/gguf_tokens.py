@@ -17,6 +17,7 @@ from typing import Any
 from lacy.corpus import begin_end, turn_end
 from lacy.errors import LacyError
 from lacy.model.ends import end_ids
+from lacy.model.forward import competes
 from lacy.model.io import Loaded
 from lacy.types import CALL_TOKEN
 
@@ -103,7 +104,8 @@ def add_tokens(
         loaded: the model.
         where: its name for messages.
         further: names of tokens after the tokenizer's own. If there are any, the model has a
-            separate gate; then llama.cpp never generates ``<CALL>`` and these tokens.
+            separate gate; then llama.cpp never generates ``<CALL>`` and these tokens. Neither does
+            it generate a ``<CALL>`` that was only added.
 
     Raises:
         LacyError: E90, llama.cpp would interpret something differently or has no field for it.
@@ -122,11 +124,11 @@ def add_tokens(
     writer.add_token_merges(pairs or [_NO_MERGE])
     writer.add_bos_token_id(begin_end(tokenizer)[0])
     ends = dict(zip(_END_FIELDS, _end_tokens(model, tokenizer, where), strict=False))
-    if further:
+    if call_id is not None and not further and competes(model):
+        ends[_CALL_FIELD] = call_id
+    elif call_id is not None:
         hidden = [call_id, *range(size, size + len(further))]
         writer.add_array("tokenizer.ggml.suppress_tokens", hidden)
-    elif call_id is not None:
-        ends[_CALL_FIELD] = call_id
     for name, number in ends.items():
         writer.add_uint32(f"tokenizer.ggml.{name}_token_id", number)
     if tokenizer.pad_token_id is not None:

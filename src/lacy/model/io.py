@@ -22,6 +22,7 @@ from lacy.model.building import add_call
 from lacy.model.files import ADAPTER, META, check_complete, damaged_model, read_model_json
 from lacy.model.fingerprint import FINGERPRINT, model_fingerprint
 from lacy.model.forward import (
+    forbid_call,
     freeze_biases,
     require_call_last,
     require_decoder,
@@ -108,6 +109,7 @@ def write_model(
 ) -> None:
     """Write the files of ``save_model`` into a folder that the caller replaces atomically."""
     # transformers cannot change quantized weights back into the layout of an older version of it.
+    forbid_call(model)
     as_loaded = {"save_original_format": False} if quantization_of(model) else {}
     with quiet():
         model.save_pretrained(folder, **as_loaded)

@@ -27,6 +27,7 @@ from lacy.model import (
     FINGERPRINT,
     ONNX,
     Loaded,
+    forbid_call,
     keeps_keys_and_values,
     model_fingerprint,
     new_decoder,
@@ -102,6 +103,7 @@ def write_onnx(
         write_beside(folder, model, loaded.tokenizer, meta)
         add_to_card(folder, loaded, _CARD[precision])
         if model.can_generate():
+            forbid_call(model)
             model.generation_config.save_pretrained(folder)
         run = OnnxModel(folder / ONNX, model.config, precision=precision)
         _require_same_logits(run, model, where, TOLERANCE[precision])
