@@ -1,10 +1,13 @@
 """`lacy compress` as it is typed."""
 
 import json
+from dataclasses import asdict
 
 import pytest
+import yaml
 
 from helpers import pages
+from lacy.compress import OUTPUTS, STEPS
 
 PLAN = """
 steps:
@@ -58,8 +61,22 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     words = ("compress", tuned, "--data", articles, "--plan", plan, "--out", out, "--dry-run")
     assert lacy(*words) == 0
     shown = capsys.readouterr().out
+    assert "32 for the steps, 4 to measure on" in shown
     assert "1-layers" in shown and "remove 1" in shown and "gguf-f16" in shown
     assert not out.exists()
+
+
+def test_all_settings_of_steps_and_outputs_can_be_written(capsys):
+    assert lacy("help", "config", "compress") == 0
+    shown = capsys.readouterr().out
+    listed = shown.partition("defaults:\n#\n")[2]
+    items = yaml.safe_load("\n".join(line.removeprefix("# ") for line in listed.splitlines()))
+    for name, kinds in (("steps", STEPS), ("outputs", OUTPUTS)):
+        found = {}
+        for item in items[name]:
+            found |= {item: {}} if isinstance(item, str) else item
+        assert found == {kind: asdict(cls()) for kind, cls in kinds.items()}
+    assert "Mean number of bits per weight" in listed
 
 
 @pytest.mark.parametrize(
@@ -67,6 +84,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     [
         ([], "--data"),
         (["--data", "nowhere.jsonl"], "E13"),
+        (["--data", "nowhere.jsonl", "--dry-run"], "E13"),
         (["--data", "nowhere.jsonl", "--plan", "phon"], "did you mean 'phone'"),
     ],
 )

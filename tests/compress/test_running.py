@@ -7,13 +7,19 @@ import shutil
 import signal
 from dataclasses import replace
 
+import families
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from transformers import PreTrainedTokenizerFast
 
 from helpers.articles import article
+from helpers.deep import deep
+from helpers.raw import save_raw
 from lacy.compress import CompressPlan, MeasureSettings, compress, stage_rows
 from lacy.compress.texts import LONGEST_TOKEN, Texts
 from lacy.errors import LacyError
-from lacy.model import load_model
+from lacy.model import load_model, save_model
 from lacy.runtimes import open_local
 from lacy.train import loop
 
@@ -216,6 +222,16 @@ def test_rounded_models_are_not_rounded_again(tuned, articles, tmp_path):
         (replace(PLAN, steps=({"sparsity": {"pattern": "2:5"}},)), "E292"),
         (replace(PLAN, steps=({"width": {"heads": 0.5}}, {"layers": {"remove": 9}})), "E290"),
         (replace(PLAN, steps=({"layers": {"remove": 0.1}},)), "E290"),
+        (replace(PLAN, steps=({"layers": {"remove": 2}}, {"layers": {"remove": 1}})), "E290"),
+        (replace(PLAN, steps=({"width": {"heads": 0.1}},) * 3), "E294.*0 heads"),
+        (
+            replace(
+                PLAN,
+                steps=({"width": {"channels": 0.5, "neurons": 0.5}},),
+                outputs=({"gguf": {"bits": 5}},),
+            ),
+            "E282.*16 weights",
+        ),
     ],
 )
 def test_a_step_that_does_not_fit_the_model_is_refused_before_work(
@@ -223,6 +239,22 @@ def test_a_step_that_does_not_fit_the_model_is_refused_before_work(
 ):
     with pytest.raises(LacyError, match=error):
         compress(tuned, articles, plan, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_steps_that_the_architecture_or_tokenizer_lacks_are_refused_before_work(articles, tmp_path):
+    loaded = deep("olmo2")
+    save_model(tmp_path / "olmo2", loaded.model, loaded.tokenizer, {})
+    plan = replace(PLAN, steps=({"layers": {"remove": 1}}, {"width": {"heads": 0.5}}), outputs=())
+    with pytest.raises(LacyError, match="E291"):
+        compress(tmp_path / "olmo2", articles, plan, tmp_path / "out")
+    pieces = {"[UNK]": 0, "[EOS]": 1, **{letter: n for n, letter in enumerate("abc", 2)}}
+    backend = Tokenizer(WordPiece(pieces, unk_token="[UNK]"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="[EOS]")
+    raw = save_raw(tmp_path / "pieces", families.tiny("llama", 5), tokenizer)
+    plan = replace(PLAN, steps=({"layers": {"remove": 1}}, "vocabulary"), outputs=())
+    with pytest.raises(LacyError, match=r"E274.*WordPiece"):
+        compress(raw, articles, plan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

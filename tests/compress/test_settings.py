@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from lacy.compress import (
     read_compress_plan,
 )
 from lacy.errors import LacyError
+from lacy.model import BLOCK_TYPES, GgufPrecision
 
 
 def plan(steps=(), outputs=("int8",), **settings):
@@ -43,6 +45,22 @@ def test_a_plan_reads_its_steps_and_outputs_in_order(tmp_path):
     assert steps[2].settings == GgufOutput(bits=4.7)
     assert [step.is_output for step in steps] == [False, False, True, True]
     assert found.measure.texts == 9 and found.measure.tokens == 256
+
+
+@pytest.mark.parametrize("kind", get_args(GgufPrecision))
+def test_every_block_type_is_rounded_as_its_method_says(kind):
+    assert GgufOutput(precision=kind).rounds == (kind in BLOCK_TYPES)
+    assert GgufOutput(precision="f32", bits=5.0).rounds
+
+
+def test_settings_without_an_effect_are_not_shown():
+    outputs = ({"gguf": {"bits": 5}}, {"gguf": {"precision": "f16"}}, "int8")
+    steps = ({"sparsity": {"pattern": "2:4"}}, "vocabulary", "refit")
+    shown = [step.described() for step in planned(plan(steps, outputs))]
+    assert shown == [
+        "method wanda, pattern 2:4", "tolerance 1.0", "",
+        "bits 5.0, method gptq, norm_tokens 20000", "precision f16", "activations False",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from helpers.deep import deep, logits
 from lacy.errors import LacyError
 from lacy.layerwise import find_blocks, walk_blocks
 from lacy.model import decodes_from_cache, load_model, save_model
-from lacy.prune import prune_width
+from lacy.prune import check_width, prune_width, width_of_shares
 from lacy.prune.cuts import compensated
+from lacy.prune.width import _number
 
 WITH_HEADS = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "smollm3"]
 WITH_NEURONS = [*WITH_HEADS, "phi3", "olmo2", "gpt2", "gpt_neox", "gpt_neo"]
@@ -187,8 +190,50 @@ def test_neurons_with_the_largest_contribution_remain():
     ("phi3", {"channels": 24}), ("olmo2", {"heads": 2}),
 ])  # fmt: skip
 def test_architectures_whose_config_cannot_express_it_are_refused(family, what):
+    loaded = deep(family)
     with pytest.raises(LacyError, match="E291"):
-        prune_width(deep(family), rows_of(), **what)
+        check_width(loaded.model, **what)
+    with pytest.raises(LacyError, match="E291"):
+        prune_width(loaded, rows_of(), **what)
+    assert torch.equal(logits(loaded.model, rows_of()[0]), logits(deep(family).model, rows_of()[0]))
+
+
+def test_what_would_have_to_shrink_too_is_named():
+    with pytest.raises(LacyError, match=r"self_attn.*_norm.* would have the size"):
+        check_width(deep("olmo2").model, heads=2)
+
+
+@pytest.mark.parametrize("family", WITH_HEADS)
+def test_the_structure_of_a_narrower_model_is_known_beforehand(family):
+    what = {"heads": 2, "neurons": 40} | ({"channels": 24} if family in WITH_CHANNELS else {})
+    loaded = deep(family)
+    structure = check_width(loaded.model, **what)
+    found = prune_width(loaded, rows_of(), **what, compensate=False).loaded.model
+    assert {name: t.shape for name, t in structure.state_dict().items()} == {
+        name: t.shape for name, t in found.state_dict().items()
+    }
+    assert all(parameter.is_meta for parameter in structure.parameters())
+    check_width(structure, neurons=8)  # a later step
+
+
+@given(share=st.floats(0.01, 0.99), whole=st.integers(2, 300), multiple=st.sampled_from([1, 3, 32]))
+def test_a_share_is_always_a_possible_number(share, whole, multiple):
+    number = _number(share, whole, multiple)
+    assert 0 < number < whole
+    assert number % multiple == 0 or whole <= multiple
+    nearest = min(range(1, whole), key=lambda n: abs(n - share * whole))
+    assert abs(number - nearest) <= multiple
+
+
+@pytest.mark.parametrize("family", WITH_NEURONS)
+def test_shares_become_numbers_that_a_model_can_have(family):
+    model = deep(family).model
+    many = family in ("gpt2", "gpt_neo")  # four times the width
+    assert width_of_shares(model, neurons=0.7) == {"neurons": 96 if many else 32}
+    if family in WITH_HEADS:
+        assert width_of_shares(model, heads=0.9) == {"heads": 2}  # two groups of two
+    if family in WITH_CHANNELS:
+        assert width_of_shares(model, channels=0.5) == {"channels": 16}  # fewer than 32
 
 
 @pytest.mark.parametrize("what", [

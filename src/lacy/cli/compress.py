@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from lacy.cli.terminal import facts, note, say, table
 from lacy.compress import (
+    OUTPUTS,
+    STEPS,
     Compression,
     CompressPlan,
     Stage,
@@ -17,7 +19,7 @@ from lacy.compress import (
     read_compress_plan,
     stage_row,
 )
-from lacy.config import Positional, Rare
+from lacy.config import Positional, Rare, dump_commented
 from lacy.results import Score
 
 
@@ -61,6 +63,19 @@ lacy compress smollm2 --data my_articles/ --plan my-plan.yaml --out runs/small -
 """
 
 
+def more_settings() -> str:
+    """Return the settings of all steps and outputs as comments, for the end of a plan."""
+    lines = ["", "# All steps and outputs, with all their settings and defaults:", "#"]
+    for name, kinds in (("steps", STEPS), ("outputs", OUTPUTS)):
+        lines.append(f"# {name}:")
+        for kind, cls in kinds.items():
+            about, _, body = dump_commented(cls).partition("\n\n")
+            inner = [f"        {line}" for line in body.splitlines() if line]
+            lines += [f"#   {line}" for line in about.splitlines()]
+            lines += [f"#   - {kind}{':' * bool(inner)}", *(f"# {line}" for line in inner)]
+    return "\n".join(lines) + "\n"
+
+
 def run(flags: CompressFlags) -> int:
     """Carry out a plan."""
     from lacy import report
@@ -91,16 +106,15 @@ def run(flags: CompressFlags) -> int:
 
 def _dry_run(flags: CompressFlags, plan: CompressPlan, out: Path) -> int:
     """Check the plan against the model, and print it."""
-    from lacy.compress import check_before_work
+    from lacy.compress import check_before_work, split_texts
     from lacy.model import load_model
 
     loaded = load_model(flags.model)
     check_before_work(loaded, plan, out, flags.model)
-    steps = {
-        step.name: ", ".join(f"{key} {value}" for key, value in asdict(step.settings).items())
-        for step in planned(plan)
-    }
-    facts(f"{flags.model} into {out}", steps)
+    fit, held_out = split_texts(flags.data, flags.held_out or None, plan, only=flags.only)
+    steps = {step.name: step.described() for step in planned(plan)}
+    counts = f"{len(fit)} for the steps, {len(held_out)} to measure on"
+    facts(f"{flags.model} into {out}", {"texts": counts} | steps)
     return 0
 
 

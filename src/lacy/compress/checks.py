@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from lacy.compress.settings import (
     Planned,
     RecoverStep,
     SparsityStep,
+    VocabularyStep,
+    WidthStep,
     planned,
 )
 from lacy.errors import LacyError
@@ -48,8 +51,9 @@ def check_before_work(loaded: Any, plan: CompressPlan, out: Path, model: str | P
     require_unquantized(loaded.model, str(model), "compressed")
     _check_folders(out, model)
     steps = planned(plan)
+    now = _Model(loaded, loaded.model)
     for step in steps:
-        _check_step(step, loaded)
+        _check_step(step, now)
     _check_space(steps, loaded, out)
 
 
@@ -65,24 +69,50 @@ def _check_folders(out: Path, model: str | Path) -> None:
         raise LacyError("E323", out=out, model=model)
 
 
-def _check_step(step: Planned, loaded: Any) -> None:
+@dataclass
+class _Model:
+    """What is known of the model at a step before any work is done."""
+
+    loaded: Any
+    """The original."""
+    structure: Any
+    """A model with the shapes at this step; its values do not matter."""
+    blocks: int = 0
+    """Number of its blocks; 0 until a step removes some."""
+
+
+def _check_step(step: Planned, now: _Model) -> None:
+    """Check a step or output against the model before it, and note what the step changes."""
     match step.settings:
+        case VocabularyStep():
+            from lacy.vocabulary import check_trim
+
+            check_trim(now.loaded)
         case LayersStep(remove=remove):
             from lacy.layerwise import find_blocks
 
-            blocks = len(find_blocks(loaded.model))
-            number = int(remove * blocks if remove < 1 else remove)
-            if not 0 < number < blocks:
+            now.blocks = now.blocks or len(find_blocks(now.loaded.model))
+            number = int(remove * now.blocks if remove < 1 else remove)
+            if not 0 < number < now.blocks:
                 some = "at least one must remain" if number else "at least one must be removed"
-                raise LacyError("E290", number=number, blocks=blocks, why=some)
+                raise LacyError("E290", number=number, blocks=now.blocks, why=some)
+            now.blocks -= number
+        case WidthStep(neurons=neurons, heads=heads, channels=channels):
+            from lacy.prune import check_width, width_of_shares
+
+            shares = {"neurons": neurons, "heads": heads, "channels": channels}
+            now.structure = check_width(now.structure, **width_of_shares(now.structure, **shares))
         case SparsityStep(share=share, pattern=pattern):
             from lacy.prune import check_weights
 
-            check_weights(loaded.model, sparsity=share, pattern=pattern or None)
+            check_weights(now.structure, sparsity=share, pattern=pattern or None)
         case GgufOutput():
             from lacy.model import check_gguf
+            from lacy.quantize import check_quantize
 
-            check_gguf(loaded)
+            check_gguf(now.loaded)
+            if step.settings.rounds:
+                check_quantize(replace(now.loaded, model=now.structure))
         case Int8Output():
             require_package("torchao", "quant", "8-bit weights")
         case OnnxOutput():

@@ -178,7 +178,7 @@ def _stage(step: Planned, before: str, key: str, out: Path, context: Context) ->
     folder = out / ("outputs" if step.is_output else "steps") / step.name
     record = _read(folder / STAGE_FILE)
     if record is None or record["key"] != key or not (folder / record["files"]).exists():
-        context.notify(f"{step.name}: {_shown(step.settings)}")
+        context.notify(f"{step.name}: {step.described()}".removesuffix(": "))
         _begin(folder, key)
         begin = time.perf_counter()
         apply = write_output_files if step.is_output else apply_step
@@ -219,10 +219,6 @@ def _begin(folder: Path, key: str) -> None:
     folder.mkdir(parents=True)
     write_atomic(folder / OWNER_FILE, "A stage of lacy compress; replaced as a whole.\n")
     write_atomic(folder / BEGUN_FILE, json.dumps({"key": key}) + "\n")
-
-
-def _shown(settings: Any) -> str:
-    return ", ".join(f"{name} {value}" for name, value in asdict(settings).items())
 
 
 def _weight_bytes(path: Path) -> int:

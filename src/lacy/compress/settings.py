@@ -128,6 +128,11 @@ class GgufOutput:
     rounding, with the model before rounding as teacher (Norm Tweaking, arXiv 2309.02784). Types
     with 8 bits or more need none."""
 
+    @property
+    def rounds(self) -> bool:
+        """True if weights are rounded to blocks with a scale each."""
+        return bool(self.bits) or self.precision not in ("f32", "f16", "bf16")
+
 
 @dataclass(frozen=True)
 class Int8Output:
@@ -204,6 +209,7 @@ class CompressPlan:
     measure: MeasureSettings = field(default_factory=MeasureSettings)
     """What every stage is measured on."""
     seed: int = 0
+    """Seed of all random choices."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +227,20 @@ class Planned:
     def is_output(self) -> bool:
         """True for an output."""
         return self.kind in OUTPUTS
+
+    def described(self) -> str:
+        """Return its settings as words, without those that have no effect."""
+        values = asdict(self.settings)
+        match self.settings:
+            case GgufOutput(rounds=False):
+                values = {"precision": self.settings.precision}
+            case GgufOutput(bits=bits):
+                values.pop("precision" if bits else "bits")
+            case SparsityStep(pattern=pattern):
+                values.pop("share" if pattern else "pattern")
+            case VocabularyStep(tokens=0):
+                values.pop("tokens")
+        return ", ".join(f"{name} {value}" for name, value in values.items())
 
     def key(self, before: str) -> str:
         """Return a hash of this step, its settings and everything before it."""

@@ -44,9 +44,6 @@ COST_TOKENS = 4096
 NORM_CONTEXT, NORM_ROWS = 128, 4
 """Tokens per row and rows per step where norms are trained: small, for many steps."""
 
-WIDTH_MULTIPLE = 32
-"""Neurons and channels are kept in multiples of the block size of GGUF files."""
-
 MODEL = "model"
 """Name of the model's folder of a step."""
 
@@ -137,10 +134,11 @@ def _applied(
                 "parameters": pruned.parameters[1],
             }  # fmt: skip
         case WidthStep(neurons=neurons, heads=heads, channels=channels):
-            from lacy.prune import prune_width
+            from lacy.prune import prune_width, width_of_shares
 
-            kept = _kept(loaded.model.config, neurons=neurons, heads=heads, channels=channels)
-            narrow = prune_width(loaded, rows, **kept, notify=notify)
+            shares = {"neurons": neurons, "heads": heads, "channels": channels}
+            kept = width_of_shares(loaded.model, **shares)
+            narrow = prune_width(loaded, rows, **kept, notify=notify)  # type: ignore[arg-type]
             return narrow.loaded, {**kept, "parameters": narrow.parameters[1]}
         case SparsityStep(method=method, share=share, pattern=pattern):
             from lacy.prune import prune_weights
@@ -166,23 +164,6 @@ def _applied(
             done.loaded.meta = meta
             return done.loaded, {"tokens": done.tokens, "steps": done.steps}
     raise AssertionError(f"no step for {settings!r}")
-
-
-def _kept(config: Any, *, neurons: float, heads: float, channels: float) -> dict[str, Any]:
-    """Return how many parts remain, in multiples that keep groups of heads and blocks whole."""
-    shares = {
-        "neurons": (neurons, config.intermediate_size, WIDTH_MULTIPLE),
-        "heads": (
-            heads, config.num_attention_heads,
-            config.num_attention_heads // getattr(config, "num_key_value_heads", 1),
-        ),
-        "channels": (channels, config.hidden_size, WIDTH_MULTIPLE),
-    }  # fmt: skip
-    return {
-        name: max(multiple, round(share * whole / multiple) * multiple)
-        for name, (share, whole, multiple) in shares.items()
-        if share < 1.0
-    }
 
 
 def _save_fitted(loaded: Loaded, path: Path, context: Context) -> dict[str, Any]:
@@ -260,7 +241,7 @@ def _write_gguf(
     from lacy.model import write_gguf
 
     texts = [document.text for document in context.texts.fit[:GATE_TEXTS]]
-    if not settings.bits and not settings.precision.startswith("q"):
+    if not settings.rounds:
         write_gguf(loaded, path, settings.precision, texts)
         return {}
     from lacy.quantize import choose_types, matrix_costs, quantize

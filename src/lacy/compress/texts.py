@@ -78,11 +78,32 @@ def read_texts(
         notify: receives sentences about automatic choices.
 
     Raises:
-        LacyError: E322, there are too few texts; and the errors of ``read``.
+        LacyError: the errors of ``split_texts``.
     """
     from lacy.cascade import truncate_document
-    from lacy.corpus import read
     from lacy.evaluate import marked_documents
+
+    fit, measured = split_texts(data, held_out, plan, only=only, notify=notify)
+    marked = marked_documents(measured, notify=notify)
+    cut = [truncate_document(d, tokenizer, plan.measure.tokens + 2) for d in marked]
+    return Texts(_marked_fit(fit, plan), cut)
+
+
+def split_texts(
+    data: str | Path,
+    held_out: str | Path | None,
+    plan: CompressPlan,
+    *,
+    only: str | None = None,
+    notify: Callable[[str], object] = lambda sentence: None,
+) -> tuple[list[Document], list[Document]]:
+    """Read the texts for the steps and those to measure on, without marks.
+
+    Raises:
+        LacyError: E322, there are too few texts; E12, all held-out texts are also read by steps;
+            and the errors of ``read``.
+    """
+    from lacy.corpus import read
 
     documents = [d for d in itertools.islice(read(data, only=only), MOST) if d.text.strip()]
     if held_out is None:
@@ -101,9 +122,7 @@ def read_texts(
     if not measured:
         why = "all held-out texts are also among the texts that steps read"
         raise LacyError("E12", key="held_out", value=held_out, why=why, do="give other texts")
-    marked = marked_documents(measured, notify=notify)
-    cut = [truncate_document(d, tokenizer, plan.measure.tokens + 2) for d in marked]
-    return Texts(_marked_fit(fit, plan), cut)
+    return fit, measured
 
 
 def _marked_fit(documents: Sequence[Document], plan: CompressPlan) -> list[Document]:

@@ -27,7 +27,7 @@ def marked_documents(
         return list(documents)
     from lacy.annotate import SpacyAnnotator
 
-    annotator = SpacyAnnotator(pipeline)
+    annotator = SpacyAnnotator(pipeline, notify=lambda sentence: None)  # said here
     notify(f"Fact tokens: {annotator.choice}.")
     titles = [str(document.meta.get("title") or "") or None for document in documents]
     marks = annotator.annotate([document.text for document in documents], titles)

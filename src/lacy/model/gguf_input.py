@@ -178,7 +178,9 @@ them, tensors fit only if they have the sizes of the published models."""
 def _sizes_not_read(reader: Any) -> dict[str, Any]:
     """Return these sizes of a file."""
     arch = reader.fields["general.architecture"].contents()
-    found = {ours: _setting(reader, f"{arch}.{name}") for ours, name in _SIZES.get(arch, {}).items()}
+    found = {
+        ours: _setting(reader, f"{arch}.{name}") for ours, name in _SIZES.get(arch, {}).items()
+    }
     return {name: value for name, value in found.items() if value}
 
 

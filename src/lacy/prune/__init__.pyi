@@ -1,7 +1,7 @@
 from .depth import DEPTH_CHOICES, DepthPruned, prune_depth
 from .refit import BlockFit
 from .weights import WEIGHT_CHOICES, WeightsPruned, check_weights, prune_weights
-from .width import WidthPruned, prune_width
+from .width import WidthPruned, check_width, prune_width, width_of_shares
 from .zeros import holding_zeros, sparse_masks
 
 __all__ = [
@@ -12,9 +12,11 @@ __all__ = [
     "WeightsPruned",
     "WidthPruned",
     "check_weights",
+    "check_width",
     "holding_zeros",
     "prune_depth",
     "prune_weights",
     "prune_width",
     "sparse_masks",
+    "width_of_shares",
 ]

@@ -28,6 +28,8 @@ def require_plain(model: Any) -> None:
     if type(model.get_input_embeddings()) is not nn.Embedding:
         why = "its embedding depends on the width"
         raise LacyError("E291", architecture=architecture, why=why)
+    if model.device.type == "meta":  # the structure of a model whose norms were checked
+        return
     width = model.config.hidden_size
     probe_D = torch.linspace(-1, 2, width, device=model.device, dtype=model.dtype)
     for name, norm in norms_of(model, width):
@@ -89,8 +91,6 @@ def prune_channels(
     with torch.no_grad():
         for name, norm in norms_of(model, width):
             norm.weight.mul_(scales.get(name, 1.0))
-            cuts.rows[name] = kept_D
-            cuts.scales[name] = math.sqrt(width / count)  # its mean square was over all channels
         for module in {model.get_input_embeddings(), head}:
             gone_D = torch.ones(width, dtype=torch.bool)
             gone_D[kept_D] = False
@@ -100,13 +100,26 @@ def prune_channels(
                 hessian_DD = seen[index][number].hessian_II if compensate else None
                 for matrix in readers:
                     switch_off(matrix, kept_D, hessian_DD)
-                    cuts.columns[matrix.name] = kept_D
             for matrix in (heads.output, mlp.reader):
                 switch_off_outputs(matrix, kept_D)
-                cuts.rows[matrix.name] = kept_D
-    tables = (model.get_input_embeddings(), head)
-    cuts.columns |= {name: kept_D for name, own in model.named_modules() if own in tables}
+    cut_channels(model, attention, mlps, kept_D, cuts)
     return tuple(kept_D.tolist())
+
+
+def cut_channels(
+    model: Any, attention: Sequence[Heads], mlps: Sequence[Neurons], kept_D: Tensor, cuts: Cuts
+) -> None:
+    """Record what remains of each module if these channels do."""
+    width = model.config.hidden_size
+    for name, _ in norms_of(model, width):
+        cuts.rows[name] = kept_D
+        cuts.scales[name] = math.sqrt(width / len(kept_D))  # its mean square was over all channels
+    for heads, mlp in zip(attention, mlps, strict=True):
+        for readers in _readers(heads, mlp):
+            cuts.columns |= {matrix.name: kept_D for matrix in readers}
+        cuts.rows |= {matrix.name: kept_D for matrix in (heads.output, mlp.reader)}
+    tables = (model.get_input_embeddings(), model.get_output_embeddings())
+    cuts.columns |= {name: kept_D for name, own in model.named_modules() if own in tables}
 
 
 def _readers(heads: Heads, mlp: Neurons) -> Iterator[tuple[Any, ...]]:

@@ -83,13 +83,19 @@ class Cuts:
     scales: dict[str, float] = field(default_factory=dict)
     """Factors of the weights of norms."""
 
-    def applied(self, model: Any) -> dict[str, Tensor]:
-        """Return the model's tensors, cut to what remains."""
+    def applied(self, model: Any, *, shapes: bool = False) -> dict[str, Tensor]:
+        """Return the model's tensors, cut to what remains.
+
+        Args:
+            model: the model.
+            shapes: only their shapes matter; the tensors have no values and take no memory.
+        """
         from transformers.pytorch_utils import Conv1D
 
         modules = dict(model.named_modules())
         state = {}
         for name, tensor in model.state_dict().items():
+            tensor = tensor.to("meta") if shapes else tensor
             module, _, kind = name.rpartition(".")
             turned = isinstance(modules[module], Conv1D) and kind == "weight"
             tensor = tensor.T if turned else tensor

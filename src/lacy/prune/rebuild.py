@@ -63,6 +63,47 @@ def rebuilt(
     Raises:
         LacyError: E291, the architecture cannot be built like that.
     """
+    require_shapes(model, changes, state)
+    smaller = _built(model, changes).to(device=model.device, dtype=model.dtype)
+    smaller.load_state_dict(dict(state), strict=True)
+    smaller.tie_weights()
+    smaller.generation_config = model.generation_config
+    embedding: Any = smaller.get_input_embeddings()
+    embedding.padding_idx = getattr(model.get_input_embeddings(), "padding_idx", None)
+    freeze_biases(smaller)
+    return smaller.train(model.training)  # type: ignore[no-any-return]
+
+
+def require_shapes(
+    model: PreTrainedModel, changes: Mapping[str, Any], state: Mapping[str, Tensor]
+) -> PreTrainedModel:
+    """Return the smaller model without values, if its tensors have these shapes.
+
+    Args:
+        model: the original model; not changed.
+        changes: fields of the config with new values.
+        state: the tensors of the new model, by name; only their shapes matter.
+
+    Raises:
+        LacyError: E291, the architecture cannot be built like that.
+    """
+    with torch.device("meta"):
+        smaller = _built(model, changes)
+    wanted = smaller.state_dict()
+    for name in (*wanted, *state):
+        sizes = [list(own[name].shape) if name in own else "none" for own in (state, wanted)]
+        if sizes[0] != sizes[1]:
+            why = f"{name} would have the size {sizes[0]}, its config describes {sizes[1]}"
+            raise _unsupported(model, why)
+    return smaller  # type: ignore[no-any-return]
+
+
+def _built(model: PreTrainedModel, changes: Mapping[str, Any]) -> Any:
+    """Return a model of the same class with a changed config; its weights have no values yet.
+
+    Raises:
+        LacyError: E291, the architecture cannot be built like that.
+    """
     from transformers.initialization import no_init_weights
 
     config: Any = model.config
@@ -72,16 +113,9 @@ def rebuilt(
         new_config = type(config).from_dict(fields)
         new_config._attn_implementation = config._attn_implementation
         with torch.random.fork_rng(devices=[]), no_init_weights():
-            smaller: Any = type(model)(new_config).to(device=model.device, dtype=model.dtype)
-        smaller.load_state_dict(dict(state), strict=True)
+            return type(model)(new_config)
     except Exception as error:  # configs and classes raise exceptions of any class
         raise _unsupported(model, first_line(error)) from error
-    smaller.tie_weights()
-    smaller.generation_config = model.generation_config
-    embedding: Any = smaller.get_input_embeddings()
-    embedding.padding_idx = getattr(model.get_input_embeddings(), "padding_idx", None)
-    freeze_biases(smaller)
-    return smaller.train(model.training)  # type: ignore[no-any-return]
 
 
 def probe_logits(model: PreTrainedModel) -> Tensor:

@@ -131,9 +131,13 @@ def _prune_block(visit: BlockVisit, method: WeightChoice, rule: _Rule) -> list[s
 def check_weights(model: Any, *, sparsity: float = 0.5, pattern: str | None = None) -> None:
     """Check that ``prune_weights`` can be applied, without changing anything.
 
+    Args:
+        model: the model, or the structure of a smaller one as from ``check_width``.
+        sparsity: as in ``prune_weights``.
+        pattern: likewise.
+
     Raises:
-        LacyError: E292, the pattern does not fit the matrices; E293, weights are not finite; E12, a
-            setting is invalid.
+        LacyError: E292, the pattern does not fit the matrices; E12, a setting is invalid.
     """
     matrices = [matrix for block in find_blocks(model) for matrix in block.matrices]
     _check(matrices, _Rule.of(sparsity, pattern))

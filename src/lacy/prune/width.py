@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lacy.errors import LacyError
 from lacy.layerwise import BlockVisit, walk_blocks
 from lacy.model import Loaded
-from lacy.prune.channels import prune_channels, require_plain
+from lacy.prune.channels import cut_channels, prune_channels, require_plain
 from lacy.prune.cuts import Cuts, contributions, group_contribution, switch_off
 from lacy.prune.parts import Heads, Neurons, find_heads, find_neurons
 from lacy.prune.rebuild import (
@@ -29,6 +30,7 @@ from lacy.prune.rebuild import (
     rebuilt,
     require_equal,
     require_prunable,
+    require_shapes,
     with_model,
 )
 
@@ -93,6 +95,7 @@ def prune_width(
         why = "nothing is to be removed" if rows else "calibration texts are needed"
         raise LacyError("E294", part="heads, neurons or channels", kept="any", why=why)
     require_prunable(loaded)
+    check_width(model, heads=heads, kv_heads=kv_heads, neurons=neurons, channels=channels)
     parts = _Parts.of(model, wanted, kv_heads)
     before, width = count_parameters(model), model.config.hidden_size
     cuts, changes = Cuts(), dict(parts.changes)
@@ -128,6 +131,82 @@ def prune_width(
     )  # fmt: skip
 
 
+def check_width(
+    model: Any,
+    *,
+    heads: int | None = None,
+    kv_heads: int | None = None,
+    neurons: int | None = None,
+    channels: int | None = None,
+) -> Any:
+    """Check that ``prune_width`` can be applied, without changing anything.
+
+    Args:
+        model: the model, or its structure as from an earlier check.
+        heads: as in ``prune_width``.
+        kv_heads: likewise.
+        neurons: likewise.
+        channels: likewise.
+
+    Returns:
+        The structure of the narrower model: it has shapes, but no values.
+
+    Raises:
+        LacyError: E294, a number is out of range or does not fit the groups; E291, the config of
+            this architecture cannot express it.
+    """
+    wanted = {"heads": heads, "neurons": neurons, "channels": channels}
+    parts, cuts = _Parts.of(model, wanted, kv_heads), Cuts()
+    if channels is not None:
+        cut_channels(model, parts.attention, parts.mlps, torch.arange(channels), cuts)
+    if parts.plan is not None:
+        for own in parts.attention:
+            _cut_heads(own, range(parts.plan.heads), range(parts.plan.kv_heads), cuts)
+    if neurons is not None:
+        for mlp in parts.mlps:
+            _cut_neurons(mlp, torch.arange(neurons), cuts)
+    return require_shapes(model, parts.changes, cuts.applied(model, shapes=True))
+
+
+def width_of_shares(
+    model: Any, *, heads: float = 1.0, neurons: float = 1.0, channels: float = 1.0
+) -> dict[str, int]:
+    """Return how many parts remain if these shares do, in numbers that suit the model.
+
+    Neurons and channels remain in multiples of 32, as GGUF's blocks need, and heads in whole
+    groups, where there are enough of them; at least one part or group goes.
+
+    Args:
+        model: the model.
+        heads: share of the query heads to keep; 1 keeps all of them.
+        neurons: share of the neurons of each MLP to keep.
+        channels: share of the residual channels to keep.
+
+    Returns:
+        Arguments of ``prune_width``.
+
+    Raises:
+        LacyError: E291, the config of this architecture cannot express it.
+    """
+    found = {}
+    if heads < 1.0:
+        own = find_heads(model)[0]
+        found["heads"] = _number(heads, own.heads, own.heads // own.kv_heads)
+    if neurons < 1.0:
+        found["neurons"] = _number(neurons, find_neurons(model)[1][0].count, GGUF_BLOCK)
+    if channels < 1.0:
+        found["channels"] = _number(channels, model.config.hidden_size, GGUF_BLOCK)
+    return found
+
+
+def _number(share: float, whole: int, multiple: int) -> int:
+    """Return a share of a number, in a multiple if that is less than the whole."""
+    most = (whole - 1) // multiple
+    if most:
+        return min(max(round(share * whole / multiple), 1), most) * multiple
+    return min(max(round(share * whole), 1), whole - 1)
+
+
 def _prune_heads(
     visit: BlockVisit, own: Heads, plan: _HeadPlan, cuts: Cuts, *, compensate: bool
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -135,8 +214,7 @@ def _prune_heads(
     hessian_II = _hessian(visit, own.output.name)
     kept, kept_kv = plan.choose(own, hessian_II)
     switch_off(own.output, own.columns(kept), hessian_II if compensate else None)
-    cuts.columns[own.output.name] = cuts.rows[own.query.name] = own.columns(kept)
-    cuts.rows[own.key.name] = cuts.rows[own.value.name] = own.columns(kept_kv)
+    _cut_heads(own, kept, kept_kv, cuts)
     return kept, kept_kv
 
 
@@ -148,10 +226,21 @@ def _prune_neurons(
     scores_I = contributions(mlp.reader.weight_OI, hessian_II.diagonal())
     kept_I = scores_I.topk(number).indices.sort().values
     switch_off(mlp.reader, kept_I, hessian_II if compensate else None)
+    _cut_neurons(mlp, kept_I, cuts)
+    return tuple(kept_I.tolist())
+
+
+def _cut_heads(own: Heads, kept: Sequence[int], kept_kv: Sequence[int], cuts: Cuts) -> None:
+    """Record what remains of each matrix if these heads do."""
+    cuts.columns[own.output.name] = cuts.rows[own.query.name] = own.columns(kept)
+    cuts.rows[own.key.name] = cuts.rows[own.value.name] = own.columns(kept_kv)
+
+
+def _cut_neurons(mlp: Neurons, kept_I: Tensor, cuts: Cuts) -> None:
+    """Record what remains of each matrix if these neurons do."""
     cuts.columns[mlp.reader.name] = kept_I
     for writer in mlp.writers:
         cuts.rows[writer.name] = mlp.rows(writer, kept_I)
-    return tuple(kept_I.tolist())
 
 
 def _hessian(visit: BlockVisit, name: str) -> Tensor:

@@ -1,6 +1,7 @@
 from .budget import MatrixCosts, choose_types, matrix_costs
 from .gptq import compensated_matrix
 from .on_grid import exact_blocks, grid_share
+from .parts import check_quantize
 from .permute import permute_channels
 from .quantized import MatrixReport, Quantized, QuantizeReport
 from .search import search_matrix
@@ -12,6 +13,7 @@ __all__ = [
     "Method",
     "QuantizeReport",
     "Quantized",
+    "check_quantize",
     "choose_types",
     "compensated_matrix",
     "exact_blocks",

@@ -30,12 +30,15 @@ def sizes_of(model: Any) -> dict[str, tuple[int, int]]:
     return {**tables, **inner}  # type: ignore[dict-item]
 
 
-def require_quantizable(loaded: Loaded) -> None:
-    """Check before the work starts that a model can be quantized to blocks and written as GGUF.
+def check_quantize(loaded: Loaded) -> None:
+    """Check the shapes of a model that is to be quantized to blocks and written as GGUF.
+
+    Args:
+        loaded: the model; it may be the structure of a smaller one (``lacy.prune.check_width``).
 
     Raises:
-        LacyError: E90, llama.cpp computes this architecture differently or not at all; E133, a
-            weight is not finite; E281, no blocks are found; E282, rows are no multiple of a block.
+        LacyError: E90, llama.cpp computes this architecture differently or not at all; E281, no
+            blocks are found; E282, rows are no multiple of a block.
     """
     where = loaded.path or loaded.name or "memory"
     shape_of(loaded.model, where)
@@ -43,6 +46,16 @@ def require_quantizable(loaded: Loaded) -> None:
     if odd:
         name, size = next(iter(odd.items()))
         raise LacyError("E282", path=where, name=name, size=size, count=len(odd))
+
+
+def require_quantizable(loaded: Loaded) -> None:
+    """Check before the work starts that a model can be quantized to blocks and written as GGUF.
+
+    Raises:
+        LacyError: E133, a weight is not finite; and the errors of ``check_quantize``.
+    """
+    check_quantize(loaded)
+    where = loaded.path or loaded.name or "memory"
     for name, parameter in loaded.model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise LacyError("E133", path=where, name=name)

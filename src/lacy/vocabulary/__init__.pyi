@@ -12,7 +12,7 @@ from .tailoring import (
     tailor,
 )
 from .task import DEFAULT_TOLERANCE, Counted, Vocabulary, task_vocabulary
-from .trim import trim_vocabulary
+from .trim import check_trim, trim_vocabulary
 
 __all__ = [
     "CONTEXT_TOKENS",
@@ -27,6 +27,7 @@ __all__ = [
     "TailoredHead",
     "Vocabulary",
     "VocabularyFigures",
+    "check_trim",
     "is_tailored",
     "measure_vocabulary",
     "memory_by_stage",

@@ -53,7 +53,7 @@ def trim_vocabulary(loaded: Loaded, vocabulary: Vocabulary) -> Loaded:
     if is_tailored(loaded):
         raise LacyError("E275", name=loaded.name or type(model).__name__)
     tokenizer = loaded.tokenizer
-    wanted = {*vocabulary.ids, *protected_ids(tokenizer), *end_ids(tokenizer, model)}
+    wanted = {*vocabulary.ids, *_always_kept(loaded)}
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     kept = kept_ids(tokenizer, state["model"], wanted)
     new = {old: number for number, old in enumerate(kept)}
@@ -70,6 +70,21 @@ def trim_vocabulary(loaded: Loaded, vocabulary: Vocabulary) -> Loaded:
         meta[FINGERPRINT] = model_fingerprint(model)
     meta["trimmed"] = {"tokens": vocabulary.size, "made": dict(vocabulary.made)}
     return Loaded(model, smaller, meta, None, loaded.name, loaded.notes)
+
+
+def check_trim(loaded: Loaded) -> None:
+    """Check that tokens can be removed from a model, without changing anything.
+
+    Raises:
+        LacyError: E274, they cannot be removed from a tokenizer of this kind.
+    """
+    state = json.loads(loaded.tokenizer.backend_tokenizer.to_str())
+    kept_ids(loaded.tokenizer, state["model"], _always_kept(loaded))
+
+
+def _always_kept(loaded: Loaded) -> set[int]:
+    """Return the ids of tokens that every vocabulary keeps: special ones, bytes, end tokens."""
+    return {*protected_ids(loaded.tokenizer), *end_ids(loaded.tokenizer, loaded.model)}
 
 
 def kept_ids(tokenizer: Any, model: Mapping[str, Any], wanted: set[int]) -> list[int]:

@@ -42,6 +42,8 @@ def run(config: ConfigCommand) -> int:
             cls = getattr(module, "SETTINGS", module.FLAGS)
             files = config.command[len(words) :]
             print(dump_commented(load(cls, files[0], command=name) if files else cls), end="")
+            if more := getattr(module, "more_settings", None):
+                print(more(), end="")
             return 0
     typed = " ".join(config.command)
     near = closest(typed, [name for name in PURPOSES if name != typed], cutoff=0.5)
