@@ -1,12 +1,11 @@
-"""A killed run resumes as if nothing had happened; several processes equal one."""
+"""A killed run resumes as if nothing had happened."""
 
 import signal
-import socket
 
 import pytest
 
-from helpers.processes import ended, running
-from helpers.waiting import PATIENCE, until
+from helpers.processes import running
+from helpers.waiting import until
 from lacy.run import read_metrics
 from lacy.train import train
 from lacy.train.checkpoint import newest
@@ -34,26 +33,3 @@ def test_killed_in_the_middle_and_resumed(config, tmp_path):
     assert len(losses(whole.out)) == 60
     names = ("model/model.safetensors", "stable/model.safetensors")
     assert all((killed.out / n).read_bytes() == (whole.out / n).read_bytes() for n in names)
-
-
-def test_two_processes_equal_one(config, tmp_path):
-    """Gathered losses, one choice, averaged gradients: the numbers of one process."""
-    one = config(steps=5, out=tmp_path / "one")
-    two = config(steps=5, out=tmp_path / "two")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2",
-              "GLOO_SOCKET_IFNAME": "lo"}  # fmt: skip
-    ranks = [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
-    with running(train, two, env=ranks[0]) as first, running(train, two, env=ranks[1]) as second:
-        assert [ended(process, PATIENCE) for process in (first, second)] == [0, 0]
-    train(one)
-    found, expected = (
-        read_metrics(two.out / "metrics.jsonl"),
-        read_metrics(one.out / "metrics.jsonl"),
-    )
-    assert len(found) == 5
-    for row, other in zip(found, expected, strict=True):
-        for name in ("loss", "text_loss", "call_loss", "call_rate", "grad_norm", "tokens"):
-            assert row[name] == pytest.approx(other[name], rel=1e-4), (row["step"], name)

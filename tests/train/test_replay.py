@@ -51,18 +51,6 @@ def test_every_row_comes_once_and_the_share_holds(packed, batch, share):
     assert mixture.epoch(steps) == pytest.approx((~masks).sum() / len(own), abs=0.1)
 
 
-def test_processes_share_a_batch(packed):
-    own, general = PackedData.load(packed / "own"), PackedData.load(packed / "general")
-
-    def numbers(rank, world_size):
-        order = BatchOrder(len(own), 8, 3, rank=rank, world_size=world_size)
-        return Mixture(own, order, general, 0.25).numbers(7)
-
-    whole, parts = numbers(0, 1), [numbers(rank, 4) for rank in range(4)]
-    for column in (0, 1):
-        assert (np.concatenate([part[column] for part in parts]) == whole[column]).all()
-
-
 def test_the_columns_are_those_of_the_rows(packed):
     own, general = PackedData.load(packed / "own"), PackedData.load(packed / "general")
     mixture = Mixture(own, BatchOrder(len(own), 6, 0), general, 0.5)

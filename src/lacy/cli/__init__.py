@@ -101,6 +101,9 @@ FORMER = {
 }
 """Former names of commands, to suggest the new ones."""
 
+OWN = ("E48", "E52")
+"""Errors of training that one of several processes may have alone: out of memory, others gone."""
+
 QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -183,8 +186,14 @@ def _guarded(name: str, arguments: list[str], debug: bool) -> int:
             import traceback
 
             traceback.print_exc()
-        print(str(error), file=sys.stderr)
+        if not _said_by_another(name, error):
+            print(str(error), file=sys.stderr)
         return int(error.exit_code)
+
+
+def _said_by_another(name: str, error: LacyError) -> bool:
+    """True if the first of several processes (``torchrun``) prints this error of training, too."""
+    return name == "train" and os.environ.get("RANK", "0") != "0" and error.code not in OWN
 
 
 def _run(name: str, arguments: list[str]) -> int | None:

@@ -16,12 +16,13 @@ lacy train recipes/paper-334m.yaml --dry-run
 def run(config: TrainConfig) -> int:
     """Train a model and print what to do next."""
     config.check()
-    from lacy.train import CLOSED_OUTPUT, train
+    from lacy.train import CLOSED_OUTPUT, first_process, leave_processes, train
 
     result = train(config)
+    leave_processes()
     if result.stopped and not config.dry_run:  # it has printed how to resume
         return CLOSED if result.stopped == CLOSED_OUTPUT else STOPPED
-    if not (config.dry_run or config.quiet):
+    if not (config.dry_run or config.quiet) and first_process():
         print(f'Next: lacy generate {config.out} "..." --source FACTS.sqlite')
         print(f"      lacy evaluate {config.out} --world WORLD")
     return 0

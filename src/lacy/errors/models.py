@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lacy.errors.entry import DATA, USAGE, Entry
+from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
 
 ENTRIES = {
     # E40-E44: objective
@@ -44,6 +44,23 @@ ENTRIES = {
         USAGE,
     ),
     "E49": Entry("the checkpoint {path} cannot be used: {why}", "{do}", DATA),
+    # E51, E52: training with several processes
+    "E51": Entry(
+        "the processes cannot train together: {why}",
+        "{do}",
+        USAGE,
+        "torchrun and accelerate launch start one process for each GPU, or several on a CPU. Each "
+        "needs a device of its own and rows of each micro-batch, and all must see the same files.",
+    ),
+    "E52": Entry(
+        "another process of this run has ended or cannot be reached: {why}",
+        "read its message above; the same command goes on after the last checkpoint, and torchrun "
+        "--max-restarts 3 does so by itself",
+        SOURCE,
+        "Every step needs all processes. A process that ends takes the others with it at once, "
+        "and one that hangs after --wait-minutes. Only the steps after the last checkpoint are "
+        "lost (--save-every, --save-minutes).",
+    ),
     # E55-E59: models and checkpoints
     "E55": Entry("no usable model in {path}: {why}", "{do}", DATA),
     "E56": Entry(

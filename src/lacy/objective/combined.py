@@ -19,6 +19,9 @@ from lacy.objective.select import choose_targets, delegable, has_flag
 from lacy.objective.settings import METHODS, Impl, Objective
 from lacy.types import MarkFlag
 
+Choose = Callable[[Tensor | None], tuple[Tensor, Tensor]]
+"""Returns ``call_BT`` and ``ignore_BT`` for losses, or for None if the method needs none."""
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLoss:
@@ -43,6 +46,7 @@ def select_and_loss(
     reference_loss_BT: Tensor | None = None,
     generator: torch.Generator | None = None,
     quantile: RunningQuantile | None = None,
+    choose: Choose | None = None,
     row_D: Tensor | None = None,
     text_scale: float = 1.0,
     impl: Impl = "auto",
@@ -59,6 +63,8 @@ def select_and_loss(
         generator: random generator for random methods.
         quantile: a running threshold instead of the exact count of this batch, for gradient
             accumulation and several processes.
+        choose: chooses instead of ``choose_targets``, for example over the rows of several
+            processes; called once with the losses of these rows.
         row_D: the ``<CALL>`` row, if it is trained without the rest of the head (``loss``).
         text_scale: factor of the whole text loss (``loss``).
         impl: as in ``loss``; ``reference`` computes the head twice.
@@ -67,7 +73,7 @@ def select_and_loss(
         The loss and the choice.
 
     Raises:
-            LacyError: E12, E41 or E42; see ``choose_targets`` and ``loss``.
+        LacyError: E12, E41 or E42; see ``choose_targets`` and ``loss``.
     """
     objective = objective or Objective()
     if impl == "auto":
@@ -75,6 +81,8 @@ def select_and_loss(
     valid_BT = targets_BT != IGNORE_INDEX
 
     def decide(loss_BT: Tensor | None) -> tuple[Tensor, Tensor]:
+        if choose is not None:
+            return choose(loss_BT)
         return choose_targets(
             objective,
             loss_BT,
@@ -114,7 +122,7 @@ def _in_one_pass(
     targets_BT: Tensor,
     target_marks_BT: Tensor,
     objective: Objective,
-    decide: Callable[[Tensor | None], tuple[Tensor, Tensor]],
+    decide: Choose,
     text_scale: float,
 ) -> tuple[Loss, Tensor, Tensor, Tensor]:
     """Compute rows with a certain role at once and undecided rows after the choice (``fused``)."""

@@ -9,6 +9,7 @@ from .flops import Work
 from .head import frozen_head
 from .loop import During, train
 from .optim import load_state_tensors, make_optimizers, state_tensors
+from .processes import first_process, leave_processes
 from .schedule import WSD, make_schedule
 from .stopping import CLOSED_OUTPUT
 from .trained import Trained
@@ -31,8 +32,10 @@ __all__ = [
     "Work",
     "choose_lr",
     "dry_run",
+    "first_process",
     "fit",
     "frozen_head",
+    "leave_processes",
     "load_state_tensors",
     "make_optimizers",
     "make_schedule",

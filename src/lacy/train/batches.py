@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -55,6 +55,12 @@ class MicroBatch:
         if reference is not None:
             reference_BT = torch.as_tensor(reference).to(device).float()
         return cls(ids_BT, positions(segments_BT), targets_BT, target_marks_BT, reference_BT, rows)
+
+    def without_targets(self, rows: int) -> MicroBatch:
+        """Return a micro-batch whose last ``rows`` rows have no targets."""
+        targets_BT, marks_BT = self.targets_BT.clone(), self.marks_BT.clone()
+        targets_BT[-rows:], marks_BT[-rows:] = IGNORE_INDEX, 0
+        return replace(self, targets_BT=targets_BT, marks_BT=marks_BT)
 
     @property
     def valid_BT(self) -> Tensor:

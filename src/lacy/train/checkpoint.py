@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from lacy.corpus import PackedData
     from lacy.train.config import TrainConfig
+    from lacy.train.processes import Processes
     from lacy.train.trained import Trained
 
 STABLE = "stable"
@@ -262,17 +263,32 @@ def data_fingerprint(data: PackedData, replay: PackedData | None = None) -> dict
             **({"digests": info.digests} if info.digests else {})}  # fmt: skip
 
 
-def random_state() -> dict[str, Tensor]:
-    """Return the state of torch's random generators, which dropout uses."""
+def random_state(processes: Processes) -> dict[str, Tensor]:
+    """Return the states of torch's random generators in all processes, which dropout uses."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
-    return state
+    every = processes.objects(state)
+    return {_of_rank(k, rank): each[k] for rank, each in enumerate(every) for k in each}
 
 
-def set_random_state(state: dict[str, Tensor]) -> None:
-    """Restore the state returned by ``random_state``."""
-    if "cpu" in state:
-        torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+def set_random_state(state: dict[str, Tensor], rank: int = 0, seed: int = 0) -> None:
+    """Restore the state returned by ``random_state``.
+
+    Args:
+        state: the state of a run with any number of processes.
+        rank: this process; one that did not exist then gets a new state.
+        seed: the seed of the run.
+    """
+    cpu, cuda = state.get(_of_rank("cpu", rank)), state.get(_of_rank("cuda", rank))
+    if cpu is None and rank:
+        torch.manual_seed((seed + rank) % 2**63)
+    if cpu is not None:
+        torch.set_rng_state(cpu)
+    if cuda is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(cuda)
+
+
+def _of_rank(name: str, rank: int) -> str:
+    """Return the name of a state of a process; that of the first is the name itself."""
+    return f"{name}.{rank}" if rank else name

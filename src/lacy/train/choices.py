@@ -101,19 +101,18 @@ def settle(
 
 def choose_passes(config: TrainConfig, processes: int) -> tuple[RatePasses, str]:
     """Return how to enforce the call rate over the whole batch, and a sentence about its cost."""
-    count = config.grad_accum * processes
+    count = config.grad_accum
     if config.method == "none":
         return "exact", "rate control: none, a plain model"
     if count == 1:
         if config.rate_control == "running":
             return "running", "rate control running: as requested; exact would cost nothing more"
+        if processes > 1:
+            return "exact", f"rate control exact: {processes} processes exchange their losses"
         return "exact", "rate control exact: the batch is one micro-batch"
     if config.rate_control == "running":
         why = f"{count} micro-batches per batch; correct on average at no cost"
         return "running", f"rate control running: {why}"
-    if config.grad_accum == 1:
-        why = f"the losses of {processes} processes are gathered; the head runs twice"
-        return "gathered", f"rate control exact: {why}"
     why = (
         f"{count} micro-batches per batch; exact by one more forward pass, about a third more time"
     )

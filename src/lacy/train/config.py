@@ -23,15 +23,18 @@ from lacy.objective import (
 from lacy.train.depth import parse_depth
 
 RateControl = Literal["auto", "exact", "two_pass", "running"]
-RatePasses = Literal["exact", "gathered", "two_pass", "running"]
-"""How the call rate is enforced; chosen from ``rate_control``, micro-batches and processes."""
+RatePasses = Literal["exact", "two_pass", "running"]
+"""How the call rate is enforced; chosen from ``rate_control`` and the number of micro-batches."""
 Decay = Literal["linear", "1-sqrt", "cosine", "exponential"]
 
 MAY_DIFFER = (
     "out", "threads", "log_every", "eval_every", "save_every", "save_minutes", "keep", "trackers",
-    "quiet", "dry_run",
+    "quiet", "dry_run", "wait_minutes",
 )  # fmt: skip
 """Settings that a resumed run may change; changing others would make it a different run."""
+
+SPLIT = ("grad_accum",)
+"""Settings that change nothing but rounding unless the call rate holds on average (``running``)."""
 
 AUTOMATIC = ("lr", "call_negative", "eval_rows")
 """Settings that are chosen for the model if they are not given (``setup.settle``)."""
@@ -39,7 +42,7 @@ AUTOMATIC = ("lr", "call_negative", "eval_rows")
 
 _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("batch_rows", "grad_accum", "keep", "log_every", "eval_rows", "lr", "half_life", "steps",
-      "tokens", "epochs", "lora_rank", "lora_alpha"), "it must be more than 0",
+      "tokens", "epochs", "lora_rank", "lora_alpha", "wait_minutes"), "it must be more than 0",
      lambda value: value > 0),
     (("call_rate", "hold_out", "text_weight", "ignore_rate", "call_warmup", "warmup", "decay",
       "min_lr"), "it is a share between 0 and 1", lambda value: 0 <= value <= 1),
@@ -126,9 +129,10 @@ class TrainConfig:
     epochs: float | None = None
     """Passes over the data, instead of --steps; 1 if none of the three is given."""
     batch_rows: int = 16
-    """Rows per step, over all micro-batches and processes."""
+    """Rows per step, of all micro-batches and processes together."""
     grad_accum: Rare[int] = 1
-    """Number of micro-batches that a batch is split into, to save memory."""
+    """Number of micro-batches that a batch is split into, to save memory; processes (torchrun)
+    split each of them further."""
 
     # [Optimizer]
     lr: float | None = None
@@ -161,7 +165,10 @@ class TrainConfig:
     compile: Rare[bool] = False
     """Compile the body, which takes a minute; faster on a GPU and on one CPU thread."""
     threads: Rare[int] = 0
-    """CPU threads, 0 for torch's default; bit-for-bit results need the same number."""
+    """CPU threads of each process, 0 for torch's default (of several processes, a share of the
+    cores); bit-for-bit results need the same number."""
+    wait_minutes: Rare[float] = 30.0
+    """Minutes that a process waits for the others before the run ends (torchrun)."""
     seed: int = 0
     """Seed of weights, data order and random methods."""
 
@@ -251,6 +258,11 @@ class TrainConfig:
         if self.replay is not None and self.reference is not None:
             found.append("reference has no losses for the rows of replay, give one of the two")
         return found
+
+    @property
+    def may_differ(self) -> tuple[str, ...]:
+        """Names of the settings that a resumed run may change."""
+        return MAY_DIFFER if self.rate_control == "running" else (*MAY_DIFFER, *SPLIT)
 
     @property
     def new_model(self) -> bool:

@@ -166,7 +166,8 @@ def trackers(
     try:
         yield log
     finally:
-        accelerator.end_training()
+        for tracker in accelerator.trackers:  # end_training would end the group of processes, too
+            tracker.finish()
 
 
 CARD = """

@@ -24,8 +24,9 @@ from lacy.train.config import RatePasses, TrainConfig
 from lacy.train.fitting import fit
 from lacy.train.flops import SMALL, Work, gpu_lines
 from lacy.train.memory import Traced, trace, trained_share
+from lacy.train.processes import Processes, local_count, naming_lost, process_count, rows_at_once
 from lacy.train.schedule import make_schedule
-from lacy.train.setup import Session, prepare_session, process_count
+from lacy.train.setup import Session, prepare_session
 
 MEASURED = 3
 """Number of timed steps; one untimed warm-up step precedes them."""
@@ -56,11 +57,12 @@ class DryRun:
     steps: int
     tokens: int
     memory: Memory | None
-    """Estimated memory; None if the model is not on this machine yet."""
+    """Estimated memory of each process; None if the model is not on this machine yet."""
     available: int | None
-    """Free bytes on the device."""
+    """Free bytes on the device for each process."""
     flops_per_token: float
     """Training FLOP per token, including the choice of targets (``train.flops``)."""
+    processes: int = 1
     trained: int | None = None
     """Number of trained parameters, if a part of the model is frozen."""
     untimed: str = ""
@@ -124,7 +126,8 @@ class DryRun:
         return lines
 
     def _memory(self) -> str:
-        free = "" if self.available is None else f", {format_bytes(self.available)} free"
+        each = f" for each of {self.processes} processes" if self.processes > 1 else ""
+        free = "" if self.available is None else f", {format_bytes(self.available)} free{each}"
         if self.memory is None:
             return f"not estimated for this architecture{free}"
         m = self.memory
@@ -161,6 +164,12 @@ def dry_run(config: TrainConfig, *, extra: ExtraLoss | None = None) -> DryRun:
     config = replace(config, dry_run=True)
     config.check()
     assert config.data is not None
+    with naming_lost():
+        return _dry_run(config, Processes.join(config), extra)
+
+
+def _dry_run(config: TrainConfig, processes: Processes, extra: ExtraLoss | None) -> DryRun:
+    assert config.data is not None
     counted = config.steps is not None or config.tokens is not None
     if counted and config.new_model and not config.data.exists():
         return _without_data(config)
@@ -173,7 +182,9 @@ def dry_run(config: TrainConfig, *, extra: ExtraLoss | None = None) -> DryRun:
     passes, _ = choose_passes(config, process_count())
     if traced and available and traced.memory.weights > available:
         return _without_loading(config, info, traced, available, passes)
-    session = prepare_session(config, resume=False)
+    with processes.together():
+        session = prepare_session(config, processes, resume=False)
+    session.join()
     session.extra = extra
     schedule = session.schedule
     steps = schedule.total - schedule.start
@@ -197,6 +208,7 @@ def dry_run(config: TrainConfig, *, extra: ExtraLoss | None = None) -> DryRun:
         epochs=session.mixture.epoch(steps),
         memory=memory,
         available=available,
+        processes=processes.count,
         flops_per_token=flops,
         seconds_per_step=seconds,
         untimed=untimed,
@@ -272,7 +284,7 @@ def _memory(config: TrainConfig, vocabulary: int, context: int) -> Memory:
         get_preset(config.model),
         vocabulary=vocabulary,
         context=context,
-        rows=max(1, config.batch_rows // config.grad_accum),
+        rows=rows_at_once(config),
         optimizer=config.optimizer,
         bf16=config.dtype == "bf16",
     )
@@ -287,7 +299,10 @@ def _seconds(session: Session, flops_per_token: float) -> tuple[float | None, st
     if session.device.type != "cpu":
         return _measure(session, session.batch), ""
     speed = CPU_SPEED * torch.get_num_threads()
-    rows, per_row = session.config.batch_rows, flops_per_token * session.data.context / speed
+    rows, per_row = (
+        -(-session.config.batch_rows // session.processes.count),
+        flops_per_token * session.data.context / speed,
+    )
     if (MEASURED + 1) * rows * per_row <= PATIENCE:
         return _measure(session, session.batch), ""
     if (MEASURED + 1) * per_row > PATIENCE or rows > MANY_ROWS:
@@ -321,7 +336,7 @@ def _available(config: TrainConfig) -> int | None:
         return int(torch.cuda.mem_get_info()[0])
     found = [_meminfo(), _cgroup()]
     known = [size for size in found if size is not None]
-    return min(known) if known else None
+    return min(known) // local_count() if known else None
 
 
 def _meminfo() -> int | None:

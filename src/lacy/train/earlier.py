@@ -11,7 +11,7 @@ from lacy.config import read_yaml
 from lacy.model import META
 from lacy.run import Run
 from lacy.train.choices import with_choices
-from lacy.train.config import MAY_DIFFER, TrainConfig
+from lacy.train.config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def finished_before(config: TrainConfig) -> TrainResult | None:
     """
     if not (config.out / "config.yaml").exists():
         return None
-    run = Run(config.out, config, may_differ=MAY_DIFFER)
+    run = Run(config.out, config, may_differ=config.may_differ)
     meta_file = config.out / "model" / META
     if not meta_file.exists():
         return None

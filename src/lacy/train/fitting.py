@@ -7,16 +7,17 @@
 ``train`` adds a folder, resuming, a console and trackers. A batch is one micro-batch or a list of
 them. The paper ranks the tokens of a whole mini-batch (§4), which is done in one of three ways:
 
-- One micro-batch in one process: ``select_and_loss`` sees the whole batch.
-- Several micro-batches: a first pass without gradient computes the losses of all micro-batches of
-  all processes; then one choice is made over the whole batch, and each micro-batch runs forward and
-  backward. This is exact, but the body runs forward twice. If every process has only one
-  micro-batch, the first pass is reused and only the head runs twice.
+- One micro-batch: ``select_and_loss`` sees the whole batch. Several processes exchange the losses
+  of its rows and make the same choice.
+- Several micro-batches: a first pass without gradient computes the losses of all micro-batches;
+  then one choice is made over the whole batch, and each micro-batch runs forward and backward. This
+  is exact, but the body runs forward twice.
 - With a running quantile, each micro-batch delegates above a threshold from recent losses. This
   costs nothing, and the call rate holds on average.
 
-Losses are sums over micro-batches divided by the positions of the *whole* batch, so neither
-gradient accumulation nor the number of processes changes the gradient.
+With several processes, each computes a part of the rows of every micro-batch. Losses are sums over
+rows divided by the positions of the *whole* batch, so neither gradient accumulation nor the number
+of processes changes the gradient.
 
 An ``ExtraLoss`` adds a loss to the objective, or replaces a part of its text loss (distillation).
 It gets the hidden states and the choice of each micro-batch, so the body runs only once.
@@ -27,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -137,7 +139,8 @@ class FitState:
         """Run forward and backward of one batch, adding gradients to the parameters.
 
         Args:
-            micros: the micro-batches of this process.
+            micros: the micro-batches; of several processes, each has a part of the rows of every
+                micro-batch, and all have equally many.
             objective: settings of delegation and loss.
             seed: seed of random methods; must be equal in all processes.
             extra: a loss beside the objective.
@@ -148,12 +151,14 @@ class FitState:
         batch_positions = self._gather(
             torch.stack([m.valid_BT.sum() for m in micros]).sum().view(1)
         ).sum()
-        split = len(micros) > 1 or self.accelerator is not None
-        chooses = objective.delegates or objective.ignore != "none"
-        over_batch = split and chooses and self.quantile is None
+        over_batch = self._exactly(objective) and len(micros) > 1
         compute = self._choose_over_batch if over_batch else self._choose_in_each
         sums = compute(micros, objective, seed, batch_positions, extra)
         return self._gather(sums.view(1, -1)).sum(0)
+
+    def _exactly(self, objective: Objective) -> bool:
+        """True if targets are chosen over the whole batch, and not by a running quantile."""
+        return self.quantile is None and (objective.delegates or objective.ignore != "none")
 
     def _choose_in_each(
         self,
@@ -165,6 +170,9 @@ class FitState:
     ) -> Tensor:
         """Choose targets in each micro-batch: exactly if there is one, else by quantile."""
         sums = []
+        choose = None
+        if self.accelerator is not None and self._exactly(objective):
+            choose = partial(self._choice, micros, objective, seed)
         for number, micro in enumerate(micros):
             with self._no_sync(number, len(micros)):
                 outputs = self._forward(micro)
@@ -172,8 +180,9 @@ class FitState:
                     *outputs, micro.targets_BT, micro.marks_BT, objective,
                     row_D=trained_row(self.model),
                     reference_loss_BT=micro.reference_BT,
-                    generator=_generator(seed, micro.ids_BT.device),
+                    generator=self._own_generator(seed, micro),
                     quantile=self.quantile if objective.delegates else None,
+                    choose=choose,
                     text_scale=1.0 if extra is None else extra.text_scale,
                 )  # fmt: skip
                 choice = found.call_BT, found.ignore_BT
@@ -191,16 +200,12 @@ class FitState:
         extra: ExtraLoss | None,
     ) -> Tensor:
         """Compute all losses, choose over the whole batch, then compute the gradients."""
-        forwarded: list[tuple[Tensor, Tensor]] = []
         losses = []
-        for micro in micros:
-            with torch.set_grad_enabled(len(micros) == 1):
-                hidden_BTD, head_VD = self._forward(micro)
-            losses.append(token_losses(hidden_BTD.detach(), head_VD.detach(), micro.targets_BT))
-            if len(micros) == 1:  # reuse its graph, so that the body runs only once
-                forwarded.append((hidden_BTD, head_VD))
+        with torch.no_grad():
+            for micro in micros:
+                losses.append(token_losses(*self._forward(micro), micro.targets_BT))
         loss_BT = torch.cat(losses)
-        call_BT, ignore_BT = self._choice(micros, loss_BT, objective, seed)
+        call_BT, ignore_BT = self._choice(micros, objective, seed, loss_BT)
         sums = []
         first = 0
         for number, micro in enumerate(micros):
@@ -208,7 +213,7 @@ class FitState:
             first = mine.stop
             choice = call_BT[mine], ignore_BT[mine]
             with self._no_sync(number, len(micros)):
-                outputs = forwarded[number] if forwarded else self._forward(micro)
+                outputs = self._forward(micro)
                 found = objective_loss(
                     *outputs,
                     micro.targets_BT,
@@ -225,21 +230,39 @@ class FitState:
         return torch.stack(sums).sum(0)
 
     def _choice(
-        self, micros: Sequence[MicroBatch], loss_BT: Tensor, objective: Objective, seed: int
+        self,
+        micros: Sequence[MicroBatch],
+        objective: Objective,
+        seed: int,
+        loss_BT: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Choose over the rows of all processes; return the part for this process's rows."""
+        marks_BT = torch.cat([m.marks_BT for m in micros])
+        valid_BT = torch.cat([m.valid_BT for m in micros])
         stored = [m.reference_BT for m in micros if m.reference_BT is not None]
+        reference_BT = torch.cat(stored) if stored else None
+        sizes = [m.ids_BT.shape[0] for m in micros]
+        if self.accelerator is not None:  # one exchange; marks below 256 are exact in any dtype
+            columns = [c for c in (loss_BT, reference_BT, marks_BT, valid_BT) if c is not None]
+            dtype = torch.float32 if loss_BT is None else loss_BT.dtype
+            packed_BCT = torch.stack([column.to(dtype) for column in columns], dim=1)
+            whole = list(_by_micro(self._gather(packed_BCT), sizes).unbind(1))
+            valid_BT, marks_BT = whole.pop().bool(), whole.pop().to(marks_BT.dtype)
+            reference_BT = whole.pop() if reference_BT is not None else None
+            loss_BT = whole.pop() if loss_BT is not None else None
         call_BT, ignore_BT = choose_targets(
             objective,
-            self._gather(loss_BT),
-            self._gather(torch.cat([m.marks_BT for m in micros])),
-            self._gather(torch.cat([m.valid_BT for m in micros])),
-            reference_loss_BT=self._gather(torch.cat(stored)) if stored else None,
-            generator=_generator(seed, loss_BT.device),
+            loss_BT,
+            marks_BT,
+            valid_BT,
+            reference_loss_BT=reference_BT,
+            generator=_generator(seed, valid_BT.device),
         )
-        rank = self.accelerator.process_index if self.accelerator is not None else 0
-        mine = slice(rank * loss_BT.shape[0], (rank + 1) * loss_BT.shape[0])
-        return call_BT[mine], ignore_BT[mine]
+        if self.accelerator is None:
+            return call_BT, ignore_BT
+        both_B2T = torch.stack((call_BT, ignore_BT), dim=1)
+        own_B2T = _of_process(both_B2T, sizes, self.accelerator.process_index)
+        return own_B2T[:, 0], own_B2T[:, 1]
 
     def _forward(self, micro: MicroBatch) -> tuple[Tensor, Tensor]:
         """Return hidden states and head in the same dtype: bfloat16 if the body uses it."""
@@ -260,6 +283,17 @@ class FitState:
         if self.accelerator is None or number == count - 1:
             return nullcontext()
         return cast(AbstractContextManager[Any], self.accelerator.no_sync(self.body))
+
+    def _own_generator(self, seed: int, micro: MicroBatch) -> torch.Generator:
+        """Return a generator for the rows of a micro-batch that this process computes.
+
+        On a CPU, the processes together draw the numbers that one would draw.
+        """
+        generator = _generator(seed, micro.ids_BT.device)
+        if self.accelerator is not None:
+            before = self.accelerator.process_index * micro.ids_BT.numel()
+            torch.rand(before, generator=generator, device=micro.ids_BT.device)
+        return generator
 
     def _gather(self, tensor: Tensor) -> Tensor:
         """Concatenate the tensors of all processes along the first dimension."""
@@ -317,6 +351,20 @@ def fit(
 def _micro_batches(batch: Batch, device: torch.device) -> list[MicroBatch]:
     parts = [batch] if isinstance(batch, MicroBatch | Mapping) else batch
     return [p if isinstance(p, MicroBatch) else MicroBatch.of(p, device) for p in parts]
+
+
+def _by_micro(every_B: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Reorder gathered rows: from process, micro-batch, row to micro-batch, process, row."""
+    by_process = every_B.view(-1, sum(sizes), *every_B.shape[1:])
+    return torch.cat([part.flatten(0, 1) for part in by_process.split(list(sizes), dim=1)])
+
+
+def _of_process(every_B: Tensor, sizes: Sequence[int], rank: int) -> Tensor:
+    """Return one process's rows of all rows in the order of ``_by_micro``."""
+    processes = every_B.shape[0] // sum(sizes)
+    parts = every_B.split([size * processes for size in sizes])
+    own = zip(parts, sizes, strict=True)
+    return torch.cat([part[rank * size : (rank + 1) * size] for part, size in own])
 
 
 def _generator(seed: int, device: torch.device) -> torch.Generator:

@@ -104,7 +104,7 @@ class Work:
             share: shares of the weights that gradients pass through and of those that are trained
         (LoRA: all and almost none; see ``memory.trained_share``).
         """
-        more = {"two_pass": self.forward, "gathered": 2 * self.head}.get(passes, 0)
+        more = self.forward if passes == "two_pass" else 0
         return self.forward * (1 + sum(share)) + delegating * more
 
 

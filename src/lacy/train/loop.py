@@ -34,14 +34,16 @@ from lacy.train.checkpoint import (
     newest,
     prune,
     put_aside,
+    random_state,
     write_checkpoint,
 )
-from lacy.train.config import MAY_DIFFER, TrainConfig
+from lacy.train.config import TrainConfig
 from lacy.train.console import CARD, Console, TrackerLog, card_facts, trackers
 from lacy.train.earlier import TrainResult, finished_before, keep_choices
 from lacy.train.fitting import FitState, fit
 from lacy.train.meter import Meter, validate
-from lacy.train.setup import Session, first_process, prepare_session
+from lacy.train.processes import Processes, first_process, naming_lost, rows_at_once
+from lacy.train.setup import Session, prepare_session
 from lacy.train.stopping import CLOSED_OUTPUT, is_out_of_memory, signals
 
 During = Callable[[FitState], contextlib.AbstractContextManager[Any]]
@@ -74,16 +76,26 @@ def train(
     if config.dry_run:
         from lacy.train.dry import dry_run
 
-        print(dry_run(config, extra=extra))
-        return TrainResult(config.out, 0, finished=False, stopped="dry run")
-    config = keep_choices(config)
-    with contextlib.ExitStack() as stack:
+        report = dry_run(config, extra=extra)
         if first_process():
-            stack.enter_context(lock(config.out))
-        done = finished_before(config)
+            print(report)
+        return TrainResult(config.out, 0, finished=False, stopped="dry run")
+    processes = Processes.join(config)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(naming_lost())
+        done = None
+        with processes.together():
+            if processes.first:
+                stack.enter_context(lock(config.out))
+            config = keep_choices(config)
+            if processes.first:
+                done = finished_before(config)
+        done = processes.objects(done)[0]
         if done is not None:
             return done
-        session = prepare_session(config)
+        with processes.together():
+            session = prepare_session(config, processes)
+        session.join()
         session.extra = extra
         if during is not None:
             stack.enter_context(during(session.state))
@@ -99,10 +111,14 @@ def train(
 
 def _open_run(session: Session) -> Run:
     """Open the run folder and drop metrics after the step at which the run resumes."""
-    run = Run(session.config.out, session.config, may_differ=MAY_DIFFER)
+    run = Run(session.config.out, session.config, may_differ=session.config.may_differ)
     for path in session.unreadable:
         put_aside(path)
-    run.write_environment(reasons=session.reasons, torch_threads=torch.get_num_threads())
+    run.write_environment(
+        reasons=session.reasons,
+        torch_threads=torch.get_num_threads(),
+        processes=session.processes.count,
+    )
     run.rewind(session.state.step)
     return run
 
@@ -158,12 +174,14 @@ class _Loop:
                 self._validate()
             if state.step % FINITE_EVERY == 0:
                 self._require_finite(*self.meter.peek())
-            stop, due = self._agree(bool(self.received) or self.console.closed, self._save_is_due())
+            stop, due = session.processes.any(  # signals and clocks differ
+                bool(self.received) or self.console.closed, self._save_is_due()
+            )
             if stop and state.step < schedule.total:
                 return self._stop_early()
             if due:
                 self._checkpoint(checkpoint_path(config.out, state.step))
-                prune(config.out, config.keep)
+                self._prune()
             if state.step == schedule.decay_start and not config.fork:
                 self._checkpoint(config.out / STABLE)
         return self._finish()
@@ -247,20 +265,17 @@ class _Loop:
         elapsed = time.perf_counter() - self.saved_at
         return bool(config.save_minutes) and elapsed >= 60 * config.save_minutes
 
-    def _agree(self, stop: bool, save_is_due: bool) -> tuple[bool, bool]:
-        """Let all processes stop or save if one of them wants to, as signals and clocks differ."""
-        accelerator = self.session.state.accelerator
-        if accelerator is None:
-            return stop, save_is_due
-        mine = torch.tensor([[stop, save_is_due]], device=self.session.device, dtype=torch.int32)
-        every: Any = accelerator.gather(mine)
-        return bool(every[:, 0].any()), bool(every[:, 1].any())
+    def _prune(self) -> None:
+        """Delete old checkpoints."""
+        if self.session.main:
+            prune(self.session.config.out, self.session.config.keep)
 
     def _checkpoint(self, path: Path) -> None:
         """Write a checkpoint unless the loss or gradient is NaN or infinite."""
         session = self.session
         self._write_row()
         self._require_finite(*self.meter.peek())
+        random = random_state(session.processes)
         if session.main:
             write_checkpoint(
                 path,
@@ -275,12 +290,12 @@ class _Loop:
                 },
                 groups={
                     **session.saved_groups(),
+                    "random": random,
                     "meter": self.meter.state(),
                     "choice": {} if self.choice_BT is None else {"mask": self.choice_BT},
                 },
             )
-        if session.state.accelerator is not None:
-            session.state.accelerator.wait_for_everyone()
+        session.processes.wait()
         self.saved_at = time.perf_counter()
 
     def _stop_early(self) -> TrainResult:
@@ -290,7 +305,7 @@ class _Loop:
         if self.console.closed:
             name = CLOSED_OUTPUT
         self._checkpoint(checkpoint_path(session.config.out, step))
-        prune(session.config.out, session.config.keep)
+        self._prune()
         self.console.line(f"{name}: saved at step {step:,}; the same command resumes there")
         return TrainResult(session.config.out, step, False, name, self.last)
 
@@ -313,6 +328,7 @@ class _Loop:
             card = self.run.card_file.read_text(encoding="utf-8")
             save_model(config.out / "model", session.state.model, session.data.tokenizer,
                        session.meta(), card=card)  # fmt: skip
+        session.processes.wait()
         where = config.out / "model"
         self.console.line(f"done in {format_duration(self.meter.seconds)}: {where}")
         return TrainResult(config.out, step, True, metrics=self.last)
@@ -351,7 +367,7 @@ class _Loop:
             raise LacyError(
                 "E48",
                 step=step,
-                rows=config.batch_rows // config.grad_accum,
+                rows=rows_at_once(config),
                 context=self.session.data.context,
                 more=min(config.batch_rows, config.grad_accum * 2),
                 kept=self._intact(),

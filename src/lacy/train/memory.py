@@ -16,6 +16,7 @@ from torch import Tensor
 from lacy.errors import LacyError
 from lacy.model import Memory, head_weight
 from lacy.train.flops import Work
+from lacy.train.processes import rows_at_once
 from lacy.train.trained import freeze
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def trace(
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    rows = max(1, config.batch_rows // config.grad_accum)
+    rows = rows_at_once(config)
     try:
         shape = AutoConfig.from_pretrained(place, trust_remote_code=False)
         shape.get_text_config().vocab_size = vocabulary

@@ -111,7 +111,7 @@ class Meter:
 
 @torch.no_grad()
 def validate(session: Session, last_BT: Tensor | None) -> tuple[dict[str, Any], Tensor | None]:
-    r"""Measure the model on the validation rows.
+    r"""Measure the model on the validation rows; all processes call this together.
 
     Args:
         session: the run.
@@ -126,11 +126,11 @@ def validate(session: Session, last_BT: Tensor | None) -> tuple[dict[str, Any], 
     """
     general = {}
     if session.general is not None:
-        loss_BT, _, valid_BT = _losses(session, session.valid_micros(general=True))
+        loss_BT, _, valid_BT = _losses(session, *session.valid_micros(general=True))
         general["general_loss"] = _mean(loss_BT, valid_BT)
     if not len(session.valid_rows):
         return general, None
-    loss_BT, marks_BT, valid_BT = _losses(session, session.valid_micros())
+    loss_BT, marks_BT, valid_BT = _losses(session, *session.valid_micros())
     fact_BT = ((marks_BT & int(MarkFlag.FACT)) != 0) & valid_BT
     row = {
         "valid_loss": _mean(loss_BT, valid_BT),
@@ -148,8 +148,10 @@ def validate(session: Session, last_BT: Tensor | None) -> tuple[dict[str, Any], 
     return row, call_BT
 
 
-def _losses(session: Session, micros: Iterable[MicroBatch]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return loss_BT, marks_BT and valid_BT of rows.
+def _losses(
+    session: Session, rows: int, micros: Iterable[MicroBatch]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return loss_BT, marks_BT and valid_BT of rows, of which each process has a part.
 
     Trained models, which are large, use bfloat16 as in training; new ones are measured in fp32.
     """
@@ -164,7 +166,10 @@ def _losses(session: Session, micros: Iterable[MicroBatch]) -> tuple[Tensor, Ten
         marks.append(micro.marks_BT)
         valid.append(micro.valid_BT)
     model.train()
-    return torch.cat(losses), torch.cat(marks), torch.cat(valid)
+    loss_BT, marks_BT, valid_BT = (
+        session.processes.gather_rows(torch.cat(part), rows) for part in (losses, marks, valid)
+    )
+    return loss_BT, marks_BT, valid_BT
 
 
 def _mean(loss_BT: Tensor, among_BT: Tensor) -> float | None:

@@ -18,11 +18,11 @@ from lacy.corpus import BatchOrder, PackedData
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Determines the rows of every step of this process, from the data and the replayed data.
+    """Determines the rows of every step, from the data and the replayed data.
 
     Args:
         data: the training data.
-        order: order of its training rows, with the size of the batch, the seed and the rank.
+        order: order of its training rows, with the size of the batch and the seed.
         replay: general texts with the same tokenizer and context; None for no replay.
         share: share of the rows that are replayed.
     """
@@ -47,16 +47,13 @@ class Mixture:
         return step * self.order.batch_rows / self.rows_per_epoch
 
     def numbers(self, step: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """Return the rows of one step for this process: a mask of replayed rows, and row numbers.
+        """Return the rows of one step: a mask of replayed rows, and row numbers.
 
-        The rows of all processes together form the batch. Replayed rows are spread evenly over it,
-        so that micro-batches are alike.
+        Replayed rows are spread evenly over the batch, so that micro-batches are alike.
         """
         order, size = self.order, self.order.batch_rows
-        share = size // order.world_size
-        mine = slice(order.rank * share, (order.rank + 1) * share)
         if self.replay is None:
-            return np.zeros(share, dtype=np.bool_), order.rows(step)
+            return np.zeros(size, dtype=np.bool_), order.rows(step)
         before, after = (self._replayed(step * size), self._replayed((step + 1) * size))
         count = after - before
         mask = np.zeros(size, dtype=np.bool_)
@@ -67,7 +64,7 @@ class Mixture:
         numbers[mask] = [general.rows(place)[0] for place in range(before, after)]
         first = step * size - before
         numbers[~mask] = [own.rows(place)[0] for place in range(first, first + size - count)]
-        return mask[mine], numbers[mine]
+        return mask, numbers
 
     def columns(self, mask: NDArray[np.bool_], rows: NDArray[np.int64]) -> dict[str, Any]:
         """Return the packed columns of rows given as in ``numbers``."""

@@ -16,6 +16,7 @@ from lacy.objective import METHODS, token_losses
 from lacy.run import write_atomic
 from lacy.train.batches import MicroBatch
 from lacy.train.config import TrainConfig
+from lacy.train.processes import first_process
 
 FILE = "reference.safetensors"
 ROWS = 16
@@ -42,7 +43,7 @@ def reference_losses(
     if file.exists() and (stored := _read(file, key)) is not None:
         return stored
     losses = _compute(config.reference, data, device)
-    if not config.dry_run:
+    if not config.dry_run and first_process():
         from safetensors.numpy import save
 
         write_atomic(file, save({"loss": losses}, metadata={"of": key}))

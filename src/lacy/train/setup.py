@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,6 @@ from lacy.train.checkpoint import (
     Saved,
     data_fingerprint,
     find_start,
-    random_state,
     set_random_state,
 )
 from lacy.train.choices import (
@@ -47,13 +45,13 @@ from lacy.train.config import TrainConfig
 from lacy.train.fitting import FitState, ModelBody
 from lacy.train.mixing import Mixture
 from lacy.train.optim import load_state_tensors, make_optimizers, state_tensors
+from lacy.train.processes import Processes, first_process, require_rows, threads_note
 from lacy.train.reference import reference_losses
 from lacy.train.schedule import WSD, make_schedule
 from lacy.train.trained import Base, Trained
 from lacy.types import MarkFlag
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
     from transformers import PreTrainedModel
 
 
@@ -71,7 +69,7 @@ class Session:
     trained: Trained
     """Which part of ``state.model`` is trained and saved."""
     schedule: WSD
-    device: torch.device
+    processes: Processes
     preset: str | None = None
     """The preset whose new weights this run, or the run that it is forked from, began with."""
     saved: Saved | None = None
@@ -87,9 +85,14 @@ class Session:
     """Newer checkpoints of this run that are unreadable."""
 
     @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return self.processes.device
+
+    @property
     def main(self) -> bool:
         """True if this is the process that writes files and prints."""
-        return self.state.accelerator is None or self.state.accelerator.is_main_process
+        return self.processes.first
 
     @property
     def tokens_per_step(self) -> int:
@@ -117,29 +120,54 @@ class Session:
             yield self.batch(step)
 
     def batch(self, step: int) -> list[MicroBatch]:
-        """Return the micro-batches of this process; they depend only on seed and step."""
+        """Return this process's part of each micro-batch; the rows depend only on seed and step."""
         mask, numbers = self.mixture.numbers(step)
-        parts = np.split(np.arange(len(numbers)), self.config.grad_accum)
-        return [
-            MicroBatch.of(
+        own, added = self.processes.part(len(numbers) // self.config.grad_accum)
+        own = np.append(own, np.repeat(own[:1], added))
+        micros = []
+        for whole in np.split(np.arange(len(numbers)), self.config.grad_accum):
+            part = whole[own]
+            micro = MicroBatch.of(
                 self.mixture.columns(mask[part], numbers[part]),
                 self.device,
                 None if self.reference is None else self.reference[numbers[part]],
                 None if mask[part].any() else numbers[part].tolist(),
             )
-            for part in parts
-        ]
+            micros.append(micro.without_targets(added) if added else micro)
+        return micros
 
-    def valid_micros(self, *, general: bool = False) -> Iterator[MicroBatch]:
-        """Yield the validation rows, or those of the general texts, in micro-batches."""
+    def valid_micros(self, *, general: bool = False) -> tuple[int, Iterator[MicroBatch]]:
+        """Return the number of validation rows, and this process's part of them in micro-batches.
+
+        Args:
+            general: use the rows of the general texts.
+        """
         data, chosen = self.valid, self.valid_rows
         if general:
             assert self.general is not None
             most = self.config.eval_rows or EVAL_ROWS
             data, chosen = self.general, np.arange(min(len(self.general), most))
-        size = max(1, self.config.batch_rows // self.config.grad_accum)
-        for first in range(0, len(chosen), size):
-            yield MicroBatch.of(data.batch(chosen[first : first + size]), self.device)
+        own, added = self.processes.part(len(chosen))
+        rows = np.append(chosen[own], np.repeat(chosen[:1], added))
+        size = max(1, self.config.batch_rows // (self.config.grad_accum * self.processes.count))
+        parts = (rows[first : first + size] for first in range(0, len(rows), size))
+        return len(chosen), (MicroBatch.of(data.batch(part), self.device) for part in parts)
+
+    def join(self) -> None:
+        """Let all processes train the same model together; each must have prepared the same run.
+
+        Raises:
+            LacyError: E51, the processes differ; E52, one is gone.
+        """
+        if self.state.accelerator is None:
+            return
+        self.processes.require_same(
+            first_step=self.state.step,
+            settings=to_dict(self.config),
+            data=data_fingerprint(self.data, self.mixture.replay),
+            precision="bf16" if self.state.bf16 else "fp32",
+        )
+        self.state.body = self.state.accelerator.prepare(self.state.body)
 
     def meta(self) -> dict[str, Any]:
         """Return the training entries of ``lacy.json``."""
@@ -159,25 +187,29 @@ class Session:
         return {
             "optimizer": state_tensors(self.state.model, self.state.optimizers),
             "quantile": {} if quantile is None else quantile.state_dict(),
-            "random": random_state(),
         }
 
 
-def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
+def prepare_session(
+    config: TrainConfig, processes: Processes | None = None, *, resume: bool = True
+) -> Session:
     """Open the data, build or load the model, and restore the state of a stopped run.
+
+    Nothing is exchanged with other processes; then, the loop calls ``Session.join``.
 
     Args:
         config: settings that have passed ``check``.
+        processes: the processes of the run; found if not given.
         resume: True continues from the checkpoints in ``config.out``.
 
     Raises:
         LacyError: E13, E20, E25, E26, errors of the data; E55-E59, errors of the model; E49, errors
             of the checkpoint; E46, the call rate exceeds the share of marks; E45, settings do not
-            match data and model.
+            match data and model; E51, there are fewer rows in a micro-batch than processes.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    accelerator, device = _device(config)
+    processes = processes or Processes.join(config)
+    require_rows(config.batch_rows, config.grad_accum, processes.count)
+    device = processes.device
     assert config.data is not None
     data = PackedData.load(config.data)
     replay, general = (_beside(data, path) for path in (config.replay, config.valid_general))
@@ -195,10 +227,10 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
     if first_process():
         for packed in {id(each): each for each in (data, valid, replay, general) if each}.values():
             packed.verify()
-    order = _order(config, train_rows, accelerator)
+    order = BatchOrder(train_rows, config.batch_rows, config.seed)
     mixture = Mixture(data, order, replay, config.replay_share)
     trained.model.to(device)  # type: ignore[arg-type]
-    state, notes = _fit_state(config, trained.model, device, accelerator)
+    state, notes = _fit_state(config, trained.model, processes)
     first_step, preset = 0, None if config.fork else preset_of(config)
     if source is not None:  # a resumed run must keep the start step of its schedule
         first_step = source.step if source is start.forked else int(source.info["start"])
@@ -214,12 +246,13 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
         schedule=make_schedule(
             config, rows=mixture.rows_per_epoch, context=data.context, start=first_step
         ),
-        device=device,
+        processes=processes,
         preset=preset,
         saved=start.saved,
         reference=reference_losses(config, data, device),
         general=general,
         reasons=[
+            *(threads_note(config) if processes.count > 1 and device.type == "cpu" else []),
             *settled,
             *notes,
             *[rate_note] * bool(rate_note),
@@ -230,16 +263,15 @@ def prepare_session(config: TrainConfig, *, resume: bool = True) -> Session:
     )
     if source is not None:
         _restore(session, source)
-    else:
-        torch.manual_seed(config.seed % 2**63)  # for dropout, which some pretrained models have
+    else:  # for dropout, which some pretrained models have
+        torch.manual_seed((config.seed + processes.rank) % 2**63)
     return session
 
 
 def _fit_state(
     config: TrainConfig,
     model: PreTrainedModel,
-    device: torch.device,
-    accelerator: Accelerator | None,
+    processes: Processes,
 ) -> tuple[FitState, list[str]]:
     """Return the state before the first step, and one note per automatic choice."""
     if config.method != "none":
@@ -247,10 +279,9 @@ def _fit_state(
     elif config.new_model:  # nothing trains the row of <CALL>
         set_taught(model, taught=False)
     model.train()
-    bf16, dtype_note = choose_bf16(config, device)
-    passes, passes_note = choose_passes(
-        config, 1 if accelerator is None else accelerator.num_processes
-    )
+    accelerator = processes.accelerator
+    bf16, dtype_note = choose_bf16(config, processes.device)
+    passes, passes_note = choose_passes(config, processes.count)
     quantile = None
     if passes == "running":
         gather: Any = None if accelerator is None else accelerator.gather
@@ -264,21 +295,14 @@ def _fit_state(
         quantile=quantile,
         accelerator=accelerator,
         bf16=bf16,
-        body=_body(model, config, accelerator),
+        body=torch.compile(ModelBody(model)) if config.compile else None,
     )  # fmt: skip
-    return state, [f"device {device}", dtype_note, passes_note, f"loss {choose_impl()[1]}"]
-
-
-def _device(config: TrainConfig) -> tuple[Accelerator | None, torch.device]:
-    """Return the accelerator (None for a single process) and the device."""
-    if process_count() > 1:
-        from accelerate import Accelerator
-
-        accelerator = Accelerator(cpu=config.device == "cpu")
-        return accelerator, accelerator.device
-    from accelerate import PartialState
-
-    return None, PartialState(cpu=config.device == "cpu").device
+    return state, [
+        f"device {processes.device}",
+        dtype_note,
+        passes_note,
+        f"loss {choose_impl()[1]}",
+    ]
 
 
 def _beside(data: PackedData, path: Path | None) -> PackedData | None:
@@ -317,18 +341,6 @@ def _validation(config: TrainConfig, data: PackedData) -> tuple[PackedData, NDAr
     return data, np.arange(train_rows, len(data))[:most], train_rows
 
 
-def _order(config: TrainConfig, rows: int, accelerator: Accelerator | None) -> BatchOrder:
-    """Return the order that assigns rows to steps and processes."""
-    rank, processes = 0, 1
-    if accelerator is not None:
-        rank, processes = accelerator.process_index, accelerator.num_processes
-    if config.batch_rows % (processes * config.grad_accum):
-        parts = f"{processes} processes times {config.grad_accum} micro-batches"
-        problem = f"\n  - batch_rows {config.batch_rows} does not split into {parts}"
-        raise LacyError("E45", count=1, problems=problem)
-    return BatchOrder(rows, config.batch_rows, config.seed, rank=rank, world_size=processes)
-
-
 def _trained(config: TrainConfig, data: PackedData, source: Saved | None) -> Trained:
     """Load the model of a checkpoint or of --model, or build one from a preset; then freeze it."""
     if source is None:
@@ -363,14 +375,6 @@ def _require_context(model: PreTrainedModel, data: PackedData, place: str) -> No
     require_context(model, data.context, place, do)
 
 
-def _body(model: PreTrainedModel, config: TrainConfig, accelerator: Accelerator | None) -> Any:
-    """Return the module that computes hidden states, compiled and wrapped as requested."""
-    body: Any = ModelBody(model)
-    if config.compile:
-        body = torch.compile(body)
-    return body if accelerator is None else accelerator.prepare(body)
-
-
 def _restore(session: Session, source: Saved) -> None:
     """Restore step, optimizers, running quantile and random state of a checkpoint."""
     state = session.state
@@ -379,20 +383,10 @@ def _restore(session: Session, source: Saved) -> None:
     quantile = source.group("quantile")
     if state.quantile is not None and quantile:
         state.quantile.load_state_dict(quantile)
-    set_random_state(source.group("random"))
+    set_random_state(source.group("random"), session.processes.rank, session.config.seed)
     if session.saved is not None:
         session.reasons.append(f"resuming at step {source.step}, from {source.path}")
     else:
         session.reasons.append(
             f"forked at step {source.step} from {source.path}, with its optimizer"
         )
-
-
-def process_count() -> int:
-    """Return the number of processes of a distributed run (accelerate launch, torchrun)."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def first_process() -> bool:
-    """True if this process is the only one or the first of a distributed run."""
-    return int(os.environ.get("RANK", "0")) == 0

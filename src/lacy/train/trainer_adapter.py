@@ -46,7 +46,7 @@ from lacy.model import (
 from lacy.objective import Objective, RunningQuantile, select_and_loss
 from lacy.train.batches import MicroBatch
 from lacy.train.head import frozen_head, trained_row
-from lacy.train.setup import first_process
+from lacy.train.processes import first_process
 from lacy.train.trained import Base, adapter_meta
 
 if TYPE_CHECKING:
