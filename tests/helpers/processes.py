@@ -10,7 +10,10 @@ import multiprocessing
 import os
 import sys
 
-IMPORTED = ["lacy.model", "transformers.models.llama.modeling_llama"]
+IMPORTED = [
+    "lacy.model", "transformers.models.llama.modeling_llama", "accelerate", "datasets",
+    "lacy.train.loop",
+]  # fmt: skip
 """What the server imports before it forks."""
 
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributed import PrefixStore, Store
 
 from lacy.errors import LacyError
 
@@ -81,7 +84,6 @@ class Processes:
                 how they find each other; E52, they do not come.
         """
         from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
-        from accelerate.utils import InitProcessGroupKwargs
 
         on_cpu = config.device == "cpu"
         if process_count() == 1:
@@ -94,13 +96,12 @@ class Processes:
         threads = _set_threads(config)
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # else accelerate would choose
         with naming_lost():
+            if not torch.distributed.is_initialized():
+                _join_group(on_cpu, timedelta(minutes=config.wait_minutes))
             accelerator = Accelerator(
                 cpu=on_cpu,
                 mixed_precision="no",  # the loop uses bfloat16 itself
-                kwargs_handlers=[
-                    InitProcessGroupKwargs(timeout=timedelta(minutes=config.wait_minutes)),
-                    DistributedDataParallelKwargs(gradient_as_bucket_view=True),
-                ],
+                kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
             )
         _set_threads(config)
         device = accelerator.device
@@ -253,13 +254,61 @@ def naming_lost() -> Iterator[None]:
     except RuntimeError as error:  # torch.distributed.DistError is one
         if process_count() == 1 or not _is_lost(error):
             raise
-        why = str(error).strip().splitlines()[0][:200]
-        raise LacyError("E52", why=why) from error
+        why = re.sub(r"\[/[^]]*\] ?", "", str(error).strip().splitlines()[0])  # file and line in C++
+        raise LacyError("E52", why=why.partition(". This ")[0][:200]) from error
 
 
 def _is_lost(error: RuntimeError) -> bool:
     text = str(error).lower()
     return isinstance(error, torch.distributed.DistError) or any(part in text for part in LOST)
+
+
+def _join_group(on_cpu: bool, timeout: timedelta) -> None:
+    """Let the processes of this start of the run find each other.
+
+    ``torchrun`` keeps its store when it starts processes again, and there they would find the
+    addresses of those that have ended (pytorch issue 135712). So each start has a name of its own.
+    """
+    device = "cpu"
+    if not on_cpu:
+        device = str(torch.accelerator.current_accelerator())
+        torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", "0")))
+    store, rank, count = next(iter(torch.distributed.rendezvous("env://", timeout=timeout)))
+    torch.distributed.init_process_group(
+        torch.distributed.get_default_backend_for_device(device),
+        store=PrefixStore(name_of_start(store, rank, count, timeout), store),
+        rank=rank,
+        world_size=count,
+        timeout=timeout,
+    )
+
+
+def name_of_start(store: Store, rank: int, count: int, timeout: timedelta) -> str:
+    """Agree on a new name with all processes that started together; earlier ones may have ended.
+
+    Every process but the first leaves a random word and waits for an answer to it. The first one
+    answers all words that it finds, until all have thanked for the name: a word of a process that
+    has ended is answered, too, but nobody thanks.
+
+    Raises:
+        LacyError: E52, not all come in time.
+    """
+    word = os.urandom(8).hex()
+    if rank:
+        store.set(f"lacy/word/{rank}", word)
+        store.wait([f"lacy/answer/{word}"], timeout)
+        name = store.get(f"lacy/answer/{word}").decode()
+        store.add(f"lacy/thanks/{name}", 1)
+        return name
+    until = time.monotonic() + timeout.total_seconds()
+    while (thanks := store.add(f"lacy/thanks/{word}", 0)) < count - 1:
+        if time.monotonic() > until:
+            raise LacyError("E52", why=f"{thanks + 1} of {count} processes came within {timeout}")
+        for other in range(1, count):
+            if store.check([f"lacy/word/{other}"]):
+                store.set(f"lacy/answer/{store.get(f'lacy/word/{other}').decode()}", word)
+        time.sleep(0.02)
+    return word
 
 
 def _require_launcher() -> None:
