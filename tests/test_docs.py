@@ -31,6 +31,7 @@ DOCS = ROOT / "docs"
 
 LONG = {
     "how-to/paper.md": "days of a GPU",
+    "how-to/several-processes.md": "several processes; torchrun's commands in test_deploy.py",
     "how-to/wiki.md": "an hour with real articles",
     "results.md": "commands of each table",
     "results/wikipedia.md": "commands of each table",

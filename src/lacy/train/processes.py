@@ -254,7 +254,9 @@ def naming_lost() -> Iterator[None]:
     except RuntimeError as error:  # torch.distributed.DistError is one
         if process_count() == 1 or not _is_lost(error):
             raise
-        why = re.sub(r"\[/[^]]*\] ?", "", str(error).strip().splitlines()[0])  # file and line in C++
+        why = re.sub(
+            r"\[/[^]]*\] ?", "", str(error).strip().splitlines()[0]
+        )  # file and line in C++
         raise LacyError("E52", why=why.partition(". This ")[0][:200]) from error
 
 
@@ -313,6 +315,17 @@ def name_of_start(store: Store, rank: int, count: int, timeout: timedelta) -> st
 
 def _require_launcher() -> None:
     """Raise E51 if variables are missing without which a process would wait for ever."""
+    for name, variable in (
+        ("FSDP", "ACCELERATE_USE_FSDP"),
+        ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED"),
+    ):
+        if os.environ.get(variable, "false").lower() == "true":
+            raise LacyError(
+                "E51",
+                why=f"accelerate is configured for {name}, but each process of lacy train holds the"
+                " whole model",
+                do="start them with torchrun; to split a model, use lacy.train.CallTrainer",
+            )
     missing = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(n)]
     if missing:
         raise LacyError(
