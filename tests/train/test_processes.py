@@ -134,7 +134,7 @@ def test_what_cannot_work_is_refused(config, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with monkeypatch.context() as patch:
         patch.setenv("ACCELERATE_USE_FSDP", "true")
-        with pytest.raises(LacyError, match=r"E51.*FSDP.*\n.*CallTrainer"):
+        with pytest.raises(LacyError, match=r"E51.*FSDP.*\n.*torchrun"):
             train(config())
     with pytest.raises(LacyError, match=r"E51.*RANK and MASTER_ADDR.*\n.*torchrun"):
         train(config())

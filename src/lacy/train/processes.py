@@ -324,7 +324,7 @@ def _require_launcher() -> None:
                 "E51",
                 why=f"accelerate is configured for {name}, but each process of lacy train holds the"
                 " whole model",
-                do="start them with torchrun; to split a model, use lacy.train.CallTrainer",
+                do="start them with torchrun, or turn it off: accelerate config",
             )
     missing = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(n)]
     if missing:

@@ -1,4 +1,4 @@
-"""Use the same objective in ``transformers.Trainer``, with callbacks, FSDP, DeepSpeed and PEFT.
+"""Use the same objective in ``transformers.Trainer``, with callbacks, PEFT and several processes.
 
     trainer = CallTrainer(model, TrainingArguments(...), data=PackedData.load("data/wiki"),
                           objective=Objective(call_rate=0.15))
