@@ -255,6 +255,24 @@ def test_flags_override_the_file_which_overrides_defaults(tmp_path):
         assert parse(TrainConfig, argv, command="train") == expected
 
 
+def test_mistakes_in_settings_by_name_are_named(tmp_path):
+    @dataclass
+    class Wines:
+        """Wines."""
+
+        cellar: dict[str, Optim] = field(default_factory=dict)
+        """By name."""
+
+    path = tmp_path / "a.yaml"
+    path.write_text("cellar:\n  red: {lr: 0.5}\n  white: {}\n")
+    assert load(Wines, path).cellar == {"red": Optim(lr=0.5), "white": Optim()}
+    path.write_text("cellar:\n  red: {lr: dry}\n  white: {lrr: 1}\n  rose: 3\n")
+    with pytest.raises(LacyError) as caught:
+        load(Wines, path)
+    for words in ("cellar.red.lr is 'dry'", "'cellar.white.lrr'", "cellar.rose is 3", "(line 2)"):
+        assert words in str(caught.value)
+
+
 def test_flags_alone_need_no_file():
     assert parse(TrainConfig, ["--data", "d"], command="train") == TrainConfig(Path("d"))
 

@@ -66,6 +66,14 @@ def read_fields(cls: type, data: Any, prefix: str, problems: list[Problem]) -> d
         elif known[key].nested and isinstance(value, Mapping):
             inner = read_fields(known[key].type, value, dotted + ".", problems)
             values[key] = Nested(known[key].type, inner)
+        elif (each := _settings_by_name(known[key].type)) and isinstance(value, Mapping):
+            values[key] = {}
+            for name, entry in value.items():
+                if not isinstance(entry, Mapping):
+                    problems.append(Problem(f"{dotted}.{name}", entry, describe(each)))
+                    continue
+                inner = read_fields(each, entry, f"{dotted}.{name}.", problems)
+                values[key][str(name)] = Nested(each, inner)
         else:
             try:
                 if FieldMark.REPEATED in known[key].marks and not isinstance(value, list | tuple):
@@ -74,6 +82,12 @@ def read_fields(cls: type, data: Any, prefix: str, problems: list[Problem]) -> d
             except Mismatch as mismatch:
                 problems.append(Problem(dotted, value, str(mismatch)))
     return values
+
+
+def _settings_by_name(hint: Any) -> Any:
+    """Return the dataclass of ``dict[str, dataclass]``, else None."""
+    args = typing.get_args(hint) if typing.get_origin(hint) in (dict, Mapping) else ()
+    return args[1] if len(args) == 2 and dataclasses.is_dataclass(args[1]) else None
 
 
 @dataclasses.dataclass(slots=True)
@@ -94,11 +108,15 @@ def build(cls: type[T], values: dict[str, Any], where: str, command: str) -> T:
         why = f"it has no default and {where} does not set it"
         do = f"set {', '.join(missing)}; see: lacy help config {command}"
         raise LacyError("E12", key=missing[0], value=None, why=why, do=do)
-    built = {
-        name: build(value.cls, value.values, where, command) if isinstance(value, Nested) else value
-        for name, value in values.items()
-    }
-    return cls(**built)
+
+    def built(value: Any) -> Any:
+        if isinstance(value, Nested):
+            return build(value.cls, value.values, where, command)
+        if isinstance(value, dict):
+            return {name: built(one) for name, one in value.items()}
+        return value
+
+    return cls(**{name: built(value) for name, value in values.items()})
 
 
 def required(cls: type) -> list[str]:

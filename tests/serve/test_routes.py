@@ -8,11 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from itertools import pairwise
 
 import httpx
+import numpy as np
 import openai
 import pytest
 import yaml
@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.pages import ROOT
+from helpers.route_servers import ANSWER, chat, serving_routes
 from helpers.routing import outcome_cases, topic_cases
 from helpers.scripted_server import scripted_server
 from helpers.serving import TEMPLATE, problem
@@ -35,8 +36,6 @@ from lacy.serve import (
     RouteOpener,
     RoutesConfig,
     RouteTable,
-    Server,
-    make_routes_app,
     read_routes,
     router_of,
     routes_of_words,
@@ -47,9 +46,6 @@ from lacy.serve.route_budget import RouteBudget
 from lacy.testing import byte_tokenizer, scripted
 
 HARD, EASY = "Which owl has a nest?", "Steer the mast by rope keel."
-ANSWER = {"id": "x", "object": "chat.completion", "created": 1, "model": "theirs",
-          "choices": [{"index": 0, "finish_reason": "stop",
-                       "message": {"role": "assistant", "content": "42"}}]}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -63,27 +59,6 @@ def made(tmp_path_factory):
         save_model(folder / name, model, tokenizer)
     fit_router(outcome_cases(), RouterSettings(head="tfidf")).save(folder / "router")
     return folder
-
-
-@contextlib.contextmanager
-def serving_routes(config, path=None, opener=None, **how):
-    """Yield the address of a server with these routes."""
-    router = router_of(config, path)
-    config.check("routes.yaml", router)
-    opener = opener or RouteOpener(text_of, settings={"max_new_tokens": 4})
-    table = RouteTable(config, router, path)
-    opener.prepare(config.routes)
-    server = Server(make_routes_app(table, opener, **how), opener, port=0)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until(lambda: server.started or not thread.is_alive())
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join(timeout=60)
-        assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +86,6 @@ def client(made, other):
     )  # fmt: skip
     with serving_routes(config) as client:
         yield client
-
-
-def chat(client, text, model="auto", **more):
-    body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
-    return client.post("/v1/chat/completions", json=body)
 
 
 def test_the_router_chooses_and_the_answer_says_which_and_why(client):
@@ -165,7 +135,7 @@ def test_a_client_that_leaves_ends_its_text():
         """Opens a model that would write for a quarter of an hour."""
 
         def _open(self, entry):
-            return Engine(scripted(speak, context=1 << 16), max_new_tokens=50_000)
+            return Engine(scripted(speak, context=1 << 16), max_new_tokens=50_000), None
 
     opener = SlowOpener(text_of, Limits(max_new_tokens=50_000))
     with serving_routes(RoutesConfig({"slow": RouteEntry("none")}), opener=opener) as client:
@@ -228,6 +198,14 @@ def test_routes_are_listed_and_counted(client):
     assert client.get("/v1/models/none").status_code == 404
     assert client.get("/health").json() == {"status": "ok"}
     assert 'lacy_routed_total{outcome="answered",route="small"}' in client.get("/metrics").text
+
+
+def test_tokens_of_local_models_are_counted_and_requests_once(made):
+    with serving_routes(RoutesConfig({"small": RouteEntry(str(made / "small"))})) as client:
+        assert chat(client, HARD, max_tokens=3).status_code == 200
+        shown = client.get("/metrics").text
+    assert 'lacy_tokens_total{speaker="slm"} 3.0' in shown
+    assert 'lacy_requests_total{path="/v1/chat/completions",status="200"} 1.0' in shown
 
 
 def test_typed_decisions_go_to_a_model_of_this_process(client):
@@ -311,7 +289,14 @@ def test_a_source_answers_by_itself(made, tmp_path):
         name = next(iter(world.people())).name
         answer = chat(client, f"{name} was born in", "facts")
         assert answer.status_code == 200, answer.text
-        assert answer.json()["choices"][0]["message"]["content"]
+        value = answer.json()["choices"][0]["message"]["content"]
+        with openai.OpenAI(base_url=f"{client.base_url}/v1", api_key="none") as caller:
+            [event] = caller.chat.completions.create(
+                model="facts", messages=[{"role": "user", "content": f"{name} was born in"}],
+                stream=True,
+            )  # fmt: skip
+        assert event.choices[0].delta.content == value and value
+        assert "one answer" in problem(chat(client, name, "facts", n=2), 502)["message"]
         assert problem(chat(client, "xyz", "facts"), 502)
 
 
@@ -325,6 +310,7 @@ def test_a_source_answers_by_itself(made, tmp_path):
         ({"a": RouteEntry("http://h/v1")}, {}, "name the model after its address"),
         ({"a": RouteEntry("http://h/v1#m", ["s"])}, {}, "has no source here"),
         ({"a": RouteEntry("m", cost=-1)}, {}, "cost is -1"),
+        ({"a": RouteEntry("http://h/v1#m", decide="d")}, {}, "decide needs a model"),
         ({"a": RouteEntry("m", timeout=0)}, {}, "timeout is 0"),
         ({"a": RouteEntry("m", cost_per_minute=1)}, {}, "needs its cost"),
         ({"a": RouteEntry("m")}, {"fallback": ["b"]}, "E374"),
@@ -542,5 +528,42 @@ def test_the_file_of_the_documentation_is_valid(tmp_path):
     config.check(str(path), None)
     assert list(config.routes) == ["small", "large", "hired", "facts"]
     path.write_text("routes: {a: {modell: x}}")
-    with pytest.raises(LacyError, match=r"E377.*model, source"):
+    with pytest.raises(LacyError, match=r"E377.*'routes.a.modell'.*did you mean 'routes.a.model'"):
         read_routes(path)
+
+
+def test_an_abstention_says_who_answers_instead(made):
+    router = fit_router(outcome_cases(), RouterSettings(head="tfidf", abstain=1.0))
+    for fallback, name in (([], "large"), (["small"], "small")):
+        config = RoutesConfig(entries(made), str(made / "router"), fallback)
+        plan = RouteTable(config, router).plan(HARD)
+        assert plan.order[0] == name and plan.why.endswith(f", so {name} is used")
+
+
+def test_a_file_of_routes_takes_single_values_and_names_mistakes(tmp_path):
+    path = tmp_path / "routes.yaml"
+    path.write_text("fallback: a\nroutes:\n  a: {source: world}\n")
+    assert read_routes(path).fallback == ["a"] and read_routes(path).routes["a"].source == ["world"]
+    for text, words in (
+        ("routes:\n  a: {cost: low}\n", "'low' for setting 'routes.a.cost'"),
+        ("routes:\n  a:\n", "routes.a"), ("routes: [\n", "cannot be served"),
+    ):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(LacyError, match=rf"E377.*{words}"):
+            read_routes(path)
+
+
+def test_a_head_of_decisions_belongs_to_a_local_model(made, tmp_path):
+    from lacy.decide import DecisionHead, LikelihoodFeatures
+    from lacy.model import load_model
+
+    loaded = load_model(made / "large")
+    uses = LikelihoodFeatures(loaded.model, loaded.tokenizer, loaded.call_id).identity()
+    weights = {kind: np.zeros(2) for kind in ("noul", "choice", "score")}
+    DecisionHead(weights, uses=uses).save(tmp_path / "head")
+    routes = {"small": RouteEntry(str(made / "small")),
+              "large": RouteEntry(str(made / "large"), decide=str(tmp_path / "head"))}  # fmt: skip
+    body = {"model": "auto", "state": "", "questions": {"q": {"type": "noul", "instructions": "?"}}}
+    with serving_routes(RoutesConfig(routes)) as client:
+        answer = client.post("/v1/systemone", json=body).json()
+    assert answer["model"] == "large" and answer["answers"]["q"]["noul"] == 0.5

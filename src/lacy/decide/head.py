@@ -77,6 +77,8 @@ def load_head(folder: str | Path) -> DecisionHead:
         LacyError: E383, there is none, or it is damaged.
     """
     path = Path(folder)
+    if not (path / SETTINGS).is_file():
+        raise LacyError("E383", path=path, why=f"there is no file {SETTINGS} in it")
     try:
         settings = parse_json((path / SETTINGS).read_text(encoding="utf-8"))
         stored = load((path / WEIGHTS).read_bytes())

@@ -13,6 +13,7 @@ from .cases import (
     targets_of,
 )
 from .choice import (
+    NONE_CHOSEN,
     ChoiceRule,
     RouteChoice,
     choose_route,
@@ -38,6 +39,7 @@ __all__ = [
     "BASELINES",
     "HEADS",
     "MAX_CHARACTERS",
+    "NONE_CHOSEN",
     "SHARES",
     "BenchFold",
     "BenchRow",

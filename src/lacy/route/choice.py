@@ -14,6 +14,9 @@ from lacy.route.cases import Floats
 NEVER = 1e6
 """A loss that no score makes up for."""
 
+NONE_CHOSEN = ", so none is chosen"
+"""End of the reason of an abstention without a fallback."""
+
 HALVINGS = 60
 """Steps in which the price of cost is found."""
 
@@ -99,7 +102,7 @@ def choose_route(
         abstained = True
     route = rule.fallback if abstained else best
     if abstained:
-        why += f", so {route} is used" if route else ", so none is chosen"
+        why += f", so {route} is used" if route else NONE_CHOSEN
     cost = rule.costs.get(route) if route is not None and rule.priced else None
     return RouteChoice(route, scores, cost, why, abstained)
 

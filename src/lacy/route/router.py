@@ -207,6 +207,8 @@ def open_router(folder: str | Path) -> Router:
         LacyError: E372, there is none, or it is damaged.
     """
     path = Path(folder)
+    if not (path / SETTINGS).is_file():
+        raise LacyError("E372", path=path, why=f"there is no file {SETTINGS} in it")
     try:
         data = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
         if data["format"] != FORMAT:

@@ -76,6 +76,7 @@ def make_app(
     origins: Sequence[str] = (),
     records: RecordLog | None = None,
     decider: Decider | None = None,
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """Return the ASGI application of one model.
 
@@ -91,8 +92,10 @@ def make_app(
         origins: origins whose web pages may send requests, such as ``https://chat.example``.
         records: keeps records of answers and users' verdicts; closed by the caller.
         decider: makes typed decisions; None for the likelihoods of the model itself.
+        metrics: counters of an application around this one, which counts the requests.
     """
-    limits, metrics = limits or Limits(), Metrics(scheduler, records)
+    limits, inner = limits or Limits(), metrics is not None
+    metrics = metrics or Metrics(scheduler, records)
     # Fill the cache before several threads use the tokenizer.
     control_tokens(scheduler.engine.tokenizer)
     service = Service(
@@ -114,7 +117,7 @@ def make_app(
                   redoc_url=None)  # fmt: skip
     app.state.service = service
     app.add_middleware(
-        GuardMiddleware, limits=limits, keys=keys, metrics=metrics, hosts=hosts,
+        GuardMiddleware, limits=limits, keys=keys, metrics=None if inner else metrics, hosts=hosts,
         open_paths=OPEN_PATHS,
     )  # fmt: skip
     add_error_handlers(app)

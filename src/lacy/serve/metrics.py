@@ -45,7 +45,8 @@ class Metrics:
             "lacy_decisions", "Typed decisions by type", ["type"], registry=registry
         )
         self.routed = Counter(
-            "lacy_routed", "Requests by route and outcome: answered, failed or no_budget",
+            "lacy_routed", "Requests by route and outcome: answered, refused (another route may do "
+            "it), busy, no_budget, failed, or broken (a stream, after its begin)",
             ["route", "outcome"], registry=registry,
         )  # fmt: skip
         self._cost = Counter("lacy_cost", "Cost of the sources", registry=registry)

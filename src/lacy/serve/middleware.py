@@ -23,13 +23,13 @@ LOG = logging.getLogger("lacy.serve")
 
 METERED_PATHS = (
     "/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/systemone", "/v1/feedback",
-    "/v1/models", "/health", "/metrics",
+    "/v1/models", "/v1/routes", "/health", "/metrics",
 )  # fmt: skip
 """Paths that have their own metrics; all other paths are counted together."""
 
 CORS_METHODS = "GET, HEAD, POST"
 CORS_HEADERS = "Authorization, Content-Type, X-Request-Id"
-CORS_EXPOSED = "X-Request-Id, Retry-After"
+CORS_EXPOSED = "X-Request-Id, Retry-After, X-Lacy-Route, X-Lacy-Route-Why"
 CORS_SECONDS = "600"
 """How long a browser may cache a preflight response."""
 
@@ -131,7 +131,7 @@ class GuardMiddleware:
         app: the application.
         limits: limits on the body and on clients that stop reading.
         keys: accepted keys; None if no key is needed.
-        metrics: counters of requests.
+        metrics: counters of requests; None to count none.
         hosts: host names that requests may use; None for any. The check prevents DNS rebinding: a
             web page whose host name resolves to this computer must not reach a local server.
         open_paths: paths that need no key.
@@ -142,7 +142,7 @@ class GuardMiddleware:
         app: Any,
         limits: Limits,
         keys: Keys | None,
-        metrics: Metrics,
+        metrics: Metrics | None,
         hosts: Sequence[str] | None,
         open_paths: Collection[str],
     ) -> None:
@@ -181,8 +181,9 @@ class GuardMiddleware:
         finally:
             path = scope["path"] if scope["path"] in METERED_PATHS else "other"
             seconds = time.perf_counter() - begin
-            self.metrics.requests.labels(path, str(status)).inc()
-            self.metrics.seconds.labels(path).observe(seconds)
+            if self.metrics is not None:
+                self.metrics.requests.labels(path, str(status)).inc()
+                self.metrics.seconds.labels(path).observe(seconds)
             if path not in ("/health", "/metrics"):
                 line = {"path": path, "status": status, "seconds": round(seconds, 4), **log}
                 LOG.info(json.dumps(line, ensure_ascii=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
@@ -62,7 +63,7 @@ async def marked_stream(
             yield part
             continue
         pending += part
-        while not done and (end := _event_end(pending)):
+        while not done and (end := event_end(pending)):
             event, pending = pending[:end], pending[end:]
             found = _marked_event(event, about)
             done = found is not None
@@ -76,27 +77,32 @@ async def marked_stream(
         yield pending
 
 
-def _event_end(pending: bytes) -> int:
-    """Return where the first event ends; 0 if it has not."""
+def event_end(pending: bytes) -> int:
+    """Return where the first server-sent event ends; 0 if it has not."""
     ends = [place + len(mark) for mark in (b"\n\n", b"\r\n\r\n")
             if (place := pending.find(mark)) >= 0]  # fmt: skip
     return min(ends, default=0)
 
 
+def event_json(event: bytes) -> Any:
+    """Return the JSON of a server-sent event; None if it has none, such as a comment."""
+    for line in event.split(b"\n"):
+        if line.startswith(b"data:"):
+            with contextlib.suppress(ValueError, RecursionError):
+                return json.loads(line[5:])
+    return None
+
+
 def _marked_event(event: bytes, about: Mapping[str, Any]) -> bytes | None:
     """Return an event with the route; None if it has no JSON object."""
+    data = event_json(event)
+    if not isinstance(data, dict):
+        return None
+    text = json.dumps(_with_route(data, about), ensure_ascii=False)
     lines = event.split(b"\n")
-    for number, line in enumerate(lines):
-        if line.startswith(b"data:"):
-            try:
-                data = json.loads(line[5:])
-            except ValueError:
-                return None
-            if isinstance(data, dict):
-                text = json.dumps(_with_route(data, about), ensure_ascii=False)
-                lines[number] = b"data: " + text.encode()
-                return b"\n".join(lines)
-    return None
+    place = next(n for n, line in enumerate(lines) if line.startswith(b"data:"))
+    lines[place] = b"data: " + text.encode()
+    return b"\n".join(lines)
 
 
 def _with_route(data: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,16 +24,19 @@ from lacy.serve.limits import Limits
 from lacy.serve.metrics import Metrics
 from lacy.serve.middleware import EnvelopeMiddleware, GuardMiddleware
 from lacy.serve.route_answers import marked, marked_stream, text_of
+from lacy.serve.route_attempts import RouteAttempt, attempt, mended
 from lacy.serve.route_config import AUTO
 from lacy.serve.route_open import RouteOpener
 from lacy.serve.route_table import LiveRoute, RoutePlan, RouteTable, scores_of
-from lacy.serve.route_targets import LocalTarget, RouteFailed, RouteReply
+from lacy.serve.route_targets import LocalTarget, RouteReply
 from lacy.serve.service import EventStream
 
 LOG = logging.getLogger("lacy.serve")
 
 GENERATION = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 """Paths on which the router chooses."""
+
+NO_BUDGET = "its budget for this minute is used up"
 
 RELOAD_SECONDS = 1.0
 """How often the file of routes is looked at."""
@@ -63,43 +66,65 @@ class RouteService:
         started = time.perf_counter()
         plan = await self._plan(model, body)
         log = http.state.log
-        log |= {"model": model, "why": plan.why, "scores": scores_of(plan.choice),
+        log |= {"id": http.state.request_id, "model": model, "why": plan.why,
+                "scores": scores_of(plan.choice),
                 "router_ms": round(1000 * (time.perf_counter() - started), 2)}  # fmt: skip
         if plan.shadow is not None:
             log["shadow"] = plan.shadow
         tried: list[dict[str, str]] = []
-        last: tuple[RouteReply, bytes | None] | None = None
-        waits = []
+        waits: list[float] = []
+        attempts: list[RouteAttempt] = []
         for name in plan.order:
             live = self.table.routes.get(name)
             if live is None:  # its file has just changed
                 continue
             if wait := live.budget.wait():
+                done = RouteAttempt("busy", NO_BUDGET)
                 waits.append(wait)
-                tried.append({"route": name, "why": "its budget for this minute is used up"})
-                self.metrics.routed.labels(name, "no_budget").inc()
-                continue
-            live.budget.spend()
-            named = {**body, "model": name} if model == AUTO else body
-            try:
-                reply, content = await while_connected(http, _attempt(live, path, named, http))
-                why = _failure(reply, content)
-            except RouteFailed as error:
-                reply, content, why = None, None, str(error)
-            self.metrics.routed.labels(name, "failed" if why else "answered").inc()
-            if reply is not None and (not why or model != AUTO):
+            else:
+                live.budget.spend()
+                named = {**body, "model": name} if model == AUTO else body
+                done = await while_connected(http, attempt(
+                    live.target, path, named, http.state.request_id, live.entry.timeout,
+                    comments=len(plan.order) == 1,
+                ))  # fmt: skip
+                if done.outcome == "busy":
+                    waits.append(done.retry)
+            outcome = "no_budget" if done.why == NO_BUDGET else done.outcome
+            self.metrics.routed.labels(name, outcome).inc()
+            if done.outcome == "answered":
                 log |= {"route": name, "tried": tried}
-                return _response(reply, content, self._about(name, live, plan, tried))
-            if reply is not None:
-                last = reply, content
-            tried.append({"route": name, "why": why})
+                return self._response(done, name, self._about(name, live, plan, tried))
+            attempts.append(done)
+            tried.append({"route": name, "why": done.why})
         log["tried"] = tried
-        if last is not None and len(plan.order) == 1:
-            return _response(*last, None)
+        # The last answer that a client understands: of a named route, or if all say the same.
+        last = next((one for one in reversed(attempts) if one.reply is not None), None)
+        outcomes = {one.outcome for one in attempts}
+        if last is not None and (len(plan.order) == 1 or outcomes == {"refused"}) and last.content:
+            return self._response(last, plan.order[-1], None)
         said = "; ".join(f"{one['route']}: {one['why']}" for one in tried)
-        if waits and len(waits) == len(tried):
+        if outcomes == {"busy"}:
             raise ApiError(429, f"no route may answer now ({said})", "no_budget", retry=min(waits))
         raise ApiError(502, f"no route has answered ({said})", "route_failed", retry=1)
+
+    def _response(self, done: RouteAttempt, name: str, about: dict[str, Any] | None) -> Response:
+        """Return the response to the client, with the route if there is one."""
+        reply, content = done.reply, done.content
+        assert reply is not None
+        headers = dict(reply.headers)
+        if about is not None:
+            headers |= {"X-Lacy-Route": about["route"], "X-Lacy-Route-Why": _ascii(about["why"])}
+        if content is None:
+            chunks = mended(reply.chunks, name, self.metrics.routed.labels(name, "broken").inc)
+            marked_chunks = chunks if about is None else marked_stream(chunks, about)
+            response: Response = EventStream(marked_chunks, lambda: _close(reply))
+        else:
+            if about is not None and reply.status < 400:
+                content = marked(content, about)
+            response = Response(content, reply.status, media_type=reply.media)
+        response.headers.update(headers)
+        return response
 
     async def _plan(self, model: str, body: dict[str, Any]) -> RoutePlan:
         """Return which routes are tried.
@@ -145,6 +170,7 @@ class RouteService:
         if name != AUTO and name not in routes:
             raise self._unknown(name)
         wanted = list(routes.values()) if name == AUTO else [routes[name]]
+        wanted.sort(key=lambda live: live.entry.decide is None)  # fitted heads first
         for live in wanted:
             if isinstance(live.target, LocalTarget):
                 return live.target
@@ -189,7 +215,7 @@ def make_routes_app(
         hosts: host names that requests may use; None for any.
         origins: origins whose web pages may send requests.
     """
-    metrics = Metrics(opener, opener.records)
+    metrics = opener.metrics = Metrics(opener, opener.records)
     service = RouteService(table, opener, opener.limits, metrics, int(time.time()))
 
     @asynccontextmanager
@@ -240,13 +266,13 @@ def _add_paths(app: FastAPI, service: RouteService) -> None:
         target = service.local(body.get("model", AUTO))
         reply = await target.send("/v1/systemone", {**body, "model": target.name},
                                   request.state.request_id)  # fmt: skip
-        return _response(reply, await reply.whole(), None)
+        return await _plain(reply)
 
     @app.post("/v1/feedback")
     async def feedback(request: Request) -> Response:
         body = await _body_of(request)
         reply = await service.local().send("/v1/feedback", body, request.state.request_id)
-        return _response(reply, await reply.whole(), None)
+        return await _plain(reply)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -301,58 +327,14 @@ def _texts_of(body: dict[str, Any]) -> int:
     return prompts * (count if isinstance(count, int) and count > 0 else 1)
 
 
-async def _attempt(
-    live: LiveRoute, path: str, body: dict[str, Any], http: Request
-) -> tuple[RouteReply, bytes | None]:
-    """Return a route's answer, whole unless it is a stream.
-
-    Raises:
-        RouteFailed: there is none in time.
-    """
-    try:
-        async with asyncio.timeout(live.entry.timeout):
-            reply = await live.target.send(path, body, http.state.request_id)
-            if reply.status == 200 and reply.media.startswith("text/event-stream"):
-                return reply, None
-            return reply, await reply.whole()
-    except TimeoutError:
-        raise RouteFailed(f"no answer within {live.entry.timeout:g} s") from None
-
-
-def _failure(reply: RouteReply, content: bytes | None) -> str:
-    """Return why another route should be tried; "" for an answer, or the client's own mistake."""
-    if reply.status < 400:
-        return ""
-    message, code = "", ""
-    with contextlib.suppress(ValueError, AttributeError, TypeError):
-        error = json.loads(content or b"{}").get("error") or {}
-        message, code = str(error.get("message", ""))[:200], str(error.get("code"))
-    if reply.status < 500 and reply.status not in (401, 403, 404, 408, 429) and (
-        code != "context_length_exceeded"
-    ):  # fmt: skip
-        return ""
-    return f"HTTP {reply.status} {message}".strip()
-
-
-def _response(reply: RouteReply, content: bytes | None, about: dict[str, Any] | None) -> Response:
-    """Return the response to the client, with the route if there is one."""
-    headers = dict(reply.headers)
-    if about is not None:
-        headers |= {"X-Lacy-Route": about["route"], "X-Lacy-Route-Why": _ascii(about["why"])}
-    if content is None:
-        chunks = reply.chunks if about is None else marked_stream(reply.chunks, about)
-        response: Response = EventStream(chunks, lambda: _close(reply))
-    else:
-        if about is not None and reply.status < 400:
-            content = marked(content, about)
-        response = Response(content, reply.status, media_type=reply.media)
-    response.headers.update(headers)
-    return response
+async def _plain(reply: RouteReply) -> Response:
+    """Return an answer as it is."""
+    return Response(await reply.whole(), reply.status, reply.headers, reply.media)
 
 
 def _close(reply: RouteReply) -> None:
     """End an answer whose client may have left, so that no more of it is generated."""
-    task = asyncio.ensure_future(reply.chunks.aclose())
+    task = asyncio.ensure_future(reply.close())
     _CLOSING.add(task)
     task.add_done_callback(_CLOSING.discard)
 

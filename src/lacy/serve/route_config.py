@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lacy.config import load
+from lacy.config import Repeated, load
 from lacy.errors import LacyError
 from lacy.remote import check_url
 from lacy.route import Router, require_route
@@ -28,7 +28,7 @@ class RouteEntry:
     model: str | None = None
     """A model's folder or name on this machine, or http://host:port/v1#name of another server; a
     policy may follow a local one (runs/mine:budget=0.22)."""
-    source: list[str] = field(default_factory=list)
+    source: Repeated = field(default_factory=list)
     """What answers the calls of a local model; without a model, what answers the request itself."""
     cost: float | None = None
     """Cost of a request, in the router's unit; by default what the router learned."""
@@ -41,6 +41,10 @@ class RouteEntry:
     tried."""
     key_variable: str | None = None
     """Environment variable with the API key of another server; by default none is sent."""
+
+    decide: str | None = None
+    """Folder of lacy decide fit that answers /v1/systemone for this local model; by default its
+    likelihoods do."""
 
     @property
     def address(self) -> str | None:
@@ -57,7 +61,7 @@ class RoutesConfig:
     """The routes by name."""
     router: str | None = None
     """Folder of lacy route fit; without one, auto means the first route of fallback."""
-    fallback: list[str] = field(default_factory=list)
+    fallback: Repeated = field(default_factory=list)
     """Routes that are tried in this order if the chosen one fails, takes too long or has used its
     budget; by default the others, the best first."""
     strong_share: float | None = None
@@ -109,13 +113,13 @@ def read_routes(path: str | Path) -> RoutesConfig:
     """Read a YAML file of routes.
 
     Raises:
-        LacyError: E13, E15, no such file, or no YAML; E377, a setting is unknown or has another
+        LacyError: E13, no such file; E377, it is no YAML, or a setting is unknown or has another
             type.
     """
     try:
         return load(RoutesConfig, path, command="route serve")
     except LacyError as error:
-        if error.code not in ("E10", "E12", "E14"):
+        if error.code not in ("E10", "E12", "E14", "E15"):
             raise
         raise LacyError("E377", path=path, why=error.what) from error
 
@@ -146,6 +150,8 @@ def _problem(name: str, entry: RouteEntry) -> str:
         return "it has neither model nor source"
     if entry.address is not None and entry.source:
         return "a model on another server has no source here"
+    if entry.decide is not None and (entry.model is None or entry.address is not None):
+        return "decide needs a model of this process"
     if entry.address is not None and not entry.address.partition("#")[2]:
         return "name the model after its address: http://host:port/v1#name"
     for field_name in ("cost", "per_minute", "cost_per_minute"):

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lacy.cascade import open_engine
+from lacy.decide import open_decider
 from lacy.records import RecordLog
 from lacy.serve.app import make_app
 from lacy.serve.limits import Limits
+from lacy.serve.metrics import Metrics
 from lacy.serve.route_config import RouteEntry
 from lacy.serve.route_targets import LocalTarget, RemoteTarget, RouteTarget, SourceTarget
 from lacy.serve.scheduler import Scheduler
@@ -31,6 +33,7 @@ class RouteOpener:
         log_prompts: also write prompts to the log.
         settings: further arguments of ``lacy.cascade.open_engine``.
         schedulers: the open schedulers by route.
+        metrics: counters that all models share; None for some of each model's own.
     """
 
     text_of: Callable[[Mapping[str, Any]], str]
@@ -41,6 +44,7 @@ class RouteOpener:
     log_prompts: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
     schedulers: dict[str, Scheduler] = field(default_factory=dict)
+    metrics: Metrics | None = None
     _prepared: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self, routes: Mapping[str, RouteEntry]) -> None:
@@ -65,10 +69,12 @@ class RouteOpener:
             return found
         if entry.model is None:
             return SourceTarget(found, name, self.text_of, entry.timeout)
-        scheduler = Scheduler(found, streams=self.streams, queue=self.queue)
+        engine, decider = found
+        scheduler = Scheduler(engine, streams=self.streams, queue=self.queue)
         app = make_app(
-            scheduler, name, limits=self.limits, records=self.records, log_prompts=self.log_prompts
-        )
+            scheduler, name, limits=self.limits, records=self.records,
+            log_prompts=self.log_prompts, metrics=self.metrics, decider=decider,
+        )  # fmt: skip
         stack = AsyncExitStack()
         await stack.enter_async_context(app.router.lifespan_context(app))
         self.schedulers[name] = scheduler
@@ -76,11 +82,16 @@ class RouteOpener:
         return LocalTarget(app, name, stack)
 
     def _open(self, entry: RouteEntry) -> Any:
-        """Return an engine, a target or a source."""
+        """Return an engine with its decider, a target or a source."""
         if entry.address is not None:
             return RemoteTarget(entry.address, entry.key_variable, entry.timeout)
         if entry.model is not None:
-            return open_engine(entry.model, entry.source, **self.settings)
+            engine = open_engine(entry.model, entry.source, **self.settings)
+            if entry.decide is None:
+                return engine, None
+            return engine, open_decider(
+                engine.model, engine.tokenizer, head=entry.decide, call_id=engine.call_id
+            )
         return open_sources(entry.source)
 
     def _forget(self, name: str, scheduler: Scheduler) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lacy.errors import LacyError
-from lacy.route import ChoiceRule, RouteChoice, Router, open_router
+from lacy.route import NONE_CHOSEN, ChoiceRule, RouteChoice, Router, open_router
 from lacy.serve.route_budget import RouteBudget
 from lacy.serve.route_config import RouteEntry, RoutesConfig, read_routes
 from lacy.serve.route_targets import RouteTarget
@@ -112,8 +112,11 @@ class RouteTable:
         if config.shadow is not None:
             order = [config.shadow, *(config.fallback or ranked)]
             why = f"shadow mode: {config.shadow} always answers"
-            return RoutePlan(_unique(order), choice, why, choice.route or order[0])
-        return RoutePlan(_unique(order), choice, choice.why)
+            return RoutePlan(_unique(order), choice, why, choice.route or "none")
+        why = choice.why
+        if choice.route is None:  # somebody has to answer
+            why = f"{why.removesuffix(NONE_CHOSEN)}, so {order[0]} is used"
+        return RoutePlan(_unique(order), choice, why)
 
     def _follow(self, choice: RouteChoice) -> None:
         """Keep the scores of a request; every ``FOLLOW_EVERY`` requests, find the price on them."""
@@ -233,7 +236,7 @@ def rule_of(config: RoutesConfig, router: Router | None) -> ChoiceRule:
 
 def _opened_by(entry: RouteEntry) -> tuple[object, ...]:
     """Return the settings that need another target if they change."""
-    return entry.model, tuple(entry.source), entry.key_variable, entry.timeout
+    return entry.model, tuple(entry.source), entry.key_variable, entry.timeout, entry.decide
 
 
 def _unique(names: list[str] | tuple[str, ...]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from lacy.remote import RemoteError, check_url, read_key, redact
 from lacy.sources import Source, guarded
 from lacy.types import Request as SourceRequest
 
-JSON_TYPE = "application/json"
+JSON_TYPE, EVENT_STREAM = "application/json", "text/event-stream"
 
 MAX_ANSWER = 16 << 20
 """Bytes of an answer of another server that are read at most."""
@@ -39,16 +39,24 @@ class RouteReply:
         media: media type.
         chunks: the body.
         headers: other headers that go to the client.
+        rest: what ``chunks`` reads from, if it wraps another body.
     """
 
     status: int
     media: str
     chunks: AsyncGenerator[bytes, None]
     headers: dict[str, str] = field(default_factory=dict)
+    rest: AsyncGenerator[bytes, None] | None = None
 
     async def whole(self) -> bytes:
         """Return the whole body."""
         return b"".join([chunk async for chunk in self.chunks])
+
+    async def close(self) -> None:
+        """End the body, so that no more of it is generated, whether or not it was read."""
+        await self.chunks.aclose()
+        if self.rest is not None:  # a generator that has not begun does not end what it wraps
+            await self.rest.aclose()
 
 
 class RouteTarget(Protocol):
@@ -134,9 +142,8 @@ class LocalTarget:
 
         headers = {name.decode().lower(): value.decode("latin-1")
                    for name, value in start.get("headers", [])}  # fmt: skip
-        kept = {"retry-after": headers["retry-after"]} if "retry-after" in headers else {}
         media = headers.get("content-type", JSON_TYPE)
-        return RouteReply(int(start["status"]), media, chunks(), kept)
+        return RouteReply(int(start["status"]), media, chunks(), _passed_on(headers))
 
     async def close(self) -> None:
         """End the application's lifespan, which closes its scheduler."""
@@ -194,8 +201,8 @@ class RemoteTarget:
             finally:
                 await response.aclose()
 
-        return RouteReply(response.status_code,
-                          response.headers.get("content-type", JSON_TYPE), chunks())  # fmt: skip
+        media = response.headers.get("content-type", JSON_TYPE)
+        return RouteReply(response.status_code, media, chunks(), _passed_on(response.headers))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -220,20 +227,23 @@ class SourceTarget:
 
     async def send(self, path: str, body: Mapping[str, Any], request_id: str) -> RouteReply:
         """Ask the source; see ``RouteTarget``."""
-        if path == "/v1/responses" or body.get("stream"):
-            raise RouteFailed(f"{self.name} is a source, which answers only whole completions")
+        prompt, count = body.get("prompt"), body.get("n")
+        if path == "/v1/responses":
+            raise RouteFailed(f"{self.name} is a source, which has no answers of this path")
+        if count not in (None, 1) or (isinstance(prompt, list) and len(prompt) > 1):
+            raise RouteFailed(f"{self.name} is a source, which gives one answer to one prompt")
         [reply] = await guarded(
             self.source, [SourceRequest(self._text_of(body))], timeout=self._timeout
         )
         if not reply.candidates:
             raise RouteFailed(reply.error or f"{self.name} has no answer")
         found = reply.candidates[0]
-        chat = path.endswith("/chat/completions")
-        content = {"message": {"role": "assistant", "content": found.text}} if chat else {
-            "text": found.text}  # fmt: skip
+        chat, stream = path.endswith("/chat/completions"), bool(body.get("stream"))
+        message = {"role": "assistant", "content": found.text}
+        content = {"delta" if stream else "message": message} if chat else {"text": found.text}
+        kind = "chat.completion" + ".chunk" * stream if chat else "text_completion"
         answer = {
-            "id": f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}",
-            "object": "chat.completion" if chat else "text_completion",
+            "id": f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}", "object": kind,
             "created": int(time.time()), "model": self.name,
             "choices": [{"index": 0, **content, "logprobs": None, "finish_reason": "stop",
                          "lacy": {"evidence": found.evidence, "speaker": reply.speaker}}],
@@ -241,13 +251,19 @@ class SourceTarget:
         }  # fmt: skip
 
         async def chunks() -> AsyncGenerator[bytes, None]:
-            yield json.dumps(answer).encode()
+            data = json.dumps(answer)
+            yield (f"data: {data}\n\ndata: [DONE]\n\n" if stream else data).encode()
 
-        return RouteReply(200, JSON_TYPE, chunks())
+        return RouteReply(200, EVENT_STREAM if stream else JSON_TYPE, chunks())
 
     async def close(self) -> None:
         """Close the source."""
         getattr(self.source, "close", lambda: None)()
+
+
+def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of an answer that go to the client."""
+    return {name: headers[name] for name in ("retry-after",) if name in headers}
 
 
 def _scope(path: str, content: bytes, request_id: str) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def run(config: FitRouteConfig) -> int:
         raise LacyError("E12", key="data", value=", ".join(map(str, config.data)) or "nothing",
                         why=why, do="see: lacy route fit --help")  # fmt: skip
     if config.add:
-        _require_defaults(config)
+        _require_same(config)
         cases = [case for path in config.add for case in _further(path, config)]
         router = add_cases(config.out, cases, notify=note)
     else:
@@ -142,11 +142,16 @@ def _settings(config: FitRouteConfig) -> RouterSettings:
     return RouterSettings(head=head, **{name: getattr(config, name) for name in names})
 
 
-def _require_defaults(config: FitRouteConfig) -> None:
-    """Raise E12 if a setting is given that --add takes from the router."""
+def _require_same(config: FitRouteConfig) -> None:
+    """Raise E12 if a setting is given that differs from the router's, which --add keeps."""
+    from lacy.route import open_router
+
+    own = open_router(config.out).settings
     for setting in settings_of(FitRouteConfig):
+        if setting.name in FOR_ADD:
+            continue
         value = getattr(config, setting.name)
-        if setting.name not in FOR_ADD and value != setting.default:
+        if value not in (setting.default, getattr(own, setting.name)):
             raise LacyError(
                 "E12", key=setting.name, value=value, why="with --add, the router keeps its own",
                 do="leave it out, or fit a new router on all cases",

@@ -33,7 +33,8 @@ class ServeRouteConfig:
 
     file: Positional[Path | None] = None
     """YAML file of routes: router, routes (by name: model, source, cost, per_minute,
-    cost_per_minute, timeout, key_variable), fallback, strong_share, budget, price, shadow."""
+    cost_per_minute, timeout, key_variable, decide), fallback, strong_share, budget, price, recent,
+    shadow."""
     # [Routes]
     router: Path | None = None
     """Folder of lacy route fit, instead of a file."""
