@@ -1,8 +1,9 @@
 from .order import BatchOrder, permutation
 from .pack import Encoded
 from .packed import DataInfo, PackedData
-from .reading import read, source_name, write_documents
+from .reading import read, write_documents
 from .report import ReadReport
+from .source_names import source_name
 from .special_tokens import begin_end, choose_begin_end, save_tokenizer, turn_end
 from .token_text import TextStream, TokenText
 from .tokenizer import (
