@@ -3,8 +3,8 @@
     python benchmarks/feddetox_teach.py --shared ../shared/data --out teach.jsonl
     lacy federate align smollm2 --data teach.jsonl --simulate 1 --rounds 1 --lr 5e-4 --out taught
 
-Half of the samples are harmful prompts (none is an attack of the study) with refusals of many
-words; the others are harmless prompts with the model's own answers, so that it goes on answering.
+Some samples are harmful prompts (none is an attack of the study) with refusals of many words; the
+others are harmless prompts with the model's own answers, so that it goes on answering.
 The file contains harmful prompts and is not part of the repository.
 """
 
@@ -40,14 +40,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work/feddetox"))
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=160, help="prompts of each kind")
+    parser.add_argument("--count", type=int, default=160, help="harmful prompts")
+    parser.add_argument("--harmless", type=int, default=160, help="harmless prompts")
     args = parser.parse_args()
     torch.set_num_threads(1)
     toxicity = args.shared / "toxicity"
     known = {one["text"].strip().lower() for one in load(args.work, "attacks")}
     rows = [{"prompt": one, "reply": refusal_for(one)}
             for one in prompts(toxicity / "harmful_train.json", args.count, known)]  # fmt: skip
-    harmless = prompts(toxicity / "harmless_train.json", args.count, known)
+    harmless = prompts(toxicity / "harmless_train.json", args.harmless, known)
     for prompt, reply in zip(harmless, answers(load_model(args.model), harmless, TOKENS),
                              strict=True):  # fmt: skip
         kept = reply[: reply.rfind(".") + 1] or reply
