@@ -172,37 +172,64 @@ def features_of(asked: Sequence[dict[str, Any]], args: argparse.Namespace) -> di
             "calls": np.array(calls)}  # fmt: skip
 
 
-def preferences(inputs_NF: np.ndarray, gain_N: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return held-out predictions of the gain; the penalty is chosen on the training folds."""
+def preferences(
+    inputs_NF: np.ndarray, gain_N: np.ndarray, groups: np.ndarray, text_NF: np.ndarray | None = None
+) -> np.ndarray:
+    """Return held-out predictions of the gain; the penalty is chosen on the training folds.
+
+    ``text_NF`` enters as one input, its own prediction, which is held out in the training folds,
+    too. Put beside a few other inputs as they are, its hundreds of columns would drown them.
+    """
     found_N = np.zeros(len(gain_N))
-    folds = GroupKFold(min(5, len(np.unique(groups))), shuffle=True, random_state=0)
-    for train, test in folds.split(inputs_NF, groups=groups):
-        model = make_pipeline(StandardScaler(), RidgeCV(np.geomspace(10, 1e5, 9)))
-        found_N[test] = model.fit(inputs_NF[train], gain_N[train]).predict(inputs_NF[test])
+    for train, test in folds_of(groups):
+        given, asked = inputs_NF[train], inputs_NF[test]
+        if text_NF is not None:
+            own = preferences(text_NF[train], gain_N[train], groups[train])
+            told = ridge().fit(text_NF[train], gain_N[train]).predict(text_NF[test])
+            given, asked = np.column_stack([given, own]), np.column_stack([asked, told])
+        found_N[test] = ridge().fit(given, gain_N[train]).predict(asked)
     return found_N
+
+
+def folds_of(groups: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return up to five splits that keep groups whole, or, within a single group, split it."""
+    single = len(np.unique(groups)) == 1
+    groups = np.arange(len(groups)) if single else groups
+    folds = GroupKFold(min(5, len(np.unique(groups))), shuffle=True, random_state=0)
+    return list(folds.split(groups, groups=groups))
+
+
+def ridge() -> Any:
+    return make_pipeline(StandardScaler(), RidgeCV(np.geomspace(10, 1e5, 9)))
 
 
 def routed(
     inputs: dict[str, np.ndarray], weak_N: np.ndarray, strong_N: np.ndarray, groups: np.ndarray
 ) -> dict[str, Any]:
     """Return figures of routers with and without the draft."""
+    text, draft, calls = inputs["text"], inputs["confidence"], inputs["calls"]
     plans = {
-        "length": inputs["text"][:, -2:],
-        "text": inputs["text"],
-        "confidence": inputs["confidence"],
-        "calls": inputs["calls"],
-        "text + confidence": np.hstack([inputs["text"], inputs["confidence"]]),
-        "text + calls": np.hstack([inputs["text"], inputs["calls"]]),
-        "text + confidence + calls": np.hstack(list(inputs.values())),
+        "length": (text[:, -2:], None),
+        "text": (text, None),
+        "confidence": (draft, None),
+        "calls": (calls, None),
+        "confidence + calls": (np.hstack([draft, calls]), None),
+        "text + confidence": (draft, text),
+        "text + calls": (calls, text),
+        "text + confidence + calls": (np.hstack([draft, calls]), text),
     }
     gain_N = strong_N - weak_N
-    curves = {name: PairCurve(preferences(one, gain_N, groups), weak_N, strong_N)
-              for name, one in plans.items()}  # fmt: skip
+    curves = {name: PairCurve(preferences(own, gain_N, groups, read), weak_N, strong_N)
+              for name, (own, read) in plans.items()}  # fmt: skip
     curves["oracle"] = PairCurve(gain_N, weak_N, strong_N)
     best = max(("length", "text"), key=lambda name: curves[name].figures(draws=2).apgr.value)
+    with_calls = apgr_difference(
+        curves["text + confidence + calls"], curves["text + confidence"]
+    )
     return {
         "routers": {name: as_data(curve.figures()) for name, curve in curves.items()},
         "best_text_only": best,
+        "calls_beside_text_and_confidence": as_data(with_calls),
         "minus_best_text_only": {name: as_data(apgr_difference(curve, curves[best]))
                                  for name, curve in curves.items() if name != best},
     }  # fmt: skip
