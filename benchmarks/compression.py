@@ -54,18 +54,21 @@ PLANS = {
     "eightfold": CompressPlan(
         steps=(
             {"vocabulary": {"tokens": 18_000}},
-            {"recover": {"tokens": 60_000, "teacher_weight": 0.3}},
+            {"recover": {"tokens": 60_000, "teacher_weight": 0.3, "batch_rows": 8}},
         ),
     ),
     "two layers less": CompressPlan(
         steps=(
             {"vocabulary": {"tolerance": 1.0}},
             {"layers": {"remove": 2}},
-            {"recover": {"tokens": 30_000}},
+            {"recover": {"tokens": 30_000, "batch_rows": 8}},
         ),
     ),
     "layers": CompressPlan(
-        steps=({"layers": {"remove": 0.25}}, {"recover": {"tokens": 60_000}}),
+        steps=({"layers": {"remove": 0.25}}, {"recover": {"tokens": 60_000, "batch_rows": 8}}),
+    ),
+    "layers, longer": CompressPlan(
+        steps=({"layers": {"remove": 0.25}}, {"recover": {"tokens": 200_000}}),
     ),
     "server": read_compress_plan("server"),
 }

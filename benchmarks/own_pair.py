@@ -223,9 +223,7 @@ def routed(
               for name, (own, read) in plans.items()}  # fmt: skip
     curves["oracle"] = PairCurve(gain_N, weak_N, strong_N)
     best = max(("length", "text"), key=lambda name: curves[name].figures(draws=2).apgr.value)
-    with_calls = apgr_difference(
-        curves["text + confidence + calls"], curves["text + confidence"]
-    )
+    with_calls = apgr_difference(curves["text + confidence + calls"], curves["text + confidence"])
     return {
         "routers": {name: as_data(curve.figures()) for name, curve in curves.items()},
         "best_text_only": best,

@@ -94,6 +94,8 @@ class RecoverStep:
     """Number of tokens to train on."""
     learning_rate: float = 1e-4
     """Peak learning rate."""
+    batch_rows: int = 2
+    """Rows per step. With few tokens, many small steps regain more than few large ones."""
     delegation: bool = True
     """Do not imitate the teacher where the student may call."""
     teacher_weight: float = 1.0
@@ -370,6 +372,8 @@ def _setting_problems(settings: Any) -> Iterator[str]:
                 yield f"sparsity.pattern is {pattern!r}, it is N:M with N below M, such as 2:4"
         case RecoverStep(tokens=tokens, learning_rate=rate) if tokens < 1 or not 0 < rate < 1:
             yield "recover.tokens is at least 1, and recover.learning_rate between 0 and 1"
+        case RecoverStep(batch_rows=rows) if rows < 1:
+            yield f"recover.batch_rows is at least 1, not {rows}"
         case RecoverStep(teacher_weight=weight) if not 0.0 <= weight <= 1.0:
             yield f"recover.teacher_weight is {weight:g}, it is a share between 0 and 1"
         case GgufOutput(bits=bits, norm_tokens=tokens):

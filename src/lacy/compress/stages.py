@@ -157,7 +157,8 @@ def _applied(
             done = distill(
                 loaded, context.teacher, texts, tokens=settings.tokens, lr=settings.learning_rate,
                 settings=DistillSettings(imitate=imitate, weight=settings.teacher_weight),
-                context=context.plan.length, seed=context.plan.seed, keep=1,
+                context=context.plan.length, batch_rows=settings.batch_rows,
+                seed=context.plan.seed, keep=1,
                 out=folder / TRAINING / "run", during=holding_zeros, notify=notify,
             )  # fmt: skip
             # How the model was made stays on record; this training is a part of "compression".
