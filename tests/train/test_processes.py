@@ -197,6 +197,7 @@ CASES = {
     "running": {"rate_control": "running", "grad_accum": 2, "steps": 3},
     "odd": {"batch_rows": 5, "steps": 3},
     "random": {"method": "random", "rate_control": "running", "steps": 3},
+    "shard": {"grad_accum": 2, "steps": 3},
     "values": {"delegate": "value", "rank_within": "sequence", "steps": 2},
 }
 
@@ -206,7 +207,10 @@ def test_two_processes_equal_one(config, tmp_path):
     """Losses and weights of the same global batch; 13 rows of validation for two processes."""
     shared = {"steps": 4, "eval_every": 2, "hold_out": 0.15}
     ones = {n: config(**{**shared, **case}, out=tmp_path / f"{n}-1") for n, case in CASES.items()}
-    twos = {name: replace(one, out=tmp_path / f"{name}-2") for name, one in ones.items()}
+    twos = {
+        name: replace(one, out=tmp_path / f"{name}-2", shard=name == "shard")
+        for name, one in ones.items()
+    }
     assert in_ranks(train_each, list(twos.values())) == [0, 0]
     train_each(ones.values())
     for name, one in ones.items():
@@ -248,12 +252,13 @@ def test_one_then_two_then_one_process_is_the_run_of_one(config, tmp_path):
         os.kill(process.pid, signal.SIGTERM)
         assert ended(process, PATIENCE) == 0
     first = stopped_at(parts)
-    parts = replace(parts, grad_accum=1)
+    parts = replace(parts, grad_accum=1, shard=True)
     with ranks(train, parts) as processes:
         until(lambda: len(rows_of(parts)) >= first + 5, processes[0])
         os.kill(processes[1].pid, signal.SIGTERM)
         assert [ended(process, PATIENCE) for process in processes] == [0, 0]
     assert first < stopped_at(parts) < 60
+    parts = replace(parts, shard=False)
     assert train(parts).finished and train(whole).finished
     assert_same_run(parts, whole, within=1e-4)
 

@@ -80,6 +80,7 @@ def save_model(
     meta: Mapping[str, Any] | None = None,
     *,
     card: str | None = None,
+    weights: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write model, tokenizer, ``lacy.json`` and model card, replacing the folder atomically.
 
@@ -89,13 +90,14 @@ def save_model(
         tokenizer: its tokenizer, of exactly ``model.config.vocab_size`` tokens.
         meta: additional entries of ``lacy.json``, e.g. ``{"training": {...}, "preset": "1m"}``.
         card: Markdown of the README; None writes a short one.
+        weights: the whole weights by name, if the model has only parts of them.
 
     Raises:
         LacyError: E57, ``<CALL>`` is not the last token of tokenizer and model; E16, ``path``
             contains other files.
     """
     with replace_folder(path) as folder:
-        write_model(folder, model, tokenizer, meta, card=card)
+        write_model(folder, model, tokenizer, meta, card=card, weights=weights)
     return Path(path)
 
 
@@ -106,13 +108,14 @@ def write_model(
     meta: Mapping[str, Any] | None = None,
     *,
     card: str | None = None,
+    weights: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the files of ``save_model`` into a folder that the caller replaces atomically."""
     # transformers cannot change quantized weights back into the layout of an older version of it.
     forbid_call(model)
     as_loaded = {"save_original_format": False} if quantization_of(model) else {}
     with quiet():
-        model.save_pretrained(folder, **as_loaded)
+        model.save_pretrained(folder, state_dict=weights, **as_loaded)
     write_beside(folder, model, tokenizer, meta, card=card)
 
 

@@ -87,6 +87,7 @@ def write_checkpoint(
     meta: dict[str, Any],
     info: dict[str, Any],
     groups: dict[str, dict[str, Tensor]],
+    weights: dict[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint atomically.
 
@@ -97,6 +98,7 @@ def write_checkpoint(
         meta: entries of ``lacy.json``.
         info: numbers, including ``step``.
         groups: tensors by group (``optimizer``, ``quantile``, ...) and name.
+        weights: the whole weights, if the model has only parts of them.
     """
     from safetensors.torch import save_file
 
@@ -109,7 +111,7 @@ def write_checkpoint(
     if trained.base is not None:
         about["base"] = asdict(trained.base)
     with replace_folder(path) as folder:
-        trained.write(folder, tokenizer, meta)
+        trained.write(folder, tokenizer, meta, weights)
         save_file(tensors, folder / TENSORS)
         content = json.dumps({**about, **info}, indent=2) + "\n"
         (folder / INFO).write_text(content, encoding="utf-8")

@@ -29,7 +29,7 @@ Decay = Literal["linear", "1-sqrt", "cosine", "exponential"]
 
 MAY_DIFFER = (
     "out", "threads", "log_every", "eval_every", "save_every", "save_minutes", "keep", "trackers",
-    "quiet", "dry_run", "wait_minutes",
+    "quiet", "dry_run", "wait_minutes", "shard",
 )  # fmt: skip
 """Settings that a resumed run may change; changing others would make it a different run."""
 
@@ -167,6 +167,8 @@ class TrainConfig:
     threads: Rare[int] = 0
     """CPU threads of each process, 0 for torch's default (of several processes, a share of the
     cores); bit-for-bit results need the same number."""
+    shard: Rare[bool] = False
+    """Split the weights of the layers over the processes, to save memory (FSDP)."""
     wait_minutes: Rare[float] = 30.0
     """Minutes that a process waits for the others before the run ends (torchrun)."""
     seed: int = 0
@@ -277,6 +279,9 @@ class TrainConfig:
         except ValueError as error:
             found.append(str(error))
             kind = "full"
+        for name, only in (("depth", "full"), ("optimizer", "adamw"), ("compile", False)):
+            if self.shard and getattr(self, name) != only:
+                found.append(f"shard needs {name} {only}, not {getattr(self, name)}")
         preset = self.model in preset_names()
         if not preset and self.fork is not None:
             found.append("model and fork both name a model to start from, choose one")

@@ -176,7 +176,7 @@ def _dry_run(config: TrainConfig, processes: Processes, extra: ExtraLoss | None)
     available = _available(config)
     info = PackedData.load(config.data).info
     traced = None if config.new_model else _trace(config, info)
-    memory = traced.memory if traced else None
+    memory = _split(config, traced.memory) if traced else None
     if config.new_model:
         memory = _memory(config, info.vocab_size, info.context)
     passes, _ = choose_passes(config, process_count())
@@ -280,13 +280,26 @@ def _without_loading(
 
 
 def _memory(config: TrainConfig, vocabulary: int, context: int) -> Memory:
-    return training_memory(
+    whole = training_memory(
         get_preset(config.model),
         vocabulary=vocabulary,
         context=context,
         rows=rows_at_once(config),
         optimizer=config.optimizer,
         bf16=config.dtype == "bf16",
+    )
+    return _split(config, whole)
+
+
+def _split(config: TrainConfig, memory: Memory) -> Memory:
+    """Return the memory of each process if the processes split the weights."""
+    if not config.shard:
+        return memory
+    return replace(
+        memory,
+        weights=memory.weights // process_count(),
+        gradients=memory.gradients // process_count(),
+        optimizer=memory.optimizer // process_count(),
     )
 
 

@@ -47,6 +47,7 @@ from lacy.objective import loss as objective_loss
 from lacy.train.batches import Batch, ExtraLoss, MicroBatch, StepResult
 from lacy.train.head import frozen_head, trained_row
 from lacy.train.optim import make_optimizers, set_lr
+from lacy.train.sharding import average_rest, clip_gradients
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -154,6 +155,7 @@ class FitState:
         over_batch = self._exactly(objective) and len(micros) > 1
         compute = self._choose_over_batch if over_batch else self._choose_in_each
         sums = compute(micros, objective, seed, batch_positions, extra)
+        average_rest(list(self.model.parameters()))
         return self._gather(sums.view(1, -1)).sum(0)
 
     def _exactly(self, objective: Objective) -> bool:
@@ -170,9 +172,8 @@ class FitState:
     ) -> Tensor:
         """Choose targets in each micro-batch: exactly if there is one, else by quantile."""
         sums = []
-        choose = None
-        if self.accelerator is not None and self._exactly(objective):
-            choose = partial(self._choice, micros, objective, seed)
+        together = self.accelerator is not None and self._exactly(objective)
+        choose = partial(self._choice, micros, objective, seed) if together else None
         for number, micro in enumerate(micros):
             with self._no_sync(number, len(micros)):
                 outputs = self._forward(micro)
@@ -258,11 +259,8 @@ class FitState:
             reference_loss_BT=reference_BT,
             generator=_generator(seed, valid_BT.device),
         )
-        if self.accelerator is None:
-            return call_BT, ignore_BT
-        both_B2T = torch.stack((call_BT, ignore_BT), dim=1)
-        own_B2T = _of_process(both_B2T, sizes, self.accelerator.process_index)
-        return own_B2T[:, 0], own_B2T[:, 1]
+        rank = None if self.accelerator is None else self.accelerator.process_index
+        return _of_process(call_BT, sizes, rank), _of_process(ignore_BT, sizes, rank)
 
     def _forward(self, micro: MicroBatch) -> tuple[Tensor, Tensor]:
         """Return hidden states and head in the same dtype: bfloat16 if the body uses it."""
@@ -340,7 +338,7 @@ def fit(
             seed * SEED_STRIDE + step,
             extra,
         )
-        norm = torch.nn.utils.clip_grad_norm_(parameters, clip or float("inf"))
+        norm = clip_gradients(parameters, clip)
         for optimizer in state.optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -359,8 +357,10 @@ def _by_micro(every_B: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.cat([part.flatten(0, 1) for part in by_process.split(list(sizes), dim=1)])
 
 
-def _of_process(every_B: Tensor, sizes: Sequence[int], rank: int) -> Tensor:
-    """Return one process's rows of all rows in the order of ``_by_micro``."""
+def _of_process(every_B: Tensor, sizes: Sequence[int], rank: int | None) -> Tensor:
+    """Return one process's rows of all rows in the order of ``_by_micro``; None returns all."""
+    if rank is None:
+        return every_B
     processes = every_B.shape[0] // sum(sizes)
     parts = every_B.split([size * processes for size in sizes])
     own = zip(parts, sizes, strict=True)

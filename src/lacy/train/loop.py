@@ -275,7 +275,8 @@ class _Loop:
         session = self.session
         self._write_row()
         self._require_finite(*self.meter.peek())
-        random = random_state(session.processes)
+        random, weights = random_state(session.processes), session.weights()
+        groups = session.saved_groups() if session.saves else {}
         if session.main:
             write_checkpoint(
                 path,
@@ -289,11 +290,12 @@ class _Loop:
                     "data": data_fingerprint(session.data, session.mixture.replay),
                 },
                 groups={
-                    **session.saved_groups(),
+                    **groups,
                     "random": random,
                     "meter": self.meter.state(),
                     "choice": {} if self.choice_BT is None else {"mask": self.choice_BT},
                 },
+                weights=weights,
             )
         session.processes.wait()
         self.saved_at = time.perf_counter()
@@ -317,6 +319,7 @@ class _Loop:
         self._write_row()
         if not (config.eval_every and step % config.eval_every == 0):
             self._validate()
+        weights = session.weights()
         if self.run is not None:
             if session.trained.depth in ("lora", "row"):
                 with replace_folder(config.out / "adapter") as folder:
@@ -327,7 +330,7 @@ class _Loop:
             self.run.card(title, facts, CARD)
             card = self.run.card_file.read_text(encoding="utf-8")
             save_model(config.out / "model", session.state.model, session.data.tokenizer,
-                       session.meta(), card=card)  # fmt: skip
+                       session.meta(), card=card, weights=weights)  # fmt: skip
         session.processes.wait()
         where = config.out / "model"
         self.console.line(f"done in {format_duration(self.meter.seconds)}: {where}")

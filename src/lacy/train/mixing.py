@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacy.corpus import BatchOrder, PackedData
+from lacy.types import MarkFlag
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,15 @@ class Mixture:
             mixed[name] = np.empty((len(rows), *part.shape[1:]), part.dtype)
             mixed[name][~mask], mixed[name][mask] = part, general[name]
         return mixed
+
+    def notes(self) -> list[str]:
+        """Return sentences for the user about the replayed rows."""
+        if self.replay is None:
+            return []
+        note = f"replay: {self.replay_share:.0%} of the rows are general texts ({self.replay.path})"
+        if not self.replay.info.flags.get(str(MarkFlag.FACT.name)):
+            note += "; WARNING: they have no marks, so the model learns not to call in such texts"
+        return [note]
 
     def _replayed(self, rows: int) -> int:
         """Return the number of replayed rows among the first ``rows``."""

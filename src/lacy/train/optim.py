@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lacy.errors import LacyError
 from lacy.train.head import ROW
+from lacy.train.sharding import is_sharded, split_like, whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,9 +50,10 @@ def make_optimizers(
             adjust_lr_fn="match_rms_adamw",  # so that both optimizers use the same learning rate
         )
         return [muon, _adamw(others, lr, betas)]
-    groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": rest, "weight_decay": 0.0},
+    groups = [  # fused kernels take either split weights or whole ones
+        {"params": [p for p in params if is_sharded(p) == split], "weight_decay": decay}
+        for params, decay in ((matrices, weight_decay), (rest, 0.0))
+        for split in (False, True)
     ]
     return [_adamw([group for group in groups if group["params"]], lr, betas)]
 
@@ -79,7 +81,10 @@ def set_lr(optimizers: Sequence[torch.optim.Optimizer], lr: float) -> None:
 def state_tensors(
     model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
 ) -> dict[str, Tensor]:
-    """Return the state of all optimizers as CPU copies by the name ``{parameter}/{entry}``."""
+    """Return the state of all optimizers as CPU copies by the name ``{parameter}/{entry}``.
+
+    If weights are split over processes, all call this together.
+    """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found: dict[str, Tensor] = {}
     for optimizer in optimizers:
@@ -87,7 +92,7 @@ def state_tensors(
             for entry, value in entries.items():
                 key = f"{names[id(parameter)]}/{entry}"
                 if isinstance(value, Tensor):
-                    found[key] = value.detach().cpu().contiguous().clone()
+                    found[key] = whole(value.detach()).cpu().contiguous().clone()
                 else:
                     found[key + SCALAR] = torch.tensor(value, dtype=torch.float64)
     return found
@@ -128,5 +133,10 @@ def load_state_tensors(
 
 
 def _placed(value: Any, parameter: Tensor) -> Any:
-    """Move a state tensor to its parameter's device; fused kernels need even the step there."""
-    return value.to(parameter.device) if isinstance(value, Tensor) else value
+    """Move a state tensor to its parameter's device; fused kernels need even the step there.
+
+    If the parameter is split over processes, so is its state.
+    """
+    if not isinstance(value, Tensor):
+        return value
+    return split_like(value.to(parameter.device), parameter)

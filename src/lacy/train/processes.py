@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.distributed import PrefixStore, Store
 
 from lacy.errors import LacyError
+from lacy.train.sharding import make_mesh
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -70,10 +71,12 @@ class Processes:
     Args:
         device: the device of this process.
         accelerator: joins the processes; None if there is only one.
+        mesh: torch's description of the processes, if they split the weights (``sharding``).
     """
 
     device: torch.device
     accelerator: Accelerator | None = None
+    mesh: Any = None
 
     @classmethod
     def join(cls, config: TrainConfig) -> Processes:
@@ -108,7 +111,10 @@ class Processes:
         if accelerator.num_processes != process_count():
             why = f"{device.type} devices do not exchange gradients here"
             raise LacyError("E51", why=why, do="train on the CPU: --device cpu")
-        return cls(torch.device("cpu") if device.type == "cpu" else device, accelerator)
+        device = torch.device("cpu") if device.type == "cpu" else device
+        with naming_lost():
+            mesh = make_mesh(device, process_count()) if config.shard else None
+        return cls(device, accelerator, mesh)
 
     @property
     def rank(self) -> int:
@@ -324,7 +330,8 @@ def _require_launcher() -> None:
                 "E51",
                 why=f"accelerate is configured for {name}, but each process of lacy train holds the"
                 " whole model",
-                do="start them with torchrun, or turn it off: accelerate config",
+                do="start them with torchrun, or turn it off: accelerate config; --shard splits the"
+                " weights of the layers",
             )
     missing = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(n)]
     if missing:

@@ -48,8 +48,8 @@ from lacy.train.optim import load_state_tensors, make_optimizers, state_tensors
 from lacy.train.processes import Processes, first_process, require_rows, threads_note
 from lacy.train.reference import reference_losses
 from lacy.train.schedule import WSD, make_schedule
+from lacy.train.sharding import shard_layers, whole_weights
 from lacy.train.trained import Base, Trained
-from lacy.types import MarkFlag
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -167,7 +167,17 @@ class Session:
             data=data_fingerprint(self.data, self.mixture.replay),
             precision="bf16" if self.state.bf16 else "fp32",
         )
-        self.state.body = self.state.accelerator.prepare(self.state.body)
+        if self.processes.mesh is None:
+            self.state.body = self.state.accelerator.prepare(self.state.body)
+
+    @property
+    def saves(self) -> bool:
+        """True if this process takes part in saving: the first, or all if weights are split."""
+        return self.main or self.processes.mesh is not None
+
+    def weights(self) -> dict[str, Tensor] | None:
+        """Return the whole weights if they are split; then, all processes call this together."""
+        return None if self.processes.mesh is None else whole_weights(self.state.model)
 
     def meta(self) -> dict[str, Any]:
         """Return the training entries of ``lacy.json``."""
@@ -230,6 +240,8 @@ def prepare_session(
     order = BatchOrder(train_rows, config.batch_rows, config.seed)
     mixture = Mixture(data, order, replay, config.replay_share)
     trained.model.to(device)  # type: ignore[arg-type]
+    if processes.mesh is not None:
+        shard_layers(trained.model, processes.mesh)
     state, notes = _fit_state(config, trained.model, processes)
     first_step, preset = 0, None if config.fork else preset_of(config)
     if source is not None:  # a resumed run must keep the start step of its schedule
@@ -256,7 +268,7 @@ def prepare_session(
             *settled,
             *notes,
             *[rate_note] * bool(rate_note),
-            *_replay_note(mixture),
+            *mixture.notes(),
             *start.notes,
         ],
         unreadable=start.unreadable,
@@ -318,17 +330,6 @@ def _beside(data: PackedData, path: Path | None) -> PackedData | None:
         problem = f"\n  - {path} has rows of {packed.context} tokens, {data.path} of {data.context}"
         raise LacyError("E45", count=1, problems=problem)
     return packed
-
-
-def _replay_note(mixture: Mixture) -> list[str]:
-    """Return sentences about the replayed rows."""
-    replay = mixture.replay
-    if replay is None:
-        return []
-    note = f"replay: {mixture.replay_share:.0%} of the rows are general texts ({replay.path})"
-    if not replay.info.flags.get(str(MarkFlag.FACT.name)):
-        note += "; WARNING: they have no marks, so the model learns not to call in such texts"
-    return [note]
 
 
 def _validation(config: TrainConfig, data: PackedData) -> tuple[PackedData, NDArray[np.int64], int]:

@@ -126,10 +126,23 @@ class Trained:
         trained._load(folder)
         return trained
 
-    def write(self, folder: Path, tokenizer: PreTrainedTokenizerFast, meta: dict[str, Any]) -> None:
-        """Write the model if everything is trained, else the trained part, into a new folder."""
+    def write(
+        self,
+        folder: Path,
+        tokenizer: PreTrainedTokenizerFast,
+        meta: dict[str, Any],
+        weights: dict[str, Tensor] | None = None,
+    ) -> None:
+        """Write the model if everything is trained, else the trained part, into a new folder.
+
+        Args:
+            folder: the folder.
+            tokenizer: the tokenizer of the model.
+            meta: entries of ``lacy.json``.
+            weights: the whole weights, if the model has only parts of them.
+        """
         if self.peft is None or self.base is None:
-            write_model(folder, self.model, tokenizer, meta)
+            write_model(folder, self.model, tokenizer, meta, weights=weights)
             return
         from safetensors.torch import save_file
 
