@@ -8,7 +8,7 @@ import torch
 from lacy.annotate import encode
 from lacy.cli import main
 from lacy.corpus import PackedData
-from lacy.model import build_model, load_model, save_model
+from lacy.model import build_model, load_model, save_model, set_taught
 from lacy.testing import byte_tokenizer
 from lacy.world import make_world
 
@@ -49,6 +49,31 @@ def test_a_model_is_distilled(places, tmp_path, capsys):
     assert not torch.equal(before, after)
     assert main(words) == 0
     assert "is finished" in capsys.readouterr().out
+
+
+def test_a_model_that_does_not_call_is_not_offered_a_source(places, tmp_path, capsys):
+    raw = load_model(places / "small")
+    set_taught(raw.model, taught=False)
+    save_model(tmp_path / "raw", raw.model, raw.tokenizer)
+    words = distilling(places, tmp_path / "run", "--teacher", str(places / "large"))
+    assert main([words[0], str(tmp_path / "raw"), *words[2:]]) == 0
+    printed = capsys.readouterr()
+    assert "Next: lacy generate" in printed.out and "--source" not in printed.out
+    assert "lacy tune" not in printed.out + printed.err
+
+
+def test_an_int8_student_is_refused_by_its_name_before_anything_is_written(
+    places, tmp_path, capsys
+):
+    pytest.importorskip("torchao", reason="needs the extra quant")
+    from lacy.runtimes import write_safetensors
+
+    write_safetensors(load_model(places / "small"), tmp_path / "int8", "int8")
+    words = distilling(places, tmp_path / "run", "--teacher", str(places / "large"))
+    assert main([words[0], str(tmp_path / "int8"), *words[2:]]) == 2
+    said = capsys.readouterr().err
+    assert "E311" in said and f"{tmp_path / 'int8'} is already" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["int8"]
 
 
 def test_predictions_are_stored_once(places, tmp_path, capsys):

@@ -56,6 +56,36 @@ def test_a_vocabulary_is_built_shown_checked_and_used(workspace, tmp_path, capsy
         (["evaluate", "MODEL", "--texts", "a.jsonl", "--vocabulary", "dynamic"], 2, "check"),
         (["vocabulary", "build", "MODEL", "--data", "empty.jsonl", "--out", "o"], 3, "E272"),
         (["vocabulary", "build", "MODEL", "--data", "a.jsonl", "--scripts", "Lat"], 2, "E"),
+        (
+            [
+                "vocabulary",
+                "build",
+                "MODEL",
+                "--data",
+                "a.jsonl",
+                "--input-field",
+                "q",
+                "--out",
+                "o",
+            ],
+            3,
+            "--input-field NAME",
+        ),
+        (
+            [
+                "vocabulary",
+                "build",
+                "MODEL",
+                "--data",
+                "a.jsonl",
+                "--output-field",
+                "q",
+                "--out",
+                "o",
+            ],
+            3,
+            "--output-field NAME",
+        ),
     ],
 )
 def test_mistakes_are_explained(argv, code, words, workspace, tmp_path, monkeypatch, capsys):

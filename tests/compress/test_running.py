@@ -248,6 +248,11 @@ def test_steps_that_the_architecture_or_tokenizer_lacks_are_refused_before_work(
     plan = replace(PLAN, steps=({"layers": {"remove": 1}}, {"width": {"heads": 0.5}}), outputs=())
     with pytest.raises(LacyError, match="E291"):
         compress(tmp_path / "olmo2", articles, plan, tmp_path / "out")
+    loaded = deep("gpt2")
+    save_model(tmp_path / "gpt2", loaded.model, loaded.tokenizer, {})
+    with pytest.raises(LacyError, match=r"E90.*no linear layers"):
+        plan = replace(PLAN, outputs=("int8",))
+        compress(tmp_path / "gpt2", articles, plan, tmp_path / "out")
     pieces = {"[UNK]": 0, "[EOS]": 1, **{letter: n for n, letter in enumerate("abc", 2)}}
     backend = Tokenizer(WordPiece(pieces, unk_token="[UNK]"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="[EOS]")

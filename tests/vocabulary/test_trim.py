@@ -95,6 +95,7 @@ def test_a_trimmed_model_is_a_plain_folder(tmp_path):
     one.model.config.eos_token_id = [0, 300]
     one.model.generation_config.eos_token_id = [0, 300]
     one.model.generation_config.suppress_tokens = [5, 300, 301]
+    one.model.generation_config.bad_words_ids = [[300], [5, 301]]
     loaded = Loaded(
         one.model, tokenizer, {"tune": {"depth": "row"}, "call_id": 399, FINGERPRINT: ""}
     )
@@ -108,6 +109,11 @@ def test_a_trimmed_model_is_a_plain_folder(tmp_path):
     assert back.meta["tune"] == {"depth": "row"} and back.call_id == len(back.tokenizer) - 1
     assert back.tokenizer.chat_template == tokenizer.chat_template
     assert back.model.generation_config.eos_token_id == [0, kept]
+    names = tokenizer.convert_ids_to_tokens([5, 301])
+    assert back.model.generation_config.bad_words_ids[0] == [kept]
+    others = back.model.generation_config.bad_words_ids[1:]
+    here = [name in back.tokenizer.get_vocab() for name in names]
+    assert others == ([back.tokenizer.convert_tokens_to_ids(names)] if all(here) else [])
     text = "Mara Vell was born, 東京 and <CALL>!"
     plain, plain_tokenizer = (
         AutoModelForCausalLM.from_pretrained(tmp_path / "m"),

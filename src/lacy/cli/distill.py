@@ -125,7 +125,8 @@ def run(config: DistillConfig) -> int:
     if made.loaded.calls and objective is None:
         say(f"Next: lacy tune {folder} --data ARTICLES --out {folder}-tuned")
     else:
-        say(f'Next: lacy generate {folder} "..." --source FACTS.sqlite')
+        source = " --source FACTS.sqlite" if made.loaded.calls else ""
+        say(f'Next: lacy generate {folder} "..."{source}')
     return 0
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lacy._require import require_package
 from lacy._text import format_bytes
 from lacy.compress.settings import (
     CompressPlan,
@@ -114,10 +113,13 @@ def _check_step(step: Planned, now: _Model) -> None:
             if step.settings.rounds:
                 check_quantize(replace(now.loaded, model=now.structure))
         case Int8Output():
-            require_package("torchao", "quant", "8-bit weights")
+            from lacy.runtimes import check_int8
+
+            check_int8(now.loaded)
         case OnnxOutput():
-            for package in ("onnx", "onnxscript", "onnxruntime"):
-                require_package(package, "onnx", "ONNX")
+            from lacy.runtimes import check_onnx
+
+            check_onnx(now.loaded)
         case _:
             pass
 

@@ -17,7 +17,10 @@ HELD_OUT = 5
 """One in this many texts is held out if no other texts are given for measuring."""
 
 LEAST = 10
-"""Minimum number of texts in all."""
+"""Minimum number of texts for the steps."""
+
+LEAST_HELD_OUT = 2
+"""Minimum number of texts to measure on."""
 
 LONGEST_TOKEN = 6
 """Mean number of characters per token that no tokenizer of English exceeds, roughly."""
@@ -112,8 +115,9 @@ def split_texts(
     else:
         fit = documents
         measured = [d for d in itertools.islice(read(held_out, only=only), MOST) if d.text.strip()]
-    if len(fit) < LEAST or len(measured) < LEAST // HELD_OUT:
-        raise LacyError("E322", path=data, texts=len(fit), held_out=len(measured), least=LEAST)
+    if len(fit) < LEAST or len(measured) < LEAST_HELD_OUT:
+        counts = {"texts": len(fit), "held_out": len(measured)}
+        raise LacyError("E322", path=data, **counts, least=LEAST, least_held_out=LEAST_HELD_OUT)
     measured = measured[: plan.measure.texts]
     if held_out is None:
         notify(f"Held out for measuring: {len(measured)} of {len(documents)} texts of {data}.")

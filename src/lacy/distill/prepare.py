@@ -26,6 +26,7 @@ from lacy.model import (
     model_fingerprint,
     origin_of,
     require_context,
+    require_unquantized,
     save_model,
 )
 from lacy.objective import Objective
@@ -103,6 +104,7 @@ def prepare(
     config = DistillRun(**{**shared, "data": work / "packed", "model": str(start), **run})
     config.check()
     opened = _open(student)
+    require_unquantized(opened.model, opened.name or "the student", "trained")
     guide = None if teacher is None else _open(teacher)
     _require_teacher(opened, guide, stored, settings)
     packed = _pack(data, opened, min(context, opened.context), work)

@@ -19,8 +19,9 @@ ENTRIES = {
         "Speed and memory of a GGUF file are measured in a fresh process with llama.cpp.",
     ),
     "E322": Entry(
-        "{path} has too few texts: {texts} for the steps and {held_out} to measure on",
-        "give at least {least} texts, or other texts for measuring by --held-out",
+        "{path} has too few texts: {texts} for the steps and {held_out} to measure on; at least "
+        "{least} and {least_held_out} are needed",
+        "give more texts (a fifth is held out), or other texts for measuring by --held-out",
         DATA,
         "Steps read texts of the domain, and stages are measured on texts that no step has read.",
     ),

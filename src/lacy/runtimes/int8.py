@@ -69,14 +69,10 @@ def quantize_int8(
     """
     refused_precision(kind, "safetensors")
     require_one_of("precision", kind, get_args(Int8))
-    where = loaded.name or str(loaded.path or "memory")
-    require_unquantized(loaded.model, where, f"quantized to {kind}")
+    check_int8(loaded, kind)
     config = _torchao_config(kind)
     before, matrices = distinct_bytes(loaded.model), len(_matrices(loaded.model))
     fits = loaded.meta.get(FINGERPRINT) == model_fingerprint(loaded.model)
-    if not matrices:
-        why = f"{type(loaded.model).__name__} has no linear layers (torch.nn.Linear) to quantize"
-        raise LacyError("E90", path=where, to=kind, why=why)
     from transformers import TorchAoConfig
 
     with tempfile.TemporaryDirectory(prefix="lacy-int8-") as folder:
@@ -152,6 +148,21 @@ def quantized_matrices(model: Any) -> list[str]:
         for name, weight in model.named_parameters()
         if [part for part, _ in plain_parts(name, weight)] != [name]
     ]
+
+
+def check_int8(loaded: Loaded, kind: Int8 = "int8") -> None:
+    """Check that ``quantize_int8`` can be applied, without changing anything.
+
+    Raises:
+        LacyError: E11, torchao is not installed; E90, the model has no linear layers that torchao
+            can quantize; E311, it is quantized already.
+    """
+    require_package("torchao", "quant", "int8 weights")
+    where = loaded.name or str(loaded.path or "memory")
+    require_unquantized(loaded.model, where, f"quantized to {kind}")
+    if not _matrices(loaded.model):
+        why = f"{type(loaded.model).__name__} has no linear layers (torch.nn.Linear) to quantize"
+        raise LacyError("E90", path=where, to=kind, why=why)
 
 
 def _matrices(model: Any) -> list[torch.nn.Linear]:

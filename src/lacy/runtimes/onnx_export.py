@@ -79,13 +79,9 @@ def write_onnx(
     """
     refused_precision(precision, "onnx")
     require_one_of("precision", precision, get_args(OnnxPrecision))
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        require_package(package, EXTRA, "export to ONNX")
+    check_onnx(loaded)
     where = loaded.name or str(loaded.path or "memory")
-    require_unquantized(loaded.model, where, "exported to ONNX")
     model: Any = loaded.model.float().eval()
-    if not keeps_keys_and_values(model):
-        raise _unwritable(where, "what it keeps of a text is more than keys and values")
     source = model_fingerprint(model)
     if loaded.meta.get(FINGERPRINT, source) != source:
         raise LacyError("E155", path=where)
@@ -108,6 +104,21 @@ def write_onnx(
         run = OnnxModel(folder / ONNX, model.config, precision=precision)
         _require_same_logits(run, model, where, TOLERANCE[precision])
     return Path(out)
+
+
+def check_onnx(loaded: Loaded) -> None:
+    """Check what can be known of an export to ONNX before the model is traced.
+
+    Raises:
+        LacyError: E11, a package of the extra ``onnx`` is not installed; E90, the architecture
+            cannot be exported; E311, the model is quantized.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        require_package(package, EXTRA, "export to ONNX")
+    where = loaded.name or str(loaded.path or "memory")
+    require_unquantized(loaded.model, where, "exported to ONNX")
+    if not keeps_keys_and_values(loaded.model):
+        raise _unwritable(where, "what it keeps of a text is more than keys and values")
 
 
 _CARD = {

@@ -22,6 +22,7 @@ from lacy.model import (
     ORIGIN,
     Loaded,
     bf16_is_fast,
+    gate_of,
     load_model,
     model_fingerprint,
     save_model,
@@ -218,6 +219,8 @@ def _open(model: str | Path | Loaded) -> tuple[Loaded, list[str]]:
     notes = list(loaded.notes)
     if "tune" in loaded.meta:
         notes.append("This model has been tuned before; its row is replaced.")
-    elif "training" in loaded.meta:
+    elif gate_of(loaded.model) == "sigmoid":
+        notes.append("This model has a gate already; its row is replaced.")
+    elif "training" in loaded.meta and loaded.calls:
         notes.append("This model was trained with <CALL>; its row is replaced by a gate.")
     return loaded, notes

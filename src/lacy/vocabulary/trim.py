@@ -183,6 +183,9 @@ def _trim_rows(model: Any, kept: Sequence[int]) -> None:
 def _renumber(settings: Any, new: Mapping[int, int]) -> None:
     """Change the token ids in a model's config or in its settings for ``generate``."""
     for name, value in list(vars(settings).items()) if settings is not None else ():
+        if name == "bad_words_ids" and value:  # sequences; one that cannot be written is void
+            kept = [[new[n] for n in ids] for ids in value if all(n in new for n in ids)]
+            setattr(settings, name, kept or None)
         if not name.endswith("_token_id") and name not in _LISTS:
             continue
         if isinstance(value, list | tuple):

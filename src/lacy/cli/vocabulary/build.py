@@ -38,7 +38,7 @@ class BuildVocabularyConfig(ExampleOptions):
     """How many tokens may be missing per output: the rarest ones are left out."""
     tokens: int | None = None
     """Keep at most this many tokens, those in most outputs; by default as many as --tolerance
-    leaves."""
+    leaves. Special tokens and bytes are always kept, also beyond this number."""
 
 
 FILE = False

@@ -9,6 +9,7 @@ from lacy.cli.data.texts import TextOptions
 from lacy.cli.terminal import print_report
 from lacy.config import Positional
 from lacy.corpus import ReadReport
+from lacy.errors import LacyError
 
 
 @dataclass
@@ -27,12 +28,28 @@ class ExampleOptions(TextOptions):
     """Field with what the model reads before it; by default nothing."""
 
     def examples(self) -> Iterator[tuple[str, str]]:
-        """Yield pairs of input and output, and report which texts were skipped."""
-        report = ReadReport()
+        """Yield pairs of input and output, and report which texts were skipped.
+
+        Raises:
+            LacyError: E22, no row has one of the fields; and the other errors of ``read``.
+        """
+        report, count = ReadReport(), 0
         if self.output_field is not None:
             self.text_field = self.output_field
-        for document in self.read(self.data, report, limit=self.limit):
-            given = document.meta.get(self.input_field) if self.input_field else ""
-            if given is not None:
+        try:
+            for document in self.read(self.data, report, limit=self.limit):
+                given = document.meta.get(self.input_field) if self.input_field else ""
+                if given is None:
+                    report.skip(f"no field {self.input_field}", document.id)
+                    continue
+                count += 1
                 yield str(given), document.text
+        except LacyError as error:
+            if error.code == "E22" and self.output_field is not None:
+                raise LacyError("E22", **error.values | {"setting": "output-field"}) from error
+            raise
+        if not count and report.documents and self.input_field not in report.fields:
+            fields = ", ".join(report.fields)
+            raise LacyError("E22", field=self.input_field, path=self.data, fields=fields,
+                            setting="input-field")  # fmt: skip
         print_report(report)
