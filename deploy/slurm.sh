@@ -19,6 +19,9 @@
 set -u
 : "${DATA:?name the packed data}" "${OUT:?name the folder of the run}"
 
+# without this, torchrun cannot go on after one of the machines was lost
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+
 head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 
 # One torchrun per node starts one process per GPU. If a process is killed, all start again from the

@@ -178,6 +178,15 @@ def test_the_kubernetes_job_is_complete():
         assert path.is_relative_to(mounts["shared"])
 
 
+def test_a_lost_machine_can_be_replaced():
+    """A setting of torchrun that its own default breaks (tried with torch 2.13 on two agents)."""
+    name = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+    assert f"export {name}=1" in (DEPLOY / "slurm.sh").read_text(encoding="utf-8")
+    _, job = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text(encoding="utf-8"))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert {"name": name, "value": "1"} in container["env"]
+
+
 def test_the_page_names_what_is_there():
     page = (ROOT / "docs" / "how-to" / "several-processes.md").read_text(encoding="utf-8")
     for name in ("slurm.sh", "kubernetes.yaml"):
