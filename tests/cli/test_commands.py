@@ -289,6 +289,11 @@ def test_generate_names_mistakes(model, flags, part, capsys):
     assert part in capsys.readouterr().err
 
 
+def test_evaluate_refuses_a_limit_that_it_would_ignore(model, world, capsys):
+    assert lacy("evaluate", model, "--world", world, "--limit", 3) == 2
+    assert "--tasks only" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_evaluate_in_a_world(model, world, tmp_path, capsys):
     argv = ["evaluate", model, "--world", world, "--people", 6, "--max-new-tokens", 12]

@@ -182,6 +182,15 @@ def test_a_call_names_the_word_that_stands_in_its_place(said, shown):
     assert f"▸ 1 … {shown}\n" in page.getvalue()
 
 
+@pytest.mark.parametrize(("policy", "words"), [("always", "▸ a call"), ("never", "No call is")])
+def test_the_explanation_says_whether_calls_are_made(policy, words):
+    _, steps = explain(Engine(REAL["llama"], ScriptedSource([None]), policy), "Mara",
+                       max_new_tokens=2)  # fmt: skip
+    page = io.StringIO()
+    step_table.show(Console(file=page, width=99, color_system=None), steps, {}, notes=[])
+    assert words in page.getvalue().splitlines()[-1]
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 132])
 def test_tables_fit_the_terminal(width):
     engine = Engine(REAL["llama"], ScriptedSource(reply), "budget=0.4,window=9")

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from hypothesis.strategies import floats
+from transformers import MistralConfig, MistralForCausalLM
 
 from lacy.cascade import open_engine, open_model
 from lacy.errors import LacyError
@@ -19,6 +20,7 @@ from lacy.model import (
     gate_of,
     load_model,
     model_fingerprint,
+    new_cache,
     new_decoder,
     set_precision,
 )
@@ -226,3 +228,27 @@ def test_a_family_with_biases_and_a_table_of_positions(tmp_path, ids_BT):
         rtol=1e-4,
         atol=1e-4,
     )
+
+
+@pytest.mark.slow
+def test_layers_with_a_sliding_window_read_no_further_than_it(tmp_path):
+    """Also from the cache, which keeps all keys; the text is several windows long."""
+    torch.manual_seed(0)
+    one = made()
+    one.meta.pop(FINGERPRINT, None)  # its row was fitted on another model
+    config = MistralConfig(
+        vocab_size=len(one.tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=1,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+        sliding_window=6, initializer_range=0.4,
+    )  # fmt: skip
+    one.model = MistralForCausalLM(config).eval()
+    ids_BT = torch.randint(250, (2, 30))
+    expected_BTV = logits(one.model, ids_BT)
+    short_BTV = logits(one.model, ids_BT[:, 12:])
+    assert not torch.allclose(short_BTV[:, 0], expected_BTV[:, 12], atol=1e-2)
+    torch.testing.assert_close(short_BTV[:, -1], expected_BTV[:, -1], atol=1e-4, rtol=1e-4)
+    run = open_onnx(write_onnx(one, tmp_path / "mistral")).model
+    torch.testing.assert_close(run(input_ids=ids_BT).logits, expected_BTV, rtol=1e-4, atol=1e-4)
+    cache = new_cache()
+    parts = [run(input_ids=part, past_key_values=cache).logits for part in ids_BT.split(10, 1)]
+    torch.testing.assert_close(torch.cat(parts, 1), expected_BTV, rtol=1e-4, atol=1e-4)

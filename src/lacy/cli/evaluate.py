@@ -87,6 +87,9 @@ def run(config: EvaluateConfig) -> int:
         do = "lacy evaluate MODEL --articles FILE, or all at once: lacy evaluate MODEL --all"
         raise LacyError("E12", key=given[0] if given else "world", value=", ".join(given) or None,
                         why=why, do=do)  # fmt: skip
+    if config.limit is not None and given != ["tasks"]:
+        why, do = "it limits the documents of --tasks only", "leave it out, or give fewer texts"
+        raise LacyError("E12", key="limit", value=config.limit, why=why, do=do)
     kind = KINDS[given[0]]
     measured = kind.measure(config)
     kind.show(measured)

@@ -226,6 +226,8 @@ def _offer(offer: Offer, wide: bool) -> Text:
 def _explanation(steps: Sequence[DecodeStep]) -> str:
     """Return an explanation of the columns that are not self-explanatory."""
     by = next((step.by for step in steps if step.by), "")
+    if not by and any(step.called for step in steps):
+        return "\u25b8 a call. Margin: <CALL> minus the best word, in logits; no limit is compared."
     if not by:
         return "No call is ever made: there is no source, or the policy is never."
     what = {

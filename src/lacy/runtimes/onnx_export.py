@@ -153,9 +153,13 @@ def _traced(model: Any, where: str) -> Any:
 
 def _example(model: Any) -> dict[str, Any]:
     """Return inputs to trace with: two rows of four tokens, after three that are in the cache."""
+    from transformers import DynamicCache
+
     ids_BT = torch.arange(1, 15).view(2, 7) % int(model.config.vocab_size)
     with torch.no_grad():
-        past = model(input_ids=ids_BT[:, :3], use_cache=True).past_key_values
+        # Of layers with a sliding window, too, all keys are kept: the mask hides those outside.
+        whole = DynamicCache()
+        past = model(input_ids=ids_BT[:, :3], past_key_values=whole, use_cache=True).past_key_values
     return {
         "input_ids": ids_BT[:, 3:],
         "attention_mask": torch.ones(2, 7, dtype=torch.int64),
