@@ -66,10 +66,13 @@ def test_from_a_table_to_an_answer(at, server, small, capsys):
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["triples", "metals.csv", "--out", "t.jsonl", "--dev", "2", "--test", "1"], "E391"),
+        (["triples", "metals.csv", "--out", "t.jsonl", "--dev", "2", "--test", "1"], "E12"),
+        (["triples", "metals.csv", "--out", "t.jsonl", "--dev", "-3"], "E12"),
+        (["triples", "metals.csv", "--out", "t.jsonl", "--options", "-2"], "E12"),
         (["triples", "metals.csv", "--out", "t.jsonl", "--kind", "model"], "E396"),
+        (["tune", "small", "--triples", "metals.csv"], "E390"),
         (["triples", "metals.csv", "--out", "t.jsonl", "--templates", "none.json"], "E13"),
-        (["triples", "metals.csv", "--out", "t.jsonl", "--templates", "metals.csv"], "E391"),
+        (["triples", "metals.csv", "--out", "t.jsonl", "--templates", "metals.csv"], "E12"),
         (["ask", "x", "Why?", "--black-box", "http://127.0.0.1:9/v1#x", "--knowledge",
           "retrieval"], "E397"),
         (["ask", "x", "Why?", "--black-box", "large", "--knowledge", "none"], "E396"),
@@ -81,6 +84,12 @@ def test_from_a_table_to_an_answer(at, server, small, capsys):
 def test_mistakes_are_explained(at, words, code, capsys):
     assert lacy("blade", *words) != 0
     assert f"[{code}]" in capsys.readouterr().err
+
+
+def test_a_table_without_names_says_which_flag_names_them(at, capsys):
+    assert lacy("blade", "triples", "metals.csv", "--out", "t.jsonl", "--subject-field", "n") == 3
+    shown = capsys.readouterr().err
+    assert "no field 'n'" in shown and "--subject-field NAME" in shown
 
 
 def test_a_base_model_is_asked_with_text(at, server, capsys):

@@ -65,6 +65,12 @@ def test_held_margins_move_less(calling, tmp_path):
     assert moved[3.0] < 0.5 * moved[0.0]
 
 
+def test_a_model_that_calls_needs_marks(calling, tmp_path):
+    texts = [Document(str(n), "Tin is a metal. " * 9) for n in range(9)]
+    with pytest.raises(LacyError, match=r"E398.*calling calls, and the texts have no marks"):
+        pretrain_domain(calling, texts, tmp_path / "out", context=64)
+
+
 def test_what_cannot_be_trained(small, tmp_path):
     with pytest.raises(LacyError, match="E391"):
         tune_writer(small, [], tmp_path / "out")

@@ -109,10 +109,15 @@ def test_own_templates_and_options():
     with pytest.raises(LacyError, match=r"E391.*fewer than 4 options"):
         table_triples(ROWS, templates=own, options=4)
     for wrong in ("{thing}?", "{", "{}"):
-        with pytest.raises(LacyError, match=r"E391.*other fields"):
+        with pytest.raises(LacyError, match=r"E12.*other fields"):
             table_triples(ROWS, templates={"symbol": (wrong, "{value}")})
     with pytest.raises(LacyError, match=r"E391.*no columns"):
         table_triples([Document("1", "Lithium")])
+    with pytest.raises(LacyError, match=r"'symbl'.*no such column\n  Do: .*symbol"):
+        table_triples(ROWS, templates={"symbl": ("{name}?", "{value}")})
+    for options in (-2, 1, 11):  # there are ten letters
+        with pytest.raises(LacyError, match=r"E12.*options"):
+            table_triples(ROWS, options=options)
 
 
 def test_a_text_gives_a_triple_per_value_that_stands_alone():

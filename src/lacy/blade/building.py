@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from lacy.blade.asking import box_prompt
 from lacy.blade.black_box import BlackBox, BoxPrompt
-from lacy.blade.triples import Triple, is_right
+from lacy.blade.triples import LETTERS, Triple, is_right
 from lacy.errors import LacyError
 from lacy.factscore import split_sentences
 from lacy.sources import relation_words
@@ -78,11 +78,19 @@ def table_triples(
         seed: seed of the options.
 
     Raises:
-        LacyError: E391, there is no cell, too few values for the options, or a template has
-            other fields.
+        LacyError: E12, no such number of options, or a template has other fields or is of no
+            column; E391, there is no cell, or a column has too few values for the options.
     """
+    if options not in (0, *range(2, len(LETTERS) + 1)):
+        do = f"give 2 to {len(LETTERS)}, or 0 for open questions"
+        raise LacyError("E12", key="options", value=options, why="no such number", do=do)
     _require_fields(templates or {})
     every = list(rows)
+    known = sorted({name for row in every for name in row.meta} - {"id"})
+    for column in templates or {}:
+        if every and column not in known:
+            raise LacyError("E12", key="templates", value=column, why="there is no such column",
+                            do=f"give templates of: {', '.join(known) or 'nothing'}")  # fmt: skip
     columns = list(templates or dict.fromkeys(name for row in every for name in row.meta))
     values: dict[str, list[str]] = {
         name: sorted({str(row.meta[name]).strip() for row in every if row.meta.get(name)} - {""})
@@ -211,14 +219,15 @@ def consistent(
 
 
 def _require_fields(templates: Mapping[str, tuple[str, str]]) -> None:
-    """Raise E391 for a template with other fields than relation, name and value."""
+    """Raise E12 for a template with other fields than relation, name and value."""
     for column, pair in templates.items():
         for text in pair:
             try:
                 text.format(relation="", name="", value="")
             except (KeyError, IndexError, ValueError) as error:
-                why = f"{text!r} has other fields than {{relation}}, {{name}} and {{value}}"
-                raise LacyError("E391", path=f"the template of {column}", why=why) from error
+                raise LacyError("E12", key=f"template of {column}", value=text, why="it has other "
+                                "fields than {relation}, {name} and {value}",
+                                do="use these, and write {{ for a brace") from error  # fmt: skip
 
 
 def _passage(text: str) -> str:

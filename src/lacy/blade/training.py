@@ -90,7 +90,7 @@ def pretrain_domain(
         notify: called with a sentence for each automatic choice.
 
     Raises:
-        LacyError: E21, there are no texts; E12, E17 and E45, as in ``lacy.train.train``; E46, a
+        LacyError: E21, there are no texts; E12, E17 and E45, as in ``lacy.train.train``; E398, a
             model that calls gets texts without marks.
     """
     loaded = model if isinstance(model, Loaded) else load_model(model, verify=False)
@@ -100,12 +100,18 @@ def pretrain_domain(
         # A source will not be asked here: the small model itself is to know the domain.
         objective = replace(objective, text_weight=1.0)
         notify(f"{why} The text is learned everywhere.")
-    done = distill(
-        loaded, None, texts, out=out, settings=DistillSettings(weight=0.0, imitate="all"),
-        objective=objective, epochs=epochs, lr=lr, depth=depth, context=context,
-        batch_rows=batch_rows, seed=seed, device=device, threads=threads, quiet=quiet,
-        notify=lambda sentence: None,
-    )  # fmt: skip
+    try:
+        done = distill(
+            loaded, None, texts, out=out, settings=DistillSettings(weight=0.0, imitate="all"),
+            objective=objective, epochs=epochs, lr=lr, depth=depth, context=context,
+            batch_rows=batch_rows, seed=seed, device=device, threads=threads, quiet=quiet,
+            notify=lambda sentence: None,
+        )  # fmt: skip
+    except LacyError as error:
+        if error.code != "E46":
+            raise
+        name = model if isinstance(model, str | Path) else loaded.name or "the model"
+        raise LacyError("E398", model=name, why=error.what) from error
     return done.loaded
 
 

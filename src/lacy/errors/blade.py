@@ -6,7 +6,7 @@ from lacy.errors.entry import DATA, SOURCE, USAGE, Entry
 
 ENTRIES = {
     "E390": Entry(
-        "{where}: this question cannot be used: {why}",
+        "{where} cannot be used as a question: {why}",
         "give every line the fields question and answer (and knowledge for lacy blade tune); the "
         "answer is one of the options, if there are any",
         DATA,
@@ -56,5 +56,12 @@ ENTRIES = {
         "choose --knowledge model, retrieval, both or none, and give --documents INDEX for "
         "retrieval (lacy source build makes one)",
         USAGE,
+    ),
+    "E398": Entry(
+        "{model} calls, and the texts have no marks that say where ({why})",
+        "mark them (lacy data mark TEXTS --tokenizer {model} --out packed) and give --data packed, "
+        "or start from a model that does not call",
+        DATA,
+        "A model that calls goes on learning where to call. Without marks it would unlearn it.",
     ),
 }

@@ -63,9 +63,12 @@ lacy blade triples elements.csv --out triples.jsonl --black-box http://localhost
 
 def run(config: BladeTriplesConfig) -> int:
     """Make, filter and write the triples."""
+    from lacy._require import require_at_least
     from lacy.blade import consistent, written_triples
     from lacy.corpus import ReadReport, read
 
+    for name in ("dev", "test"):
+        require_at_least(name, getattr(config, name), 0)
     answers = config.out.with_name(f"{config.out.name}.answers")
     if config.kind == "model" and not config.black_box:
         raise LacyError("E396", name=repr(""))
@@ -97,7 +100,7 @@ def _write(config: BladeTriplesConfig, triples: list[Triple]) -> None:
     """Write the triples, divided at random.
 
     Raises:
-        LacyError: E391, fewer triples than are to be set aside.
+        LacyError: E12, fewer triples than are to be set aside.
     """
     import random
 
@@ -105,8 +108,9 @@ def _write(config: BladeTriplesConfig, triples: list[Triple]) -> None:
 
     apart = config.dev + config.test
     if apart and len(triples) <= apart:
-        why = f"{len(triples):,} triples, of which --dev and --test take {apart:,}"
-        raise LacyError("E391", path=config.data, why=why)
+        why = f"there are {len(triples):,} triples, and --dev and --test take {apart:,}"
+        raise LacyError("E12", key="dev" if config.dev else "test", value=config.dev or config.test,
+                        why=why, do="set fewer aside, or give a larger table")  # fmt: skip
     mixed = list(triples)
     if apart:
         random.Random(config.seed).shuffle(mixed)
@@ -121,7 +125,11 @@ def _write(config: BladeTriplesConfig, triples: list[Triple]) -> None:
 
 
 def _by_rules(config: BladeTriplesConfig) -> list[Triple]:
-    """Return the triples of a table or of texts."""
+    """Return the triples of a table or of texts.
+
+    Raises:
+        LacyError: E22, the table has no column of names; and those of the triples.
+    """
     from lacy.blade import table_triples, text_triples
     from lacy.corpus import ReadReport, read
 
@@ -134,9 +142,14 @@ def _by_rules(config: BladeTriplesConfig) -> list[Triple]:
         made = text_triples(documents)
     else:
         templates = _templates(config.templates) if config.templates is not None else None
-        made = table_triples(
-            documents, templates=templates, options=config.options, seed=config.seed
-        )
+        try:
+            made = table_triples(
+                documents, templates=templates, options=config.options, seed=config.seed
+            )
+        except LacyError as error:
+            if error.code != "E22":
+                raise
+            raise LacyError("E22", **{**error.values, "setting": "subject-field"}) from error
     print_report(report)
     return made
 
@@ -145,7 +158,7 @@ def _templates(path: Path) -> dict[str, tuple[str, str]]:
     """Return question and knowledge by column.
 
     Raises:
-        LacyError: E13, no such file; E391, it has no such templates.
+        LacyError: E13, no such file; E12, it has no such templates.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -153,5 +166,6 @@ def _templates(path: Path) -> dict[str, tuple[str, str]]:
     except OSError as error:
         raise LacyError("E13", path=path, do="check the path") from error
     except (ValueError, AttributeError, IndexError, KeyError, TypeError) as error:
-        why = "it must be JSON with a question and a sentence of knowledge by column"
-        raise LacyError("E391", path=path, why=why) from error
+        do = 'write JSON: {"COLUMN": ["question with {name}", "knowledge with {value}"]}'
+        raise LacyError("E12", key="templates", value=path, why="it has no templates by column",
+                        do=do) from error  # fmt: skip
