@@ -106,12 +106,12 @@ def run(flags: CompressFlags) -> int:
 
 def _dry_run(flags: CompressFlags, plan: CompressPlan, out: Path) -> int:
     """Check the plan against the model, and print it."""
-    from lacy.compress import check_before_work, split_texts
+    from lacy.compress import check_before_work, texts_of_plan
     from lacy.model import load_model
 
     loaded = load_model(flags.model)
     check_before_work(loaded, plan, out, flags.model)
-    fit, held_out = split_texts(flags.data, flags.held_out or None, plan, only=flags.only)
+    fit, held_out = texts_of_plan(flags.data, flags.held_out or None, plan, only=flags.only)
     steps = {step.name: step.described() for step in planned(plan)}
     counts = f"{len(fit)} for the steps, {len(held_out)} to measure on"
     facts(f"{flags.model} into {out}", {"texts": counts} | steps)

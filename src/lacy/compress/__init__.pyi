@@ -23,7 +23,7 @@ from .settings import (
     read_compress_plan,
 )
 from .table import StageRow, stage_row, stage_rows
-from .texts import Texts, read_texts, split_texts
+from .texts import Texts, read_texts, texts_of_plan
 
 __all__ = [
     "FACTS",
@@ -61,7 +61,7 @@ __all__ = [
     "read_compress_plan",
     "read_texts",
     "relative_rise",
-    "split_texts",
     "stage_row",
     "stage_rows",
+    "texts_of_plan",
 ]

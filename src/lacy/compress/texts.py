@@ -81,18 +81,18 @@ def read_texts(
         notify: receives sentences about automatic choices.
 
     Raises:
-        LacyError: the errors of ``split_texts``.
+        LacyError: the errors of ``texts_of_plan``.
     """
     from lacy.cascade import truncate_document
     from lacy.evaluate import marked_documents
 
-    fit, measured = split_texts(data, held_out, plan, only=only, notify=notify)
+    fit, measured = texts_of_plan(data, held_out, plan, only=only, notify=notify)
     marked = marked_documents(measured, notify=notify)
     cut = [truncate_document(d, tokenizer, plan.measure.tokens + 2) for d in marked]
     return Texts(_marked_fit(fit, plan), cut)
 
 
-def split_texts(
+def texts_of_plan(
     data: str | Path,
     held_out: str | Path | None,
     plan: CompressPlan,
