@@ -49,7 +49,7 @@ def train_each(configs):
 
 
 def codes_of(configs, folder):
-    """Try several runs, and write the codes of their errors; one run takes the rank as its seed."""
+    """Try several runs, and write their errors; a run with a seed takes the rank as its seed."""
     from lacy.errors import LacyError
     from lacy.train import train
 
@@ -59,7 +59,7 @@ def codes_of(configs, folder):
             train(replace(config, seed=rank) if config.seed else config)
             codes.append("")
         except LacyError as error:
-            codes.append(error.code)
+            codes.append(f"{error.code} {error.what}")
     Path(folder, f"{rank}.json").write_text(json.dumps(codes), encoding="utf-8")
 
 

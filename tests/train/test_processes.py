@@ -145,6 +145,12 @@ def test_only_the_first_process_prints_a_mistake(monkeypatch, capsys):
         monkeypatch.setenv("RANK", rank)
         assert main(["train", "--batch-rows", "0"]) == 2
         assert ("[E45]" in capsys.readouterr().err) == (rank == "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")  # E51 may be the mistake of one machine
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    for local in "01":
+        monkeypatch.setenv("LOCAL_RANK", local)
+        assert main(["train", "--data", "packed"]) == 2
+        assert ("[E51]" in capsys.readouterr().err) == (local == "0")
 
 
 def test_a_process_that_does_not_answer_ends_the_others_in_time(monkeypatch):
@@ -183,8 +189,10 @@ def test_an_error_of_one_process_is_the_error_of_all(config, data, tmp_path):
                config(out=tmp_path / "good", steps=1)]  # fmt: skip
     with lock(busy.out):
         assert in_ranks(codes_of, configs, tmp_path) == [0, 0]
-    codes = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
-    assert codes[0] == codes[1] == ["E150", "E51", "E13", "E51", ""]
+    errors = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert errors[0] == errors[1]
+    assert [error[:4].strip() for error in errors[0]] == ["E150", "E51", "E13", "E51", ""]
+    assert errors[0][3].endswith("they disagree about the seed: 0 and 1")
     assert (tmp_path / "good" / "model").is_dir() and not (tmp_path / "seeds" / "model").exists()
 
 

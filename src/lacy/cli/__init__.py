@@ -193,7 +193,10 @@ def _guarded(name: str, arguments: list[str], debug: bool) -> int:
 
 def _said_by_another(name: str, error: LacyError) -> bool:
     """True if the first of several processes (``torchrun``) prints this error of training, too."""
-    return name == "train" and os.environ.get("RANK", "0") != "0" and error.code not in OWN
+    if name != "train" or error.code in OWN:
+        return False
+    first = "LOCAL_RANK" if error.code == "E51" else "RANK"  # machines may differ
+    return os.environ.get(first, "0") != "0"
 
 
 def _run(name: str, arguments: list[str]) -> int | None:

@@ -1,11 +1,12 @@
 """Train with several processes, as ``torchrun`` and ``accelerate launch`` start them.
 
-Every process holds the whole model and computes its part of the rows of each batch; gradients are
-averaged (``DistributedDataParallel``, Li et al., arXiv 2006.15704). The first process writes the
-files and prints. The launcher passes number and address of each process in environment variables.
+Every process holds the whole model (``sharding`` splits it) and computes its part of the rows of
+each batch; gradients are averaged (``DistributedDataParallel``, Li et al., arXiv 2006.15704). The
+first process writes the files and prints. The launcher passes number and address of each process in
+environment variables.
 
 A batch is the same whatever the number of processes, and so is each of its micro-batches: every
-micro-batch is split over all processes (``parts_of_batch``). If it does not split evenly, some
+micro-batch is split over all processes (``Processes.part``). If it does not split evenly, some
 processes get one more row, and the others a row without targets, because gathered tensors need
 equal shapes.
 """
@@ -51,17 +52,17 @@ LOST = (
 
 def process_count() -> int:
     """Return the number of processes of this run on all machines."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def first_process() -> bool:
     """True if this process is the only one or the first of a run."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return int(os.environ.get("RANK") or 0) == 0
 
 
 def local_count() -> int:
     """Return the number of processes of this run on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", str(process_count())))
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or process_count())
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ class Processes:
         on_cpu = on_cpu or not torch.accelerator.is_available()
         require_devices(local_count(), None if on_cpu else torch.accelerator.device_count())
         threads = _set_threads(config)
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # else accelerate would choose
+        for name, value in (("OMP_NUM_THREADS", threads), ("LOCAL_WORLD_SIZE", local_count())):
+            os.environ.setdefault(name, str(value))  # else accelerate would choose
         with naming_lost():
             if not torch.distributed.is_initialized():
                 _join_group(on_cpu, timedelta(minutes=config.wait_minutes))

@@ -161,11 +161,12 @@ class Session:
         """
         if self.state.accelerator is None:
             return
+        settings = to_dict(self.config)
         self.processes.require_same(
             first_step=self.state.step,
-            settings=to_dict(self.config),
-            data=data_fingerprint(self.data, self.mixture.replay),
+            contents_of_the_data=data_fingerprint(self.data, self.mixture.replay),
             precision="bf16" if self.state.bf16 else "fp32",
+            **{n: value for n, value in settings.items() if n not in self.config.may_differ},
         )
         if self.processes.mesh is None:
             self.state.body = self.state.accelerator.prepare(self.state.body)
