@@ -67,6 +67,9 @@ PLANS = {
     "layers": CompressPlan(
         steps=({"layers": {"remove": 0.25}}, {"recover": {"tokens": 60_000, "batch_rows": 8}}),
     ),
+    "layers, small steps": CompressPlan(
+        steps=({"layers": {"remove": 0.25}}, {"recover": {"tokens": 60_000}}),
+    ),
     "layers, longer": CompressPlan(
         steps=({"layers": {"remove": 0.25}}, {"recover": {"tokens": 200_000}}),
     ),
