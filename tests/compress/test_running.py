@@ -108,7 +108,10 @@ def test_the_row_is_fitted_again_after_a_step(done, tuned):
 def test_nothing_is_done_twice(done, tuned, articles):
     found, out, _ = done
     said = []
+    left = out / "scratch/of-a-killed-process"
+    left.mkdir(parents=True)
     again = compress(tuned, articles, PLAN, out, notify=said.append)
+    assert not left.exists()
     assert [line for line in said if "done already" in line] == [
         "1-layers: done already", "2-sparsity: done already", "gguf-f32: done already",
         "gguf-5.5: done already",

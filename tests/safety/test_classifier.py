@@ -272,8 +272,10 @@ def test_mistakes_are_found_before_work(quick, tmp_path, texts, student):
         wrong_settings = SafetySettings(**{"encoder": quick.encoder, "epochs": 0.1, **wrong})
         with pytest.raises(LacyError, match="E12"):
             train_classifier(texts, wrong_settings, teacher=student)
-    with pytest.raises(LacyError, match="E346"):
+    with pytest.raises(LacyError, match=r"E346.*safety\.json is missing"):
         load_classifier(tmp_path)
+    with pytest.raises(LacyError, match=r"E346.*no such folder"):
+        load_classifier(tmp_path / "nowhere")
     student.save(tmp_path / "guard")
     weights = tmp_path / "guard" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-50])

@@ -118,6 +118,8 @@ def compress(
     with lock(out):
         texts = read_texts(data, held_out, loaded.tokenizer, plan, only=only, notify=notify)
         context = Context(plan, texts, out, notify)
+        shutil.rmtree(context.scratch, ignore_errors=True)
+        context.scratch.mkdir(exist_ok=True)
         key = answer_key(weights_of(loaded), texts.digest(), _common(plan))
         done = [_original(loaded, model, out, key, context)]
         on_stage(done[0], done[0])
@@ -136,6 +138,7 @@ def compress(
             {"fit": len(texts.fit), "held_out": len(texts.held_out)},
         )  # fmt: skip
         write_atomic(out / REPORT_FILE, json.dumps(compression_data(found), indent=2) + "\n")
+        shutil.rmtree(context.scratch, ignore_errors=True)
     return found
 
 

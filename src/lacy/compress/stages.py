@@ -47,6 +47,9 @@ NORM_CONTEXT, NORM_ROWS = 128, 4
 MODEL = "model"
 """Name of the model's folder of a step."""
 
+SCRATCH = "scratch"
+"""Name of the folder of temporary files, which may be as large as the model."""
+
 TRAINING = "training"
 """Name of the folder in which a step keeps the checkpoints of its training until it is done."""
 
@@ -63,6 +66,11 @@ class Context:
     """The last model with the present tokens that no step has damaged."""
     costs: dict[str, Any] = field(default_factory=dict)
     """What rounding the matrices of a model costs, by the model's folder."""
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of temporary files; what a killed process left there goes with the next run."""
+        return self.out / SCRATCH
 
     def rows(self, loaded: Any) -> tuple[Tensor, ...]:
         """Return token ids of the texts, from which steps measure the inputs of layers."""
@@ -179,7 +187,7 @@ def _save_fitted(loaded: Loaded, path: Path, context: Context) -> dict[str, Any]
         save_model(path, loaded.model, loaded.tokenizer, loaded.meta)
         return {}
     tuned = loaded.meta.get("tune", {})
-    with tempfile.TemporaryDirectory(dir=context.out) as states:
+    with tempfile.TemporaryDirectory(dir=context.scratch) as states:
         found = tune(
             loaded, context.articles, out=path, target=tuned.get("target", "where"),
             articles=context.plan.articles, tokens=context.plan.length, seed=context.plan.seed,
@@ -259,7 +267,7 @@ def _write_gguf(
     quantized = quantize(loaded, rows, types, method=settings.method, notify=context.notify)
     if settings.norm_tokens and not (settings.precision == "q8_0" and not settings.bits):
         quantized.loaded = _norms_trained(quantized.loaded, before, settings.norm_tokens, context)
-    with tempfile.TemporaryDirectory(dir=context.out) as scratch:
+    with tempfile.TemporaryDirectory(dir=context.scratch) as scratch:
         did = _save_fitted(quantized.loaded, Path(scratch) / MODEL, context)
     quantized.write(path, texts)
     report = quantized.report
@@ -294,7 +302,7 @@ def measure_files(kind: str, path: Path, loaded: Loaded | None, context: Context
         loaded: the model, if it is open.
         context: texts and settings.
     """
-    with _scratch_cache(context.out) if kind == "gguf" else contextlib.nullcontext():
+    with _scratch_cache(context.scratch) if kind == "gguf" else contextlib.nullcontext():
         opened = loaded or _open(path)
         measured = measure_stage(
             opened, context.texts.held_out, context.plan, notify=context.notify
@@ -329,10 +337,10 @@ def _speed(kind: str, path: Path, loaded: Loaded) -> Speed:
 
 
 @contextlib.contextmanager
-def _scratch_cache(out: Path) -> Iterator[None]:
+def _scratch_cache(scratch: Path) -> Iterator[None]:
     """Convert GGUF files into a folder that is removed at the end, not into the user's cache."""
     before = os.environ.get(CACHE_VARIABLE)
-    with tempfile.TemporaryDirectory(dir=out) as folder:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         os.environ[CACHE_VARIABLE] = folder
         try:
             yield

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load, save
 from tokenizers import Tokenizer
 
+from lacy._text import first_line
 from lacy.disk import replace_folder, write_atomic
 from lacy.encoder import EncoderShape, PieceReader, dequantised, quantised
 from lacy.errors import LacyError
@@ -164,7 +165,11 @@ def load_classifier(folder: str | Path) -> SafetyClassifier:
             calibration = ScoreCalibration.from_data(one["calibration"])
             decisions[role] = RoleDecision(calibration, float(one["threshold"]), one["rate"])
     except Exception as error:
-        raise LacyError("E346", path=path, why=f"{type(error).__name__}: {error}") from error
+        why = first_line(error)
+        if isinstance(error, FileNotFoundError):
+            why = f"{Path(error.filename).name} is missing"
+        why = why if path.is_dir() else "there is no such folder"
+        raise LacyError("E346", path=path, why=why) from error
     network.requires_grad_(False)
     return SafetyClassifier(network, ids, decisions, settings["made"], path.name)
 
