@@ -10,7 +10,7 @@ round, so that other load and the temperature of the machine affect both alike; 
 sleeps. Reported are tokens per second (wall), CPU seconds of all processes, peak memory by the
 operating system, medians over rounds, their range, and the paired ratio of each round.
 
-With ``--quick`` (tiny model, few steps) the script only shows that it runs.
+``--quick`` is a smoke test with a tiny model and few steps; its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def work(settings: dict[str, Any]) -> None:
 
 @contextmanager
 def started(settings: dict[str, Any], count: int) -> Iterator[list[subprocess.Popen[str]]]:
-    """Start the processes of one side; they end with the block."""
+    """Start the workers of one side, and end them when the ``with`` block ends."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -85,7 +85,7 @@ def read_fields(cls: type, data: Any, prefix: str, problems: list[Problem]) -> d
 
 
 def _settings_by_name(hint: Any) -> Any:
-    """Return the dataclass of ``dict[str, dataclass]``, else None."""
+    """Return the value type of a ``dict`` of dataclasses by name; None for any other type hint."""
     args = typing.get_args(hint) if typing.get_origin(hint) in (dict, Mapping) else ()
     return args[1] if len(args) == 2 and dataclasses.is_dataclass(args[1]) else None
 

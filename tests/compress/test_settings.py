@@ -84,6 +84,7 @@ def test_settings_without_an_effect_are_not_shown():
         ([{"recover": {"teacher_weight": 2}}], [], "recover.teacher_weight is 2"),
         ([{"recover": {"tokens": 0}}], [], "recover.tokens is at least 1"),
         ([{"recover": {"batch_rows": 0}}], [], "recover.batch_rows is at least 1"),
+        ([{"recover": {"batch_rows": 0, "teacher_weight": 2}}], [], "recover.teacher_weight is 2"),
         ([], [{"gguf": {"bits": 2}}], "4.5 to 8.5 bits"),
         ([], [{"gguf": {"precision": "q2_k"}}], "gguf.precision is 'q2_k'"),
         ([], ["int8", {"int8": {}}], "the output int8 is there twice"),

@@ -1,4 +1,4 @@
-"""A real HTTP server with OpenAI's routes; a function returns the text of each reply."""
+"""An OpenAI-compatible HTTP server for tests; a function computes the text of each reply."""
 
 import contextlib
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lacy._text import normalized_words
-from lacy.corpus import ReadReport, read
+from lacy.corpus import ReadReport, read_fixed_field
 from lacy.disk import write_atomic
 from lacy.errors import LacyError
-from lacy.types import Document
 
 LETTERS = "ABCDEFGHIJ"
 """Names of the options of a question, in their order."""
@@ -71,7 +70,7 @@ def read_triples(
         LacyError: E390, a question cannot be used; and the errors of ``lacy.corpus.read``.
     """
     found = []
-    for document in _documents(path, report):
+    for document in read_fixed_field(path, "question", "E390", report):
         where, meta = f"{path}: {document.id}", document.meta
         answer = _text(meta.get("answer"))
         written = _text(meta.get("knowledge"))
@@ -93,21 +92,6 @@ def read_triples(
                    _text(meta.get("subject")), _text(meta.get("source")), document.id)
         )  # fmt: skip
     return found
-
-
-def _documents(path: str | Path, report: ReadReport | None) -> Iterator[Document]:
-    """Yield the questions of a file as documents.
-
-    Raises:
-        LacyError: E390, no line has a question; and the errors of ``lacy.corpus.read``.
-    """
-    try:
-        yield from read(path, text_field="question", report=report)
-    except LacyError as error:
-        if error.code != "E22":
-            raise
-        why = f"there is no field 'question'; it has: {error.values['fields']}"
-        raise LacyError("E390", where=path, why=why) from error
 
 
 def write_triples(path: str | Path, triples: Iterable[Triple]) -> int:

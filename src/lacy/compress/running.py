@@ -36,7 +36,7 @@ Notify = Callable[[str], object]
 
 STAGE_FILE, MEASURED_FILE = "stage.json", "measured.json"
 BEGUN_FILE = "begun.json"
-"""File with the key of the stage whose making was begun in a folder."""
+"""File with the key of the stage that was started in a folder."""
 
 ORIGINAL = "original"
 """Name of the stage that is the model as it was given."""
@@ -118,8 +118,7 @@ def compress(
     with lock(out):
         texts = read_texts(data, held_out, loaded.tokenizer, plan, only=only, notify=notify)
         context = Context(plan, texts, out, notify)
-        shutil.rmtree(context.scratch, ignore_errors=True)
-        context.scratch.mkdir(exist_ok=True)
+        _empty(context.scratch, "Temporary files of lacy compress.\n")
         key = answer_key(weights_of(loaded), texts.digest(), _common(plan))
         done = [_original(loaded, model, out, key, context)]
         on_stage(done[0], done[0])
@@ -191,9 +190,9 @@ def _stage(step: Planned, before: str, key: str, out: Path, context: Context) ->
             "seconds": round(time.perf_counter() - begin, 1),
         }  # fmt: skip
         write_atomic(folder / STAGE_FILE, json.dumps(record, indent=2) + "\n")
-        shutil.rmtree(folder / TRAINING, ignore_errors=True)
     else:
         context.notify(f"{step.name}: done already")
+    shutil.rmtree(folder / TRAINING, ignore_errors=True)
     path = folder / record["files"]
     measured = _read_measured(folder, key)
     if measured is None:
@@ -206,22 +205,29 @@ def _stage(step: Planned, before: str, key: str, out: Path, context: Context) ->
 
 
 def _begin(folder: Path, key: str) -> None:
-    """Make an empty folder in the place of an older stage.
-
-    If the same stage was begun there and stopped, its training is kept and goes on.
+    """Replace an older stage with an empty folder, unless this stage was begun there and stopped.
 
     Raises:
         LacyError: E16, the folder contains something that lacy did not write.
     """
     if (_read(folder / BEGUN_FILE) or {}).get("key") == key:
         return
+    _empty(folder, "A stage of lacy compress; replaced as a whole.\n")
+    write_atomic(folder / BEGUN_FILE, json.dumps({"key": key}) + "\n")
+
+
+def _empty(folder: Path, owner: str) -> None:
+    """Replace a folder that lacy wrote, if there is one, with an empty one.
+
+    Raises:
+        LacyError: E16, the folder contains something that lacy did not write.
+    """
     if folder.exists():
         if not can_replace(folder):
             raise LacyError("E16", path=folder)
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    write_atomic(folder / OWNER_FILE, "A stage of lacy compress; replaced as a whole.\n")
-    write_atomic(folder / BEGUN_FILE, json.dumps({"key": key}) + "\n")
+    write_atomic(folder / OWNER_FILE, owner)
 
 
 def _weight_bytes(path: Path) -> int:

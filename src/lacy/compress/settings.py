@@ -370,12 +370,13 @@ def _setting_problems(settings: Any) -> Iterator[str]:
             kept, _, of = pattern.partition(":")
             if pattern and not (kept.isdigit() and of.isdigit() and 0 < int(kept) < int(of)):
                 yield f"sparsity.pattern is {pattern!r}, it is N:M with N below M, such as 2:4"
-        case RecoverStep(tokens=tokens, learning_rate=rate) if tokens < 1 or not 0 < rate < 1:
-            yield "recover.tokens is at least 1, and recover.learning_rate between 0 and 1"
-        case RecoverStep(batch_rows=rows) if rows < 1:
-            yield f"recover.batch_rows is at least 1, not {rows}"
-        case RecoverStep(teacher_weight=weight) if not 0.0 <= weight <= 1.0:
-            yield f"recover.teacher_weight is {weight:g}, it is a share between 0 and 1"
+        case RecoverStep(teacher_weight=weight):
+            if settings.tokens < 1 or not 0 < settings.learning_rate < 1:
+                yield "recover.tokens is at least 1, and recover.learning_rate between 0 and 1"
+            if settings.batch_rows < 1:
+                yield f"recover.batch_rows is at least 1, not {settings.batch_rows}"
+            if not 0.0 <= weight <= 1.0:
+                yield f"recover.teacher_weight is {weight:g}, it is a share between 0 and 1"
         case GgufOutput(bits=bits, norm_tokens=tokens):
             if bits and not 4.5 <= bits <= 8.5:
                 yield f"gguf.bits is {bits:g}, llama.cpp's blocks have 4.5 to 8.5 bits per weight"

@@ -51,7 +51,7 @@ SCRATCH = "scratch"
 """Name of the folder of temporary files, which may be as large as the model."""
 
 TRAINING = "training"
-"""Name of the folder in which a step keeps the checkpoints of its training until it is done."""
+"""Subfolder of a step with its training checkpoints; it is deleted when the step is done."""
 
 
 @dataclass
@@ -146,7 +146,10 @@ def _applied(
 
             shares = {"neurons": neurons, "heads": heads, "channels": channels}
             kept = width_of_shares(loaded.model, **shares)
-            narrow = prune_width(loaded, rows, **kept, notify=notify)  # type: ignore[arg-type]
+            narrow = prune_width(
+                loaded, rows, heads=kept.get("heads"), neurons=kept.get("neurons"),
+                channels=kept.get("channels"), notify=notify,
+            )  # fmt: skip
             return narrow.loaded, {**kept, "parameters": narrow.parameters[1]}
         case SparsityStep(method=method, share=share, pattern=pattern):
             from lacy.prune import prune_weights

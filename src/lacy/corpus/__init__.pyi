@@ -1,3 +1,4 @@
+from .fixed_field import read_fixed_field
 from .order import BatchOrder, permutation
 from .pack import Encoded
 from .packed import DataInfo, PackedData
@@ -35,6 +36,7 @@ __all__ = [
     "permutation",
     "prepare_tokenizer",
     "read",
+    "read_fixed_field",
     "save_tokenizer",
     "source_name",
     "tokenizer_fingerprint",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lacy.corpus import ReadReport, read, source_name
+from lacy.corpus import ReadReport, read_fixed_field, source_name
 from lacy.decide.questions import (
     NO,
     TYPES,
@@ -18,7 +18,6 @@ from lacy.decide.questions import (
     state_text,
 )
 from lacy.errors import LacyError
-from lacy.types import Document
 
 UNKNOWN = "unknown"
 """Answer of a ``noul`` that the state does not decide; it teaches even odds."""
@@ -71,25 +70,10 @@ def read_decisions(
     """
     found = []
     for path in paths:
-        for document in _documents(path, report):
+        for document in read_fixed_field(path, "state", "E381", report):
             name = source_name(path, document)
             found.append(_decision(document.text, document.meta, f"{path}: {document.id}", name))
     return found
-
-
-def _documents(path: str | Path, report: ReadReport | None) -> Iterator[Document]:
-    """Yield the states of a file as documents.
-
-    Raises:
-        LacyError: E381, no line has a state; and the errors of ``lacy.corpus.read``.
-    """
-    try:
-        yield from read(path, text_field="state", report=report)
-    except LacyError as error:
-        if error.code != "E22":
-            raise
-        why = f"there is no field 'state'; it has: {error.values['fields']}"
-        raise LacyError("E381", where=path, why=why) from error
 
 
 def known_decision(data: Mapping[str, Any], where: str = "decision") -> KnownDecision:

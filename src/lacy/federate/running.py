@@ -134,8 +134,8 @@ def run_federation(
         on_round: called with each round that is done.
 
     Raises:
-        LacyError: E12, a round has too few clients; E333, E334, the stored state is damaged or of
-            another federation; E337, no round changed the model.
+        LacyError: E12, too few clients train in a round; E333, the stored state is damaged; E334,
+            it belongs to another federation; E337, no round changed the model.
     """
     server = FederationServer(
         payload.state(), settings, model=payload.fingerprint, file=run.folder / STATE_FILE,

@@ -79,10 +79,7 @@ def require_shapes(
 ) -> PreTrainedModel:
     """Return the smaller model without values, if its tensors have these shapes.
 
-    Args:
-        model: the original model; not changed.
-        changes: fields of the config with new values.
-        state: the tensors of the new model, by name; only their shapes matter.
+    The arguments are those of ``rebuilt``; only the shapes of ``state`` matter.
 
     Raises:
         LacyError: E291, the architecture cannot be built like that.

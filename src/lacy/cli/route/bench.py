@@ -52,7 +52,7 @@ class BenchRouteConfig:
     out: Path = Path("runs/route-bench")
     """Folder of the results."""
     columns: Inline[CaseOptions] = field(default_factory=CaseOptions)
-    """Where text, route and outcomes are."""
+    """Names of the fields in the files."""
 
 
 FILE = False

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class CaseOptions:
-    """Flags that say where text, route, source and outcomes are in a file."""
+    """Flags that name the fields with texts, routes, sources and outcomes in a file of cases."""
 
     # [Columns]
     text_field: str = "text"

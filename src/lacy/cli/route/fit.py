@@ -82,7 +82,7 @@ class FitRouteConfig:
     seed: Rare[int] = 0
     """Seed of folds and networks."""
     columns: Inline[CaseOptions] = field(default_factory=CaseOptions)
-    """Where text, route and outcomes are."""
+    """Names of the fields in the files."""
 
 
 FILE = False
