@@ -54,7 +54,7 @@ from lacy.blade import (
 )
 from lacy.disk import write_atomic
 from lacy.model import load_model
-from lacy.results import as_data, difference, wilson
+from lacy.results import as_data, wilson
 from lacy.run import environment
 from lacy.sources.texts import Documents
 
@@ -162,24 +162,20 @@ def stage_arms(args: argparse.Namespace, domain: Domain) -> dict[str, AskedQuest
 
 def table(arms: dict[str, AskedQuestions], test: list[Triple]) -> dict[str, Any]:
     """Return the arms as plain data, with paired differences to the black box alone."""
-    ones = [1] * len(test)
-
-    def right(name: str) -> list[int]:
-        return [int(bool(answer.right)) for answer in arms[name].answers]
-
     rows = {}
     for name, arm in arms.items():
         written = [" ".join(piece.text for piece in one.knowledge) for one in arm.answers]
         holds = sum(is_right(one, text) for one, text in zip(test, written, strict=True))
-        kinds = {
-            kind: [sum(r for r, one in zip(right(name), test, strict=True) if one.source == kind),
-                   sum(one.source == kind for one in test)]
-            for kind in dict.fromkeys(one.source for one in test)
-        }  # fmt: skip
+        kinds: dict[str, list[int]] = {}  # right and answered
+        for one, answer in zip(test, arm.answers, strict=True):
+            if answer.right is not None:
+                counts = kinds.setdefault(one.source, [0, 0])
+                counts[0] += answer.right
+                counts[1] += 1
         rows[name] = {
             "right": as_data(arm.right), "unanswered": arm.unanswered, "by_kind": kinds,
             "knowledge_holds_answer": as_data(wilson(holds, len(test))),
-            "more_than_alone": as_data(difference((right(name), ones), (right("alone"), ones))),
+            "more_than_alone": as_data(arm.more_than(arms["alone"])),
             "input_tokens": arm.spent.input_tokens, "output_tokens": arm.spent.output_tokens,
             "examples": [
                 {"question": one.question, "truth": one.answer, "knowledge": text,
@@ -187,13 +183,9 @@ def table(arms: dict[str, AskedQuestions], test: list[Triple]) -> dict[str, Any]
                 for one, text, answer in list(zip(test, written, arm.answers, strict=True))[:SHOWN]
             ],
         }  # fmt: skip
-    pairs = {"optimised": "small model, optimised", "before": "small model, before optimisation"}
-    rows["small model, optimised"]["more_than_before"] = as_data(
-        difference((right(pairs["optimised"]), ones), (right(pairs["before"]), ones))
-    )
-    rows["both"]["more_than_retrieval"] = as_data(
-        difference((right("both"), ones), (right("retrieval"), ones))
-    )
+    optimised, before = "small model, optimised", "small model, before optimisation"
+    rows[optimised]["more_than_before"] = as_data(arms[optimised].more_than(arms[before]))
+    rows["both"]["more_than_retrieval"] = as_data(arms["both"].more_than(arms["retrieval"]))
     return rows
 
 

@@ -102,6 +102,11 @@ def test_questions_without_an_answer_are_not_wrong():
         found = score_questions(triples, NoKnowledge(), box)
         assert (found.asked, found.unanswered, found.right.n) == (20, 1, 19)
         assert found.right.value == pytest.approx(10 / 19)
+        server.reply = lambda text: "no"
+        other = score_questions(triples, NoKnowledge(), BlackBox(server.url, "z"))
+        more = found.more_than(other)  # of 19 answered both times, 10 right against 9
+        assert (more.n, more.value) == (19, pytest.approx(1 / 19))
+        assert other.more_than(found).value == pytest.approx(-1 / 19)
         server.reply = lambda text: (500, "broken")
         with pytest.raises(LacyError, match=r"E393.*broken.*0 of 20"):
             score_questions(triples, NoKnowledge(), BlackBox(server.url, "y", retries=Retries(0)))

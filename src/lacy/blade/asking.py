@@ -9,7 +9,7 @@ from lacy.blade.black_box import NOTHING, BlackBox, BoxPrompt, Spent
 from lacy.blade.knowledge import Knowledge, KnowledgeProvider
 from lacy.blade.triples import LETTERS, Triple, is_right
 from lacy.errors import LacyError
-from lacy.results import NO_DATA, Score, wilson
+from lacy.results import NO_DATA, Score, difference, wilson
 
 OPEN = "Answer each question in a few words."
 CHOICE = "Answer each question with the letter of the right option."
@@ -59,6 +59,25 @@ class AskedQuestions:
     unanswered: int
     spent: Spent
     answers: tuple[BladeAnswer, ...] = field(default=(), metadata=NO_DATA)
+
+    def more_than(self, other: AskedQuestions) -> Score | None:
+        """Return the paired difference of shares, with its bootstrap interval.
+
+        Args:
+            other: how often it was right on the same questions with other knowledge.
+
+        Returns:
+            The difference on the questions that were answered both times; None if there are none.
+        """
+        pairs = [
+            (int(mine.right), int(theirs.right))
+            for mine, theirs in zip(self.answers, other.answers, strict=True)
+            if mine.right is not None and theirs.right is not None
+        ]
+        if not pairs:
+            return None
+        ones = [1] * len(pairs)
+        return difference(([a for a, _ in pairs], ones), ([b for _, b in pairs], ones))
 
 
 def box_prompt(

@@ -75,17 +75,9 @@ def run(config: BladeCheckConfig) -> int:
 
 def _more(alone: AskedQuestions, one: AskedQuestions) -> str:
     """Return the paired difference to the black box alone on questions that both answered."""
-    from lacy.results import difference
-
-    pairs = [
-        (int(a.right), int(b.right))
-        for a, b in zip(one.answers, alone.answers, strict=True)
-        if a.right is not None and b.right is not None
-    ]
-    if one is alone or not pairs:
+    score = None if one is alone else one.more_than(alone)
+    if score is None:
         return "-"
-    ones = [1] * len(pairs)
-    score = difference(([a for a, _ in pairs], ones), ([b for _, b in pairs], ones))
     return f"{score.value:+.3f} [{score.low:+.3f}, {score.high:+.3f}]"
 
 
