@@ -218,6 +218,25 @@ def test_long_texts_are_cut(loaded):
     assert chosen.start <= 12 and len(prompt_ids(tokenizer, "")) >= 1
 
 
+def test_earlier_messages_are_kept_as_far_as_they_fit(loaded):
+    tokenizer = loaded.tokenizer
+    turns = [("user", "Who is he?"), ("assistant", "Ann?"), ("user", "No."), ("assistant", "Bob")]
+    history = tuple({"role": role, "content": text} for role, text in turns)
+    pair = PreferencePair("Which Bob?", "The poet.", "no", history=history)
+    longest = sum(
+        len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        for text in ("Which Bob?", "No.", "Bob")
+    )
+
+    def prompt(tokens):
+        row = ReplyRows([pair], tokenizer, prompt_tokens=tokens).rows[0]
+        return list(row.ids[: row.start])
+
+    assert prompt(1000) == prompt_ids(tokenizer, pair.prompt, history)
+    assert prompt(longest) == prompt_ids(tokenizer, pair.prompt, history[2:])
+    assert prompt(longest - 1) == prompt_ids(tokenizer, pair.prompt)  # never begins with a reply
+
+
 # ------------------------------------------------------------------------------- clients
 
 

@@ -133,8 +133,8 @@ def test_samples_are_read(tmp_path):
         ({"prompt": "p", "chosen": "", "rejected": "r"}, "its chosen is empty"),
         ({"prompt": "p", "reply": " "}, "its reply is empty"),
         ({"prompt": "p", "text": "c"}, "neither chosen and rejected nor reply .it has prompt, tex"),
-        ({"prompt": "p", "chosen": ["c"], "rejected": ["r"]}, "its chosen is not a text"),
-        ({"prompt": [{"role": "user", "content": "p"}], "reply": "r"}, "its prompt is not a text"),
+        ({"prompt": "p", "chosen": 3, "rejected": "r"}, "its chosen is neither a text nor a list"),
+        ({"prompt": 3, "reply": "r"}, "its prompt is neither a text nor a list"),
         ({"chosen": "c", "rejected": "r"}, "it has no prompt .it has chosen, rejected"),
     ],
 )

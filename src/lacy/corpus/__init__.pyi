@@ -1,3 +1,4 @@
+from .files import RowConverter
 from .fixed_field import read_fixed_field
 from .order import BatchOrder, permutation
 from .pack import Encoded
@@ -25,6 +26,7 @@ __all__ = [
     "Encoding",
     "PackedData",
     "ReadReport",
+    "RowConverter",
     "TextStream",
     "TokenText",
     "begin_end",

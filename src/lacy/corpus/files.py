@@ -54,6 +54,20 @@ class PlainText:
 
 
 @dataclass(frozen=True, slots=True)
+class RowConverter:
+    """Rewrites the fields of rows before their text is read, for formats without one text field.
+
+    Args:
+        convert: receives the fields of a row and its place, returns the fields to read instead.
+        fields: names of columns that it needs of a Parquet file, even if they contain lists or
+            objects, which are otherwise left out.
+    """
+
+    convert: Callable[[dict[str, Any], str], dict[str, Any]]
+    fields: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class ReadOptions:
     """The caller's options for reading files.
 
@@ -61,11 +75,19 @@ class ReadOptions:
         text_field: name of the text field of rows.
         codec: Python codec of the texts; None if the caller gave no encoding.
         note: called with reason, place and detail for remarks about data that were read.
+        converter: rewrites rows; None keeps them as they are.
     """
 
     text_field: str = "text"
     codec: str | None = None
     note: Skip = lambda *_: None
+    converter: RowConverter | None = None
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Names of the columns to read whatever they contain."""
+        needed = {self.text_field, "marks"}
+        return frozenset(needed if self.converter is None else needed | self.converter.fields)
 
 
 def kind_of(mode: int) -> str:

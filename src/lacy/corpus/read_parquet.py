@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ def parquet_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[Place
     done = 0
     try:
         with pq.ParquetFile(path) as file:
-            names = columns(file.schema_arrow, options.text_field)
+            names = columns(file.schema_arrow, options.columns)
             for few in (False, True):
                 if few:
                     names = [n for n in names if n in (options.text_field, *NEEDED)]
@@ -50,8 +50,11 @@ def parquet_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[Place
         skip("damaged Parquet", str(path), first_line(error))
 
 
-def columns(schema: pa.Schema, text_field: str) -> list[str]:
-    """Return the names of the columns to read: all with plain values, so no images or vectors."""
+def columns(schema: pa.Schema, needed: Collection[str]) -> list[str]:
+    """Return the names of the columns to read: the needed ones, and all with plain values.
+
+    So images and vectors are left out.
+    """
     import pyarrow.types as kinds
 
     plain = (
@@ -64,9 +67,7 @@ def columns(schema: pa.Schema, text_field: str) -> list[str]:
             kind = kind.value_type
         return any(test(kind) for test in plain)
 
-    return [
-        field.name for field in schema if field.name in (text_field, "marks") or fits(field.type)
-    ]
+    return [field.name for field in schema if field.name in needed or fits(field.type)]
 
 
 def arrow_rows(

@@ -21,7 +21,7 @@ from lacy._text import SURROGATE, first_line
 from lacy.corpus import files, metadata, read_csv, read_json, read_parquet
 from lacy.corpus.compression import FORMATS
 from lacy.corpus.encoding import codec_of
-from lacy.corpus.files import PlacedRow, ReadOptions, Skip
+from lacy.corpus.files import PlacedRow, ReadOptions, RowConverter, Skip
 from lacy.corpus.folder import list_folder
 from lacy.corpus.reader_process import SUFFIXES, ReaderProcess
 from lacy.corpus.report import ReadReport as ReadReport
@@ -75,6 +75,7 @@ def read(
     report: ReadReport | None = None,
     encoding: str | None = None,
     follow_links: bool = False,
+    converter: RowConverter | None = None,
 ) -> Iterator[Document]:
     """Read documents as a stream.
 
@@ -97,6 +98,7 @@ def read(
         encoding: the encoding of texts that are not UTF-8 and do not declare one; any name that
             browsers or Python know. None guesses it (``lacy.corpus.encoding``).
         follow_links: follow links to folders, and to files outside the folder.
+        converter: rewrites the fields of each row first; what it raises ends the reading.
 
     Returns:
         An iterator of documents. Ids are unique: a repeated one becomes ``id#2``, ``id#3``, ...
@@ -109,7 +111,7 @@ def read(
     """
     name, reader, filled = str(source), ReaderProcess(), ReadReport() if report is None else report
     codec = codec_of(encoding) if encoding is not None else None
-    options = ReadOptions(text_field, codec, filled.notes.add)
+    options = ReadOptions(text_field, codec, filled.notes.add, converter)
     if name.startswith("hf:"):
         streams = [RowSource(_hub(name, split))]
     else:
@@ -234,7 +236,7 @@ def _saved_dataset(path: Path, split: str) -> RowReader:
             found = datasets.load_from_disk(str(path))
             if isinstance(found, datasets.DatasetDict):
                 found = found[split]
-            kept = read_parquet.columns(found.features.arrow_schema, options.text_field)
+            kept = read_parquet.columns(found.features.arrow_schema, options.columns)
             batches = found.select_columns(kept).with_format("arrow").iter(1024)
             for _, place, row in read_parquet.arrow_rows(batches, str(path), options, skip):
                 if row is not None:
@@ -307,6 +309,8 @@ def _usable(
     text_field = options.text_field
     for place, row in stream.rows(options, report.skip):
         report.fields = report.fields or [str(key)[:80] for key in itertools.islice(row, 50)]
+        if options.converter is not None:
+            row = options.converter.convert(row, _shown(place, base))
         text = row.get(text_field)
         if text_field not in row:
             report.skip("no text field", place, f"has {_names(row) or 'nothing'}")
@@ -324,9 +328,7 @@ def _usable(
             except (ValueError, TypeError, KeyError) as error:
                 report.skip("unusable marks", place, str(error)[:200])
                 continue
-            name = _id(row.get(id_field)) or _as_utf8_text(place.removeprefix(base)).replace(
-                "\\", "/"
-            )
+            name = _id(row.get(id_field)) or _shown(place, base)
             meta = _meta(row, {text_field, id_field, "marks"}, place, report)
             yield Document(name, text, meta, marks, stream.file)
 
@@ -354,6 +356,11 @@ def _id(value: Any) -> str:
     name = str(value)
     unfit = len(name) > MAX_ID_LENGTH or not name.strip() or SURROGATE.search(name)
     return "" if unfit else name
+
+
+def _shown(place: str, base: str) -> str:
+    """Return a place relative to the folder that is read."""
+    return _as_utf8_text(place.removeprefix(base)).replace("\\", "/")
 
 
 def _as_utf8_text(name: str) -> str:

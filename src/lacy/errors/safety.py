@@ -51,7 +51,7 @@ ENTRIES = {
     "E351": Entry(
         "{where} is no sample: {why}",
         "give preference pairs (prompt, chosen, rejected, as in TRL) or replies to imitate "
-        "(prompt, reply), each a text; of a list of messages, write the contents as texts",
+        "(prompt, reply; or messages), each a text or a list of messages with role and content",
         DATA,
     ),
     "E352": Entry(

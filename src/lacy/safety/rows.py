@@ -13,6 +13,7 @@ from torch import Tensor
 from lacy.corpus import turn_end
 from lacy.errors import LacyError
 from lacy.objective import IGNORE_INDEX
+from lacy.safety.conversations import Message
 from lacy.safety.samples import PreferencePair, Sample
 from lacy.train import MicroBatch
 
@@ -39,8 +40,8 @@ class ReplyRows:
     Args:
         samples: pairs, or samples to imitate (one row each).
         tokenizer: the model's tokenizer; prompts take its chat template if it has one.
-        prompt_tokens: tokens of a prompt that are kept, from its end; the template's are not
-            counted.
+        prompt_tokens: tokens of a prompt that are kept, from its end, and of whole messages before
+            it; the template's are not counted.
         reply_tokens: tokens of a reply that are kept, with the one that ends the turn.
 
     Raises:
@@ -61,8 +62,7 @@ class ReplyRows:
         end = turn_end(tokenizer)
         ending = [] if end is None else [int(end)]
         for sample in samples:
-            cut = _last(tokenizer, sample.prompt, prompt_tokens)
-            prompt = prompt_ids(tokenizer, cut)
+            prompt = prompt_ids(tokenizer, *_cut(tokenizer, sample, prompt_tokens))
             for reply in replies(sample):
                 ids = [*_ids(tokenizer, reply), *ending][:reply_tokens]
                 if not ids:
@@ -107,15 +107,19 @@ def replies(sample: Sample) -> tuple[str, ...]:
     return (sample.reply,)
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Return the ids of a user's prompt up to where the reply begins."""
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, history: Sequence[Message] = ()
+) -> list[int]:
+    """Return the ids of a user's prompt, after earlier messages, up to where the reply begins."""
     if getattr(tokenizer, "chat_template", None):
         found: Any = tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=True,
-            return_dict=False,
+            [*({**m} for m in history), {"role": "user", "content": prompt}],
+            add_generation_prompt=True, tokenize=True, return_dict=False,
         )  # fmt: skip
         return [int(token) for token in found]
-    return _ids(tokenizer, f"{prompt}\n") or [int(tokenizer.eos_token_id or 0)]
+    lines = [*(m["content"] for m in history), prompt]
+    whole = "".join(f"{line}\n" for line in lines)
+    return _ids(tokenizer, whole) or [int(tokenizer.eos_token_id or 0)]
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -123,12 +127,25 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return [int(token) for token in ids]
 
 
-def _last(tokenizer: PreTrainedTokenizerBase, prompt: str, tokens: int) -> str:
-    """Return the end of a prompt."""
-    ids = _ids(tokenizer, prompt)
-    if len(ids) <= tokens:
-        return prompt
-    return str(tokenizer.decode(ids[-tokens:], skip_special_tokens=True))
+def _cut(
+    tokenizer: PreTrainedTokenizerBase, sample: Sample, tokens: int
+) -> tuple[str, list[Message]]:
+    """Return the end of a prompt, and those of the last messages before it that fit as a whole.
+
+    A kept history begins with the system's instructions or with a message of the user, as chat
+    templates require.
+    """
+    ids = _ids(tokenizer, sample.prompt)
+    if len(ids) > tokens:
+        return str(tokenizer.decode(ids[-tokens:], skip_special_tokens=True)), []
+    left, start = tokens - len(ids), len(sample.history)
+    for place in range(start - 1, -1, -1):
+        left -= len(_ids(tokenizer, sample.history[place]["content"]))
+        if left < 0:
+            break
+        if sample.history[place]["role"] != "assistant":
+            start = place
+    return sample.prompt, list(sample.history[start:])
 
 
 def reply_places(micro: MicroBatch) -> tuple[Tensor, Tensor]:

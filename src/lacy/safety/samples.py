@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lacy.corpus import read
+from lacy.corpus import RowConverter, read
 from lacy.errors import LacyError
+from lacy.safety.conversations import FIELDS, HISTORY, REPLIES, Message, plain_fields
 from lacy.types import Document
 
 
@@ -21,6 +23,7 @@ class PreferencePair:
         rejected: the other reply.
         topic: topic or source, by which clients may be skewed.
         id: names the pair in reports, which never contain its texts.
+        history: earlier messages of the conversation.
     """
 
     prompt: str
@@ -28,6 +31,7 @@ class PreferencePair:
     rejected: str
     topic: str = ""
     id: str = ""
+    history: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +42,18 @@ class ReplySample:
     reply: str
     topic: str = ""
     id: str = ""
+    history: tuple[Message, ...] = ()
 
 
 Sample = PreferencePair | ReplySample
 
 
-REPLIES = ("reply", "completion")
-"""Fields with the reply to imitate."""
+def asked_texts(samples: Sequence[Sample]) -> list[str]:
+    """Return what the user says in each sample: the prompt, after earlier messages of the user."""
+    return [
+        "\n".join([*(m["content"] for m in one.history if m["role"] == "user"), one.prompt])
+        for one in samples
+    ]
 
 
 def read_samples(path: str | Path, *, topic_field: str = "topic") -> Iterator[Sample]:
@@ -52,7 +61,8 @@ def read_samples(path: str | Path, *, topic_field: str = "topic") -> Iterator[Sa
 
     Fields ``prompt``, ``chosen`` and ``rejected`` make a preference pair (the format of TRL), and
     ``prompt`` with ``reply`` or ``completion`` a sample to imitate; a topic and ``id`` are
-    optional.
+    optional. Lists of messages are read, too, also whole conversations without a ``prompt``
+    (``lacy.safety.conversations``); the last reply of a conversation is the one to learn.
 
     Args:
         path: a file, or a folder of files.
@@ -61,8 +71,9 @@ def read_samples(path: str | Path, *, topic_field: str = "topic") -> Iterator[Sa
     Raises:
         LacyError: E351, a row is no sample; and the errors of ``lacy.corpus.read``.
     """
+    converter = RowConverter(_converted, frozenset(FIELDS))
     try:
-        for document in read(path, text_field="prompt"):
+        for document in read(path, text_field="prompt", converter=converter):
             yield _sample_of(document, f"{path}: {document.id}", topic_field)
     except LacyError as error:  # of `read`, which advises to name the field of the text
         if error.code == "E22":
@@ -74,6 +85,18 @@ def read_samples(path: str | Path, *, topic_field: str = "topic") -> Iterator[Sa
         raise LacyError("E351", where=path, why=why) from error
 
 
+def _converted(row: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the fields of a row with texts in place of messages.
+
+    Raises:
+        LacyError: E351, its messages cannot be understood.
+    """
+    try:
+        return plain_fields(row)
+    except ValueError as error:
+        raise LacyError("E351", where=where, why=error) from error
+
+
 def _sample_of(document: Document, where: str, topic_field: str) -> Sample:
     """Return the sample of a row.
 
@@ -82,7 +105,7 @@ def _sample_of(document: Document, where: str, topic_field: str) -> Sample:
     """
     meta = document.meta
     topic = meta.get(topic_field)
-    about = {"topic": "" if topic is None else str(topic), "id": document.id}
+    about = ("" if topic is None else str(topic), document.id, tuple(meta.get(HISTORY) or ()))
     given = [name for name in ("chosen", "rejected", *REPLIES) if meta.get(name)]
     if not given:  # what is there, but empty, comes first
         given = [name for name in ("chosen", "rejected", *REPLIES) if name in meta]
@@ -103,5 +126,5 @@ def _sample_of(document: Document, where: str, topic_field: str) -> Sample:
         raise LacyError("E351", where=where, why=why)
     replies = [str(meta[name]) for name in names]
     if pair:
-        return PreferencePair(document.text, *replies, **about)
-    return ReplySample(document.text, *replies, **about)
+        return PreferencePair(document.text, replies[0], replies[1], *about)
+    return ReplySample(document.text, replies[0], *about)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lacy._require import require_at_least, require_one_of
 from lacy.safety.refusals import declines, refusal_for
-from lacy.safety.samples import PreferencePair, ReplySample
+from lacy.safety.samples import PreferencePair, ReplySample, asked_texts
 from lacy.safety.texts import Role
 
 SanitiseMode = Literal["replace", "drop", "keep"]
@@ -104,7 +104,7 @@ def sanitise(
         guard.threshold("prompt") if prompt_threshold is None else prompt_threshold,
         guard.threshold("answer") if answer_threshold is None else answer_threshold,
     )
-    prompts = [one.prompt for one in samples]
+    prompts = asked_texts(samples)
     by_prompt = guard.prompt_scores(prompts) >= limits[0]
     by_answer = guard.answer_scores(prompts, [_preferred(one) for one in samples]) >= limits[1]
     kept: list[S] = []

@@ -21,8 +21,9 @@ class FederateAlignConfig:
 
     Each client flags harmful samples with a classifier on its own device (lacy safety train),
     replaces them by refusals, and trains adapters: with DPO on pairs (fields prompt, chosen,
-    rejected), or on the replies to imitate (prompt, reply). Clients report how many samples they
-    saw, flagged and replaced, never a text (FedDetox). OUT receives model/, report.html and
+    rejected), or on the replies to imitate (prompt, reply; or messages). Each may be a text or a
+    list of messages. Clients report how many samples they saw, flagged and replaced, never a text
+    (FedDetox). OUT receives model/, report.html and
     federation.json. The same command again continues a stopped federation.
     """
 
