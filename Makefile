@@ -100,7 +100,7 @@ $(FEDERATE): pyproject.toml constraints-federate.txt | $(BASE)
 	  > "$$($(FLOWER)/bin/python -c 'import site; print(site.getsitepackages()[0])')/zz_lacy.pth"
 	@echo "$(CURDIR)/src" \
 	  > "$$($(FLOWER)/bin/python -c 'import site; print(site.getsitepackages()[0])')/zz_source.pth"
-	@$(FLOWER)/bin/python -m pip --disable-pip-version-check --quiet --quiet install \
+	@$(FLOWER)/bin/python -m pip --disable-pip-version-check --quiet --quiet install --no-warn-conflicts \
 	  -c constraints-federate.txt "$$(grep '^flwr==' constraints-federate.txt)"
 	@touch $@
 

@@ -4,15 +4,19 @@
     lacy federate align smollm2 --data teach.jsonl --simulate 1 --rounds 1 --lr 5e-4 --out taught
 
 Some samples are harmful prompts (none is an attack of the study) with refusals of many words; the
-others are harmless prompts with the model's own answers, so that it goes on answering.
+others are harmless prompts with the model's own answers, so that it goes on answering: half of them
+instructions of Alpaca, a quarter requests to a bank (Banking77), a quarter questions for facts
+(EntityQuestions). The safe prompts on which the study counts refusals are of other origins.
 The file contains harmful prompts and is not part of the repository.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -26,12 +30,32 @@ from lacy.safety import declines, refusal_for
 TOKENS = 64
 
 
-def prompts(file: Path, count: int, known: set[str]) -> list[str]:
-    """Return ``count`` prompts of a file, without those that the study attacks with."""
-    rows = [one["instruction"].strip() for one in json.loads(file.read_text(encoding="utf-8"))]
-    rows = [one for one in dict.fromkeys(rows) if one.lower() not in known and len(one) < 300]
-    random.Random(0).shuffle(rows)
-    return rows[:count]
+def chosen(texts: Iterable[str], count: int, known: set[str]) -> list[str]:
+    """Return ``count`` of some prompts, without long ones and those that the study uses."""
+    rows = dict.fromkeys(text.strip() for text in texts)
+    kept = [one for one in rows if one.lower() not in known and len(one) < 300]
+    random.Random(0).shuffle(kept)
+    return kept[:count]
+
+
+def instructions(file: Path) -> list[str]:
+    """Return the instructions of a file of prompts."""
+    return [one["instruction"] for one in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def harmless_prompts(shared: Path, count: int, known: set[str]) -> list[str]:
+    """Return ``count`` harmless prompts of three origins."""
+    with (shared / "routing" / "banking77_train.csv").open(encoding="utf-8", newline="") as file:
+        requests = [row["text"] for row in csv.DictReader(file)]
+    files = sorted((shared / "qa" / "entityquestions_dev").glob("*.json"))
+    questions = [row["question"] for file in files for row in json.loads(file.read_text("utf-8"))]
+    alpaca = instructions(shared / "toxicity" / "harmless_train.json")
+    quarter = count // 4
+    return [
+        *chosen(alpaca, count - 2 * quarter, known),
+        *chosen(requests, quarter, known),
+        *chosen(questions, quarter, known),
+    ]
 
 
 def main() -> None:
@@ -40,15 +64,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work/feddetox"))
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=160, help="harmful prompts")
-    parser.add_argument("--harmless", type=int, default=160, help="harmless prompts")
+    parser.add_argument("--count", type=int, default=120, help="harmful prompts")
+    parser.add_argument("--harmless", type=int, default=480, help="harmless prompts")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    toxicity = args.shared / "toxicity"
-    known = {one["text"].strip().lower() for one in load(args.work, "attacks")}
-    rows = [{"prompt": one, "reply": refusal_for(one)}
-            for one in prompts(toxicity / "harmful_train.json", args.count, known)]  # fmt: skip
-    harmless = prompts(toxicity / "harmless_train.json", args.harmless, known)
+    known = {
+        one["text"].strip().lower() for name in ("attacks", "safe") for one in load(args.work, name)
+    }
+    harmful = instructions(args.shared / "toxicity" / "harmful_train.json")
+    rows = [
+        {"prompt": one, "reply": refusal_for(one)} for one in chosen(harmful, args.count, known)
+    ]
+    harmless = harmless_prompts(args.shared, args.harmless, known)
     for prompt, reply in zip(harmless, answers(load_model(args.model), harmless, TOKENS),
                              strict=True):  # fmt: skip
         kept = reply[: reply.rfind(".") + 1] or reply

@@ -63,6 +63,7 @@ SECTIONS = [
     ((370, 379), "Query routing"),
     ((380, 389), "Typed decisions"),
     ((390, 399), "Knowledge for a black box"),
+    ((400, 404), "Cleaning texts"),
 ]
 
 

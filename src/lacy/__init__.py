@@ -35,6 +35,7 @@ The packages, from top to bottom; each imports only from those below it:
     vocabulary/   smaller vocabularies: of a task, of a context, or cut off for good
     model/        presets, the <CALL> row, saving and loading, batched decoding
     objective/    which tokens to delegate, and the loss
+    clean/        leaves out near-duplicates and texts of low quality
     annotate/     marks fact tokens: characters first, then tokens
     corpus/       reads texts, trains tokenizers, packs rows
     almanac/      facts of people, countries and elements that ship with lacy, and short articles

@@ -31,6 +31,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Make data": {
         "data world": "make a world of people whose every fact is known",
+        "data clean": "leave out near-duplicates and texts of low quality",
         "data mark": "mark fact tokens in texts and pack them for training",
         "data check": "check texts, marks or a model before spending time on them",
         "data loop": "turn records of a served model into data for its next tuning",

@@ -11,6 +11,7 @@ from typing import Any
 
 from lacy.errors import (
     blade,
+    clean,
     compress,
     decide,
     deltas,
@@ -62,6 +63,7 @@ CATALOG: dict[str, Entry] = {
     **edge.ENTRIES,
     **routing.ENTRIES,
     **blade.ENTRIES,
+    **clean.ENTRIES,
 }
 
 

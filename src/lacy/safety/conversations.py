@@ -31,7 +31,7 @@ _TURN = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 
 
-class Message(TypedDict):
+class Turn(TypedDict):
     """One message of a conversation: ``system``, ``user`` or ``assistant``, and its text."""
 
     role: str
@@ -56,7 +56,7 @@ def plain_fields(row: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in row.items() if name not in talks}
     asked = talks.pop("prompt", None)
     if asked is None and isinstance(given.get("prompt"), str):
-        asked = [Message(role="user", content=given["prompt"])]
+        asked = [Turn(role="user", content=given["prompt"])]
     for name, (*start, last) in talks.items():
         if last["role"] != "assistant":
             raise ValueError(f"its {name} does not end in a message of the assistant")
@@ -71,7 +71,7 @@ def plain_fields(row: dict[str, Any]) -> dict[str, Any]:
     return {**kept, HISTORY: history} if history else kept
 
 
-def _ends_in(longer: list[Message], shorter: list[Message]) -> bool:
+def _ends_in(longer: list[Turn], shorter: list[Turn]) -> bool:
     """Return whether a list of messages ends in another one, which may be without a system's."""
     tails = zip(longer[::-1], shorter[::-1], strict=False)
     return len(longer) >= len(shorter) and all(
@@ -79,7 +79,7 @@ def _ends_in(longer: list[Message], shorter: list[Message]) -> bool:
     )
 
 
-def _messages(name: str, value: object) -> list[Message] | None:
+def _messages(name: str, value: object) -> list[Turn] | None:
     """Return the messages of a field, None if it is a plain text.
 
     Raises:
@@ -94,7 +94,7 @@ def _messages(name: str, value: object) -> list[Message] | None:
     return [_message(name, number, one) for number, one in enumerate(value, 1)]
 
 
-def _message(name: str, number: int, given: object) -> Message:
+def _message(name: str, number: int, given: object) -> Turn:
     """Return one message.
 
     Raises:
@@ -113,16 +113,16 @@ def _message(name: str, number: int, given: object) -> Message:
         raise ValueError(f"{where} has no role among system, user and assistant")
     if not isinstance(content, str) or not content.strip():
         raise ValueError(f"{where} has no text")
-    return Message(role=role, content=content)
+    return Turn(role=role, content=content)
 
 
-def _hh_messages(text: str) -> list[Message] | None:
+def _hh_messages(text: str) -> list[Turn] | None:
     """Return the messages of a conversation as in hh-rlhf, None if the text is none."""
     before, *turns = _TURN.split(f"\n\n{text.lstrip()}")
     if before or len(turns) < 4 or turns[0] != "Human":
         return None
     return [
-        Message(role=_SPEAKERS[speaker], content=content.strip())
+        Turn(role=_SPEAKERS[speaker], content=content.strip())
         for speaker, content in zip(turns[::2], turns[1::2], strict=True)
         if content.strip()
     ]

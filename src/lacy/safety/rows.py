@@ -13,7 +13,7 @@ from torch import Tensor
 from lacy.corpus import turn_end
 from lacy.errors import LacyError
 from lacy.objective import IGNORE_INDEX
-from lacy.safety.conversations import Message
+from lacy.safety.conversations import Turn
 from lacy.safety.samples import PreferencePair, Sample
 from lacy.train import MicroBatch
 
@@ -108,7 +108,7 @@ def replies(sample: Sample) -> tuple[str, ...]:
 
 
 def prompt_ids(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, history: Sequence[Message] = ()
+    tokenizer: PreTrainedTokenizerBase, prompt: str, history: Sequence[Turn] = ()
 ) -> list[int]:
     """Return the ids of a user's prompt, after earlier messages, up to where the reply begins."""
     if getattr(tokenizer, "chat_template", None):
@@ -127,9 +127,7 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return [int(token) for token in ids]
 
 
-def _cut(
-    tokenizer: PreTrainedTokenizerBase, sample: Sample, tokens: int
-) -> tuple[str, list[Message]]:
+def _cut(tokenizer: PreTrainedTokenizerBase, sample: Sample, tokens: int) -> tuple[str, list[Turn]]:
     """Return the end of a prompt, and those of the last messages before it that fit as a whole.
 
     A kept history begins with the system's instructions or with a message of the user, as chat

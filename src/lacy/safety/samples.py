@@ -9,7 +9,7 @@ from typing import Any
 
 from lacy.corpus import RowConverter, read
 from lacy.errors import LacyError
-from lacy.safety.conversations import FIELDS, HISTORY, REPLIES, Message, plain_fields
+from lacy.safety.conversations import FIELDS, HISTORY, REPLIES, Turn, plain_fields
 from lacy.types import Document
 
 
@@ -31,7 +31,7 @@ class PreferencePair:
     rejected: str
     topic: str = ""
     id: str = ""
-    history: tuple[Message, ...] = ()
+    history: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class ReplySample:
     reply: str
     topic: str = ""
     id: str = ""
-    history: tuple[Message, ...] = ()
+    history: tuple[Turn, ...] = ()
 
 
 Sample = PreferencePair | ReplySample

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from lacy.types import Document
 
 
+TEXTS = {"world.json": "train.jsonl", "loop.json": "marked.jsonl", "clean.json": "texts.jsonl"}
+"""Files of texts in folders that lacy wrote, by the file that tells what the folder is."""
+
+
 @dataclass
 class TextOptions:
     """Flags that say how texts are read."""
@@ -65,11 +69,11 @@ class TextOptions:
 
 
 def text_source(source: str) -> str | Path:
-    """Return the file of training texts of a world or a data loop; other sources unchanged."""
+    """Return the file of texts in a folder that lacy wrote; other sources unchanged."""
     if source.startswith("hf:"):
         return source
     folder = Path(source)
-    for name, texts in (("world.json", "train.jsonl"), ("loop.json", "marked.jsonl")):
+    for name, texts in TEXTS.items():
         if (folder / name).is_file() and (folder / texts).is_file():
             return folder / texts
     return folder
