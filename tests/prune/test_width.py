@@ -88,6 +88,17 @@ def test_without_heads_a_model_is_the_original_with_these_heads_at_zero(
 
 
 @pytest.mark.parametrize("family", WITH_CHANNELS)
+def test_channels_of_states_close_to_zero_can_be_removed(family):
+    loaded = deep(family)
+    table = loaded.model.get_input_embeddings().weight
+    with torch.no_grad():
+        table *= 0.003 / table.std()  # squares near the epsilon of the norms
+    before = loaded.model.config.rms_norm_eps
+    found = prune_width(loaded, rows_of(), channels=8, compensate=False)  # checks the logits
+    assert found.loaded.model.config.rms_norm_eps == pytest.approx(4 * before)
+
+
+@pytest.mark.parametrize("family", WITH_CHANNELS)
 @pytest.mark.parametrize("tied", [True, False])
 def test_without_channels_a_model_is_the_original_with_these_channels_at_zero(family, tied):
     loaded = deep(family, tie_word_embeddings=tied)

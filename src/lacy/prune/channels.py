@@ -17,6 +17,9 @@ from lacy.prune.cuts import Cuts, contributions, switch_off, switch_off_outputs
 from lacy.prune.parts import Heads, Neurons, norms_of
 from lacy.prune.rebuild import evaluating
 
+EPSILONS = ("rms_norm_eps", "norm_eps", "layer_norm_epsilon")
+"""Names that configs give the epsilon of norms without a mean."""
+
 
 def require_plain(model: Any) -> None:
     """Raise E291 unless norms only scale, and the embedding is only a table.
@@ -120,6 +123,19 @@ def cut_channels(
         cuts.rows |= {matrix.name: kept_D for matrix in (heads.output, mlp.reader)}
     tables = (model.get_input_embeddings(), model.get_output_embeddings())
     cuts.columns |= {name: kept_D for name, own in model.named_modules() if own in tables}
+
+
+def channel_changes(config: Any, count: int) -> dict[str, Any]:
+    """Return the fields of a config that change if ``count`` channels remain.
+
+    The mean square of the same values over fewer channels is larger. Its epsilon grows with it, so
+    that the ratio of both stays, which matters for states close to zero.
+    """
+    epsilons = {name: getattr(config, name, None) for name in EPSILONS}
+    factor = config.hidden_size / count
+    return {"hidden_size": count} | {
+        name: value * factor for name, value in epsilons.items() if isinstance(value, float)
+    }
 
 
 def _readers(heads: Heads, mlp: Neurons) -> Iterator[tuple[Any, ...]]:

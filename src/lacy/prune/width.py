@@ -20,7 +20,12 @@ from torch import Tensor
 from lacy.errors import LacyError
 from lacy.layerwise import BlockVisit, walk_blocks
 from lacy.model import Loaded
-from lacy.prune.channels import cut_channels, prune_channels, require_plain
+from lacy.prune.channels import (
+    channel_changes,
+    cut_channels,
+    prune_channels,
+    require_plain,
+)
 from lacy.prune.cuts import Cuts, contributions, group_contribution, switch_off
 from lacy.prune.parts import Heads, Neurons, find_heads, find_neurons
 from lacy.prune.rebuild import (
@@ -323,7 +328,7 @@ class _Parts:
         if channels is not None:
             _require("channels", channels, model.config.hidden_size)
             require_plain(model)
-            changes["hidden_size"] = channels
+            changes |= channel_changes(model.config, channels)
         return cls(attention, mlps, plan, changes)
 
 
