@@ -141,6 +141,18 @@ def test_weights_are_there_at_their_precision(loaded, tmp_path, precision, error
     assert np.abs(q[1::2][:8] - true[8:16]).max() <= error
 
 
+def test_a_llama_named_mistral_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("LACY_CACHE", str(tmp_path / "cache"))
+    tokenizer = trained()
+    model = Loaded(model_of(len(tokenizer)), tokenizer, path=tmp_path / "mistral")
+    write_gguf(model, tmp_path / "m.gguf", "f32")
+    assert fields(tmp_path / "m.gguf")["general.name"] == "mistral"
+    again = load_model(tmp_path / "m.gguf").model
+    with torch.no_grad():
+        ids = torch.arange(1, 30)[None]
+        torch.testing.assert_close(again(ids).logits, model.model(ids).logits)
+
+
 def test_shared_tables_are_written_once(tmp_path):
     tokenizer = byte_tokenizer()
     found = tensors(

@@ -66,12 +66,18 @@ def read_header(file: Path) -> Any:
 
 @contextlib.contextmanager
 def shared_header(reader: Any) -> Iterator[None]:
-    """Within the context, ``gguf.GGUFReader`` returns this header instead of reading one."""
+    """Within the context, ``gguf.GGUFReader`` returns this header instead of reading one.
+
+    The model's name is left out: ``transformers`` takes a Llama named "mistral" for another
+    architecture, which its reader then does not know.
+    """
     import gguf
 
-    original = gguf.GGUFReader
+    original, name = gguf.GGUFReader, reader.fields.pop("general.name", None)
     gguf.GGUFReader = lambda *_: reader
     try:
         yield
     finally:
         gguf.GGUFReader = original
+        if name is not None:
+            reader.fields["general.name"] = name
