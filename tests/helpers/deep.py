@@ -26,6 +26,8 @@ SHAPES = {
     "olmo2": _LLAMA,
     "gpt2": _GPT2 | {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
     "gpt_neox": _NEOX,
+    "opt": _NEOX | {"ffn_dim": 48, "word_embed_proj_dim": 32, "pad_token_id": None, "dropout": 0.0},
+    "mixtral": _LLAMA | {"num_local_experts": 4, "num_experts_per_tok": 2},
     "gpt_neo": _NEO | {"attention_types": [[["global", "local"], 2], [["local"], 1]]},
 }
 """Sizes by family; lists with an entry per block are for five blocks."""

@@ -1,5 +1,7 @@
 """Removing blocks: the smaller model, whatever its family, and which blocks are chosen."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity, cross_entropy
@@ -10,6 +12,7 @@ from lacy.errors import LacyError
 from lacy.layerwise import find_blocks
 from lacy.model import Loaded, decodes_from_cache, layer_states, load_model, save_model
 from lacy.prune import DEPTH_CHOICES, prune_depth
+from lacy.prune.refit import _fit
 from lacy.testing import byte_tokenizer
 
 
@@ -165,7 +168,7 @@ def relative_distances(model, original, kept, rows):
     return found
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "opt"])
 def test_remaining_blocks_learn_what_the_removed_ones_added(family):
     loaded = deep(family)
     plain = prune_depth(loaded, texts(), count=2, by="influence")
@@ -211,6 +214,26 @@ def test_a_block_whose_output_is_not_linear_is_left_alone_or_improved():
     loaded = deep("gemma2")  # a norm follows the last matrix
     found = prune_depth(loaded, texts(), count=2, by="influence", refit=texts())
     assert all(after <= before for before, after in (fit.errors for fit in found.fits))
+
+
+@pytest.mark.parametrize("calls", [0, 2])
+def test_a_matrix_that_does_not_see_every_token_is_left_alone(calls):
+    layer = torch.nn.Linear(32, 32 if calls else 5)  # an expert, or what chooses the experts
+    states = [torch.randn(3, 7, 32) for _ in range(4)]
+
+    def outputs():
+        for own in states:
+            for part in own.split(2)[:calls]:
+                layer(part)
+            yield own
+
+    visit = SimpleNamespace(
+        block=SimpleNamespace(index=1), outputs=outputs,
+        matrices=[SimpleNamespace(module=layer, weight_OI=layer.weight.detach())],
+    )  # fmt: skip
+    fit = _fit(visit, [own + 1 for own in states])
+    assert (fit.block, fit.penalty) == (1, None)
+    assert fit.errors[0] == fit.errors[1] > 0
 
 
 def test_a_fit_needs_some_texts():

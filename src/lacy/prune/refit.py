@@ -135,7 +135,11 @@ def _fit(visit: BlockVisit, wanted: Sequence[Tensor]) -> BlockFit:
     """Fit the last matrix of a block, unless that does not help on held-out texts."""
     matrix = visit.matrices[-1]
     old_OI = matrix.weight_OI.clone()
-    fitted, held = _collect(visit, matrix, wanted)
+    sums = _collect(visit, matrix, wanted)
+    if sums is None:
+        error = _held_out_error(visit, wanted)
+        return BlockFit(visit.block.index, None, (error, error))
+    fitted, held = sums
     change, penalty, best = None, None, held.error(None)
     for tried in PENALTIES:
         own = fitted.solve(tried)
@@ -152,16 +156,26 @@ def _fit(visit: BlockVisit, wanted: Sequence[Tensor]) -> BlockFit:
     return BlockFit(visit.block.index, None, (before, before))
 
 
-def _collect(visit: BlockVisit, matrix: Matrix, wanted: Sequence[Tensor]) -> tuple[_Sums, _Sums]:
-    """Run a block, and return the sums of the texts to fit and of those that are held out."""
+def _collect(
+    visit: BlockVisit, matrix: Matrix, wanted: Sequence[Tensor]
+) -> tuple[_Sums, _Sums] | None:
+    """Run a block, and return the sums of the texts to fit and of those that are held out.
+
+    Returns:
+        None if the matrix does not add to the state of every token, as in a mixture of experts.
+    """
     inputs: list[Tensor] = []
-    hook = matrix.module.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
     outputs, size = matrix.weight_OI.shape
+    if outputs != wanted[0].shape[-1]:
+        return None
+    hook = matrix.module.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
     sums = _Sums.empty(outputs, size), _Sums.empty(outputs, size)
     number = 0
     try:
         for states_BTD, wanted_BTD in zip(visit.outputs(), wanted, strict=True):
-            inputs_BTI = inputs.pop()
+            if [len(one.flatten(0, -2)) for one in inputs] != [states_BTD[..., 0].numel()]:
+                return None
+            inputs_BTI = inputs.pop().reshape(*states_BTD.shape[:-1], size)  # OPT's has two axes
             for own_TI, is_TD, due_TD in zip(inputs_BTI, states_BTD, wanted_BTD, strict=True):
                 missing_TD = (due_TD - is_TD).float()
                 sums[_is_held_out(number)].add(own_TI.float(), missing_TD, _weight(due_TD))
