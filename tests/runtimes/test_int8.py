@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from lacy.cascade import open_engine
 from lacy.cli import main
@@ -186,6 +187,17 @@ def test_four_bits_are_refused_with_what_to_use(loaded, tmp_path, precision):
     ):
         with pytest.raises(LacyError, match=r"E312.*\n.*gguf"):
             use()
+
+
+def test_a_model_that_uses_weights_without_their_layer_is_refused():
+    tokenizer = byte_tokenizer()
+    mamba = made()
+    config = AutoConfig.for_model(
+        "mamba", vocab_size=len(tokenizer), hidden_size=32, state_size=4, num_hidden_layers=1
+    )
+    mamba.model = AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(LacyError, match=r"E90.*torchao cannot compute it"):
+        quantize_int8(mamba)
 
 
 def test_layers_that_torchao_cannot_quantize_are_refused():

@@ -20,12 +20,14 @@ from typing import Any, Literal, get_args
 import torch
 
 from lacy._require import require_one_of, require_package
+from lacy._text import first_line
 from lacy.errors import LacyError
 from lacy.model import (
     FINGERPRINT,
     Loaded,
     model_fingerprint,
     plain_parts,
+    probe,
     read_model,
     require_unquantized,
     write_model,
@@ -64,8 +66,8 @@ def quantize_int8(
 
     Raises:
         LacyError: E11, torchao is not installed; E12, unknown kind; E90, the model has no linear
-            layers that torchao can quantize; E311, it is quantized already; E312, a precision that
-            lacy does not write.
+            layers that torchao can quantize, or does not run with them; E311, it is quantized
+            already; E312, a precision that lacy does not write.
     """
     refused_precision(kind, "safetensors")
     require_one_of("precision", kind, get_args(Int8))
@@ -79,6 +81,7 @@ def quantize_int8(
         write_model(Path(folder), loaded.model, loaded.tokenizer, loaded.meta)
         model = read_model(Path(folder), quantization=TorchAoConfig(config)).eval()
     model.config.name_or_path = loaded.model.config.name_or_path
+    _require_running(model, kind, loaded.name or str(loaded.path or "memory"))
     meta = dict(loaded.meta)
     if fits:
         meta[FINGERPRINT] = model_fingerprint(model)
@@ -163,6 +166,19 @@ def check_int8(loaded: Loaded, kind: Int8 = "int8") -> None:
     if not _matrices(loaded.model):
         why = f"{type(loaded.model).__name__} has no linear layers (torch.nn.Linear) to quantize"
         raise LacyError("E90", path=where, to=kind, why=why)
+
+
+def _require_running(model: Any, kind: Int8, where: str) -> None:
+    """Raise E90 if a quantized model cannot compute, as one that uses weights without their layer.
+
+    Mamba multiplies a projection's weight itself, which torchao's tensors do not support.
+    """
+    try:
+        with probe(model) as ids_BT:
+            model(input_ids=ids_BT, use_cache=False)
+    except Exception as error:  # torchao raises exceptions of several classes
+        why = f"torchao cannot compute it ({first_line(error)[:120]})"
+        raise LacyError("E90", path=where, to=kind, why=why) from error
 
 
 def _matrices(model: Any) -> list[torch.nn.Linear]:
