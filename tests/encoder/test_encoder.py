@@ -24,6 +24,7 @@ from lacy.encoder import (
     shape_of_bert,
     text_vectors,
 )
+from lacy.encoder.texts import by_length
 from lacy.errors import LacyError
 
 SHAPE = EncoderShape(layers=3, width=32, heads=4, inner=48, vocabulary=20, positions=24)
@@ -70,6 +71,18 @@ def test_vectors_do_not_depend_on_the_batch(bert):
             mean = model(input_ids=ids).last_hidden_state[0].mean(0)
         assert vector == pytest.approx((mean / mean.norm()).numpy(), abs=1e-5)
     assert np.linalg.norm(found, axis=1) == pytest.approx(1.0, abs=1e-5)
+
+
+@given(st.lists(st.integers(1, 128), max_size=60), st.integers(1, 9))
+def test_batches_contain_every_text_once_with_little_padding(lengths, batch):
+    seen = []
+    for rows, ids_NT in by_length([[7] * length for length in lengths], batch):
+        seen += rows
+        own = [lengths[row] for row in rows]
+        assert len(rows) <= batch and ids_NT.shape == (len(rows), max(own))
+        assert max(own) <= 1.25 * min(own) + 2
+        assert (ids_NT != 0).sum(1).tolist() == own
+    assert sorted(seen) == list(range(len(lengths)))
 
 
 def test_odd_text_is_read(bert):

@@ -87,8 +87,14 @@ def text_vectors(
 
 
 def by_length(ids: Sequence[Sequence[int]], batch: int) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield the places of texts of similar length, and their padded ids ``[N, T]``."""
+    """Yield the places of texts of similar length, and their padded ids ``[N, T]``.
+
+    A batch has ``batch`` texts at most, and none that is much longer than the shortest one: padding
+    costs as much as text.
+    """
     order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
-    for start in range(0, len(order), batch):
-        rows = order[start : start + batch]
+    while order:
+        most = 1.25 * len(ids[order[0]]) + 2
+        rows = [row for row in order[:batch] if len(ids[row]) <= most]
+        del order[: len(rows)]
         yield rows, pad_sequence([torch.tensor(ids[row]) for row in rows], batch_first=True)
