@@ -20,8 +20,9 @@ DEV := $(VENV)/.installed-dev
 # Flower pins eight packages otherwise: its environment has those and sees all others in .venv.
 FLOWER := .venv-federate
 FEDERATE := $(FLOWER)/.installed
-# Number of test processes; each test file runs in one of them.
+# Number of test processes; each test file runs in one of them, files with slow tests first.
 JOBS ?= 2
+PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # One thread per process makes results reproducible and is fastest for tiny models. No network.
 QUIET := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
@@ -41,11 +42,11 @@ federate: $(FEDERATE)
 
 check: lint
 	@echo "Running the tests that are not slow ..."
-	@$(QUIET) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" $(ARGS)
+	@$(QUIET) $(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 test: lint
 	@echo "Running all tests ..."
-	@$(QUIET) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(QUIET) $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: $(DEV)
 	@echo "Checking style, types, imports between packages and generated pages ..."

@@ -1,9 +1,10 @@
-"""Hooks and fixtures for all tests: signals, a real model, and a summary of skipped tests."""
+"""Hooks and fixtures for all tests: signals, order, a real model, a summary of skipped tests."""
 
 import signal
 import threading
 from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from helpers.smollm2 import smollm2, smollm2_loaded  # noqa: F401 (fixtures)
@@ -17,6 +18,16 @@ def pytest_configure(config):
     """Restore SIGINT, which shells ignore in background processes: some tests send Ctrl-C."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Put files with slow tests first, so that none is left to one process at the end.
+
+    Holds for several processes, too, as long as xdist keeps the order (--no-loadscope-reorder).
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_terminal_summary(terminalreporter):
