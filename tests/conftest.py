@@ -1,5 +1,6 @@
 """Hooks and fixtures for all tests: signals, order, a real model, a summary of skipped tests."""
 
+import gc
 import signal
 import threading
 from collections import Counter
@@ -12,6 +13,16 @@ from helpers.smollm2 import smollm2, smollm2_loaded  # noqa: F401 (fixtures)
 # No timing decides a test: a busy machine draws examples slowly, too.
 settings.register_profile("lacy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lacy")
+
+
+gc.disable()  # until all tests are imported: most of what is made stays
+
+
+def pytest_collection_finish(session):
+    """Collect garbage from now on, but never search the thousands of tests and their modules."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_configure(config):

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from lacy._children import end_with_parent
+from lacy._garbage import collect_garbage_less
 from lacy._parse import parse_json
 from lacy.annotate.protocol import Annotator, annotator_settings, validated_marks
 from lacy.disk import lock
@@ -276,6 +277,7 @@ def _start_worker(annotator: Annotator) -> None:
     global _worker
     _worker = annotator
     end_with_parent()
+    collect_garbage_less()
 
 
 def _annotate_in_worker(texts: Sequence[str], subjects: Sequence[str | None]) -> list[TextMarks]:

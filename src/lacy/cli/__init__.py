@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
+from lacy._garbage import collect_garbage_less
 from lacy.cli.process import (
     STOPPED,
     end_on_signals,
@@ -121,6 +122,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: the arguments after the program's name; by default those of the process.
     """
     prepare_streams()
+    if argv is None:
+        collect_garbage_less()
     try:
         code = _main(list(sys.argv[1:] if argv is None else argv))
     except OSError as error:

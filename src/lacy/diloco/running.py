@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lacy._children import end_with_parent
+from lacy._garbage import collect_garbage_less
 from lacy._parse import parse_json
 from lacy.config import to_dict
 from lacy.diloco.distributed import ServerLoop, file_of, round_name, save_worker, work_for
@@ -300,6 +301,7 @@ def _running(children: list[Any]) -> Iterator[None]:
 def _work(config: TrainConfig, settings: DilocoSettings, address: str, number: int) -> None:
     """Work in a process of its own; the server reports what goes wrong."""
     end_with_parent()
+    collect_garbage_less()
     with contextlib.suppress(LacyError, KeyboardInterrupt):
         join(config, settings, address, number)
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lacy._children import end_with_parent
+from lacy._garbage import collect_garbage_less
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables that limit the threads of a process."""
@@ -74,6 +75,7 @@ def _begin(queue: Any) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the parent kills the workers
     end_with_parent()
+    collect_garbage_less()
     device = queue.get()
     if device:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
