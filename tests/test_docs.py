@@ -74,6 +74,9 @@ LESS = {
 }  # fmt: skip
 """Flags that are set, or given other values, so that a page takes a second or two."""
 
+TIMED = {"repeat": 2, "batches": 1, "batch_size": 2, "prompt_tokens": 16, "new_tokens": 6}
+"""The requests that a scorecard times."""
+
 GIVEN = {
     "annotation.md": ["wiki.jsonl.gz"],
     "how-to/blade.md": ["models/base"],
@@ -247,8 +250,7 @@ def test_what_a_page_tells_to_type_works(name, material, tmp_path, monkeypatch, 
         request.getfixturevalue("smollm2")
     else:
         monkeypatch.setenv("LACY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("lacy.scorecard.costs.REPEAT", 2)
-    monkeypatch.setattr("lacy.scorecard.costs.BATCHES", 1)
+    monkeypatch.setattr("lacy.scorecard.costs.LOAD", TIMED)
     monkeypatch.chdir(tmp_path)
     for given in GIVEN.get(name, ()):
         source, target = material / given, tmp_path / given

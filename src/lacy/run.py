@@ -7,6 +7,7 @@ commit), ``metrics.jsonl`` (one JSON object per line, flushed after each line) a
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -236,6 +237,7 @@ def environment() -> dict[str, Any]:
     return found
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -257,8 +259,12 @@ def _device() -> str:
     return platform.processor() or platform.machine()
 
 
+@functools.cache
 def _commit() -> str | None:
-    """Return the commit of lacy's source, with ``+`` if files have changed; None outside git."""
+    """Return the commit of lacy's source, with ``+`` if files have changed; None outside git.
+
+    Found once: what this process has imported stays as it is.
+    """
     here = Path(__file__).parent
 
     def git(*command: str) -> str:

@@ -10,8 +10,8 @@ from lacy.results import Measurement
 from lacy.scorecard.combined import ByPolicy
 from lacy.scorecard.inputs import ScorecardInputs
 
-REPEAT, BATCHES = 10, 2
-"""Number of timed requests and batches."""
+LOAD = {"repeat": 10, "batches": 2}
+"""The timed work (``lacy.efficiency.Load``)."""
 
 
 def measure_costs(loaded: Any, inputs: ScorecardInputs, policies: Mapping[str, str]) -> Measurement:
@@ -33,7 +33,7 @@ def measure_costs(loaded: Any, inputs: ScorecardInputs, policies: Mapping[str, s
     subjects = almanac.load_subjects()
     texts = [article.text for article in almanac.write_articles(subjects, inputs.seed)]
     dtype = "bf16" if "bfloat16" in str(loaded.model.dtype) else "fp32"
-    found = Efficiency(loaded, Load(repeat=REPEAT, batches=BATCHES), dtype=dtype)
+    found = Efficiency(loaded, Load(**LOAD), dtype=dtype)
     found.sizes()
     found.privacy()
     if inputs.model:
