@@ -12,9 +12,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from lacy.cascade import Engine, Question, TextSequence
 from lacy.types import Answer, Span
+
+if TYPE_CHECKING:
+    from lacy.cascade import Engine, Question, TextSequence
 
 SECONDS_PER_TOKEN = 0.05
 """Assumed speed until a text has been measured."""
