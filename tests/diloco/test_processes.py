@@ -1,6 +1,6 @@
 """Real processes over gloo: equal to one process, workers that are killed, and those that join."""
 
-import multiprocessing
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from helpers.processes import running
 from helpers.waiting import until
 from lacy.diloco import DilocoSettings, join, meeting_store, prepare_together, pretrain, work_for
 from lacy.diloco.distributed import ServerLoop
@@ -22,13 +23,6 @@ EXCHANGE = {"workers": 2, "sync_every": 2, "codec": "int4", "timeout": 300.0}
 
 def weights(out):
     return load_file(out / "model" / "model.safetensors")
-
-
-def start(config, settings, place, number):
-    context = multiprocessing.get_context("spawn")
-    child = context.Process(target=_work, args=(config, settings, place, number), daemon=True)
-    child.start()
-    return child
 
 
 @pytest.mark.parametrize("exchange", [{}, {"codec": "topk", "down": "relay"}, {"overlap": 1}])
@@ -82,23 +76,23 @@ def test_a_killed_worker_is_left_out_and_can_join_again(config):
     rows, end = [], threading.Event()
     loop = ServerLoop(server, store, lambda row: rows.append(row) or end.is_set())
     thread = threading.Thread(target=loop.run)
-    children = [start(run, settings, place, number) for number in range(2)]
-    thread.start()
-    try:
-        until(lambda: len(rows) >= 2)
-        os.kill(children[1].pid, signal.SIGKILL)
-        until(lambda: rows[-1]["workers"] == 1)
-        assert "worker 1 is gone" in server.reasons
-        alone = len(rows)
-        until(lambda: len(rows) >= alone + 2)  # the other one goes on
-        children.append(start(run, settings, place, 1))
-        until(lambda: rows[-1]["workers"] == 2)
-    finally:
-        end.set()
-        thread.join()
-        for child in children:
-            child.terminate()
-            child.join()
+    with contextlib.ExitStack() as stack:
+        children = [
+            stack.enter_context(running(_work, run, settings, place, number)) for number in range(2)
+        ]
+        thread.start()
+        try:
+            until(lambda: len(rows) >= 2)
+            os.kill(children[1].pid, signal.SIGKILL)
+            until(lambda: rows[-1]["workers"] == 1)
+            assert "worker 1 is gone" in server.reasons
+            alone = len(rows)
+            until(lambda: len(rows) >= alone + 2)  # the other one goes on
+            stack.enter_context(running(_work, run, settings, place, 1))
+            until(lambda: rows[-1]["workers"] == 2)
+        finally:
+            end.set()
+            thread.join()
     assert all(torch.isfinite(t).all() for t in server.outer.weights.values())
 
 
