@@ -34,8 +34,12 @@ def plan(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_plan_becomes_files_a_table_and_a_page(tuned, articles, plan, tmp_path, capsys):
+def test_a_plan_becomes_files_a_table_and_a_page(
+    tuned, articles, plan, tmp_path, capsys, monkeypatch
+):
     """Without its step, of which the speed would be measured like that of the original."""
+    monkeypatch.setattr("lacy.compress.speed.NEW_TOKENS", 6)
+    monkeypatch.setattr("lacy.compress.speed.REPEAT", 3)
     plan.write_text(PLAN.replace("steps:\n  - layers: {remove: 1}", "steps: []"))
     out = tmp_path / "out"
     words = ("compress", tuned, "--data", articles, "--plan", plan, "--out", out)

@@ -153,7 +153,7 @@ class StudyPlan:
 
     def smoke(self) -> StudyPlan:
         """Return the plan with all methods and conditions, but so small that it takes seconds."""
-        tiny = {"steps": 6, "batch_rows": 2, "model": "tiny"}
+        tiny = {"steps": 4, "batch_rows": 2, "model": "tiny"}
         small = replace(self.world, people=16, texts=2, vocabulary=512, calibration=8)
         first = next(iter(self.sizes))
         return replace(
@@ -161,7 +161,7 @@ class StudyPlan:
             seeds=self.seeds[:1], out=self.out.with_name(self.out.name + "-smoke"), runs=None,
             methods={a: {k: v for k, v in method_settings(s).items() if k not in ("seeds", *tiny)}
                   for a, s in self.methods.items()},
-            conditions={name: {**asdict(self.condition(name)), "max_new_tokens": 24}
+            conditions={name: {**asdict(self.condition(name)), "max_new_tokens": 12}
                         for name in self.conditions},
         )  # fmt: skip
 
