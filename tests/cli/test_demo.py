@@ -12,7 +12,7 @@ from lacy.cli import main
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["--people", "100", "--steps", "300", "--ask", "25"]
+SMALL = ["--people", "100", "--steps", "240", "--ask", "25"]
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,10 @@
 """Records of answers and users' verdicts on them, over HTTP."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +12,9 @@ import httpx
 import openai
 import pytest
 
+from helpers.processes import ended, running
 from helpers.serving import JSON, problem, serving
+from helpers.waiting import PATIENCE, until
 from lacy.cascade import Engine
 from lacy.cli import main
 from lacy.records import RecordLog, read_records
@@ -245,27 +246,24 @@ def test_as_it_is_typed(tmp_path, texts):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     logs = tmp_path / "logs"
-    command = [sys.executable, "-m", "lacy", "serve", str(tmp_path / "mine"), "--port", str(port),
-               "--log-calls", str(logs), *["--log-texts"] * texts]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 300
-        while True:
-            try:
-                assert httpx.get(url + "/v1/lacy").json()["feedback"] is True
-                break
-            except httpx.TransportError:
-                assert process.poll() is None and time.monotonic() < end
-                time.sleep(0.2)
+    url, errors = f"http://127.0.0.1:{port}", tmp_path / "errors.txt"
+    command = ["serve", str(tmp_path / "mine"), "--port", str(port), "--log-calls", str(logs),
+               *["--log-texts"] * texts]  # fmt: skip
+
+    def described():
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(url + "/v1/lacy").json()
+
+    with running(main, command, stderr=errors) as process:
+        assert until(described, process)["feedback"] is True
         body = {"model": "mine", "prompt": SECRET, "max_tokens": 3}
         got = httpx.post(url + "/v1/completions", json=body, timeout=120).json()
         body = {"id": got["id"], "verdict": "wrong", "start": 0, "end": 1, "correct": SECRET}
         judged = httpx.post(url + "/v1/feedback", content=json.dumps(body), headers=JSON)
         assert judged.status_code == 200
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=300)
-    finally:
-        process.kill()
+        os.kill(process.pid, signal.SIGINT)
+        ended(process, PATIENCE)
+    said = errors.read_text()
     assert "Traceback" not in said and f"Records of answers in {logs}" in said
     assert ("but no prompts and no generated text (--log-texts" in said) is not texts
     [answer] = read_records(logs).answers

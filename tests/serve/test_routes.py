@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from itertools import pairwise
 
@@ -20,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.pages import ROOT
+from helpers.processes import ended, running
 from helpers.route_servers import ANSWER, chat, serving_routes
 from helpers.routing import outcome_cases, topic_cases
 from helpers.scripted_server import scripted_server
 from helpers.serving import TEMPLATE, problem
-from helpers.waiting import until
+from helpers.waiting import PATIENCE, until
 from lacy.cascade import Engine
 from lacy.cli import main
 from lacy.errors import LacyError
@@ -370,14 +370,10 @@ def test_two_local_models_in_one_command(made, tmp_path, given):
     for name, model in routes.items():
         flags += ["--route", f"{name}={model}"]
     argv = ["route", "serve", *(flags if given == "flags" else [path]), "--port", "0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen(
-        [sys.executable, "-m", "lacy", *map(str, argv)], stderr=subprocess.PIPE, text=True,
-        env=environment,
-    )  # fmt: skip
-    with child:
-        line = next(line for line in child.stderr if "Ctrl-C" in line)
-        url = line.split(" at ")[1].split(";")[0]
+    argv, said = [str(word) for word in argv], tmp_path / "said.txt"
+    with running(main, argv, stderr=said) as child:
+        written = re.compile(r" at (\S+?);.*Ctrl-C")
+        url = until(lambda: said.is_file() and written.search(said.read_text()), child)[1]
 
         def answered():
             with contextlib.suppress(httpx.TransportError):
@@ -386,11 +382,10 @@ def test_two_local_models_in_one_command(made, tmp_path, given):
 
         assert until(answered, child).json()["lacy_route"]["route"] == "large"
         if given == "file":
-            child.send_signal(signal.SIGHUP)
+            os.kill(child.pid, signal.SIGHUP)
             assert answered().status_code == 200
-        child.send_signal(signal.SIGTERM)
-        child.stderr.read()
-    assert child.returncode in (0, 130)
+        child.terminate()
+        assert ended(child, PATIENCE) in (0, 130)
 
 
 @pytest.mark.parametrize(
