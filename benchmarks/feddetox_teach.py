@@ -43,14 +43,14 @@ def instructions(file: Path) -> list[str]:
     return [one["instruction"] for one in json.loads(file.read_text(encoding="utf-8"))]
 
 
-def harmless_prompts(shared: Path, count: int, known: set[str]) -> list[str]:
-    """Return ``count`` harmless prompts of three origins."""
+def harmless_prompts(shared: Path, count: int, known: set[str], alpaca_only: bool) -> list[str]:
+    """Return ``count`` harmless prompts of one or three origins."""
     with (shared / "routing" / "banking77_train.csv").open(encoding="utf-8", newline="") as file:
         requests = [row["text"] for row in csv.DictReader(file)]
     files = sorted((shared / "qa" / "entityquestions_dev").glob("*.json"))
     questions = [row["question"] for file in files for row in json.loads(file.read_text("utf-8"))]
     alpaca = instructions(shared / "toxicity" / "harmless_train.json")
-    quarter = count // 4
+    quarter = 0 if alpaca_only else count // 4
     return [
         *chosen(alpaca, count - 2 * quarter, known),
         *chosen(requests, quarter, known),
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=120, help="harmful prompts")
     parser.add_argument("--harmless", type=int, default=480, help="harmless prompts")
+    parser.add_argument("--alpaca-only", action="store_true", help="harmless ones of Alpaca only")
     args = parser.parse_args()
     torch.set_num_threads(1)
     known = {
@@ -75,7 +76,7 @@ def main() -> None:
     rows = [
         {"prompt": one, "reply": refusal_for(one)} for one in chosen(harmful, args.count, known)
     ]
-    harmless = harmless_prompts(args.shared, args.harmless, known)
+    harmless = harmless_prompts(args.shared, args.harmless, known, args.alpaca_only)
     for prompt, reply in zip(harmless, answers(load_model(args.model), harmless, TOKENS),
                              strict=True):  # fmt: skip
         kept = reply[: reply.rfind(".") + 1] or reply
