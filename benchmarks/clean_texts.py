@@ -5,7 +5,7 @@
 DATA is the folder with the public files. The collection is made of real texts: 4,000 biographies of
 Wikipedia, of which 300 occur 21 times with a few other words in each copy, and as many texts of
 five tweets each (Davidson et al., 2017). Arms: ``raw``; ``distinct`` (``lacy data clean``);
-``clean`` (the same with 500 other biographies as reference texts and ``--keep 0.5``). Each arm
+``clean`` (the same with 500 other biographies as reference texts). Each arm
 trains the same new model for the same number of tokens; the loss is that on held-out biographies.
 The script also counts which copies and tweets were found, and compares the similarities with exact
 ones. Finished arms are kept in OUT. Writes ``results/clean_texts.json``.
@@ -110,9 +110,7 @@ def prepared(args: argparse.Namespace) -> dict[str, object]:
     arms = {"raw": everything}
     for name, like in (("distinct", None), ("clean", lambda: reference)):
         began = time.process_time()
-        counts = clean_texts(
-            lambda: everything, args.out / name, CleanSettings(keep=0.5), like=like
-        )
+        counts = clean_texts(lambda: everything, args.out / name, CleanSettings(), like=like)
         arms[name] = list(read(args.out / name / "texts.jsonl"))
         found[name] = {"kept": kinds(arms[name]), "families": families(arms[name]),
                        "auroc": counts.auroc, "cpu_seconds": round(time.process_time() - began, 1),

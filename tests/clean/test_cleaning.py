@@ -86,7 +86,8 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(tmp_path):
     documents = texts(GOOD, 30, 0, "a")
     for settings, like, words in (
         (CleanSettings(near=None), None, "E12.*nothing would be left out"),
-        (CleanSettings(keep=1.5), None, "E12.*keep"),
+        (CleanSettings(keep=0.3), None, "E12.*keep.*no reference texts"),
+        (CleanSettings(keep=1.5), lambda: documents, "E12.*keep.*not a share"),
         (CleanSettings(), lambda: documents[:2], "E400.*only 2 reference texts"),
     ):
         with pytest.raises(LacyError, match=words):

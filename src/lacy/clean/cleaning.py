@@ -23,6 +23,9 @@ from lacy.errors import LacyError
 from lacy.run import environment
 from lacy.types import Document
 
+KEEP = 0.5
+"""Share of the texts to keep by default, if there are reference texts."""
+
 SAMPLE = 5_000
 """Most texts of each side from which the quality model learns."""
 
@@ -49,13 +52,14 @@ class CleanSettings:
         near: similarity from which a text is left out as a near-duplicate of an earlier one; None
             for no such comparison.
         words: length of the sequences of words that are compared.
-        keep: share of the other texts to keep, those that are most like the reference texts.
+        keep: share of the other texts to keep, those that are most like the reference texts; None
+            for half of them. Needs reference texts.
         seed: chooses the sample that the quality model learns from.
     """
 
     near: float | None = 0.8
     words: int = 5
-    keep: float = 0.5
+    keep: float | None = None
     seed: int = 0
 
 
@@ -109,10 +113,16 @@ def clean_texts(
             left out; E16, ``out`` has other content; E400, there are too few texts to learn from.
     """
     settings = settings or CleanSettings()
-    require_share("keep", settings.keep)
-    if settings.near is None and like is None:
-        why, do = "without reference texts, nothing would be left out", "give a similarity, or like"
-        raise LacyError("E12", key="near", value=settings.near, why=why, do=do)
+    keep = KEEP if settings.keep is None else settings.keep
+    require_share("keep", keep)
+    if like is None:
+        do = "give texts of good quality: like (--like FILE)"
+        if settings.keep is not None:
+            why = "there are no reference texts to choose by"
+            raise LacyError("E12", key="keep", value=settings.keep, why=why, do=do)
+        if settings.near is None:
+            why = "without reference texts, nothing would be left out"
+            raise LacyError("E12", key="near", value=0, why=why, do=f"{do}, or a similarity")
     known = None if settings.near is None else NearDuplicates(settings.near, settings.words)
     model = None if like is None else _quality_model(documents, like, settings.seed, notify)
     with (
@@ -123,7 +133,7 @@ def clean_texts(
         survivors = write_documents(run.distinct(documents()), folder / "texts.jsonl")
         low, threshold = 0, None
         if model is not None and survivors:
-            low, threshold = run.drop_lowest(folder / "texts.jsonl", settings.keep)
+            low, threshold = run.drop_lowest(folder / "texts.jsonl", keep)
         counts = CleanCounts(
             run.read, run.near, low, survivors - low, (run.characters, run.kept_characters),
             threshold, None if model is None else model.auroc,

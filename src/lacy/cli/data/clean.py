@@ -48,8 +48,8 @@ class CleanConfig(TextOptions):
     like: str | None = None
     """Texts of good quality, such as textbooks or edited articles (some hundreds or more); without
     them, only near-duplicates are left out."""
-    keep: float = 0.5
-    """Share of the texts to keep, without near-duplicates."""
+    keep: float | None = None
+    """Share of the texts to keep, without near-duplicates; with --like, by default 0.5."""
     seed: int = 0
     """Chooses the texts from which the classifier learns (at most 5,000 of each side)."""
 
