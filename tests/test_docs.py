@@ -251,6 +251,7 @@ def test_what_a_page_tells_to_type_works(name, material, tmp_path, monkeypatch, 
     else:
         monkeypatch.setenv("LACY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("lacy.scorecard.costs.LOAD", TIMED)
+    monkeypatch.setattr("lacy.evaluate.openings.CALIBRATION_ARTICLES", 4)
     monkeypatch.chdir(tmp_path)
     for given in GIVEN.get(name, ()):
         source, target = material / given, tmp_path / given

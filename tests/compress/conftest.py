@@ -8,6 +8,14 @@ from helpers.raw import save_raw
 from lacy.corpus import write_documents
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_articles_to_calibrate_on():
+    """Answers of a model of random weights are measured only to compare stages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lacy.evaluate.openings.CALIBRATION_ARTICLES", 4)
+        yield
+
+
 @pytest.fixture(scope="session")
 def articles(tmp_path_factory):
     """A file of 40 marked articles."""

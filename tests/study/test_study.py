@@ -5,8 +5,6 @@ import math
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -175,15 +173,15 @@ def test_ctrl_c_stops_the_workers_and_says_so(tmp_path):
     long = {**RECIPE["train"], "steps": 100_000}
     recipe = write(tmp_path, seeds=[0], compare=[], train=long,
                    methods={"plain": RECIPE["methods"]["plain"]})  # fmt: skip
-    command = [sys.executable, "-m", "lacy", "study", str(recipe), "--jobs", "1"]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
     metrics = (
         work.run_folder(read_plan(recipe), planned_runs(read_plan(recipe))[0]) / "metrics.jsonl"
     )
-    until(metrics.exists, started)
-    os.killpg(started.pid, signal.SIGINT)
-    _, said = started.communicate(timeout=PATIENCE)
-    assert started.returncode == 130 and b"Stopped." in said
+    errors = tmp_path / "errors.txt"
+    with running(main, ["study", str(recipe), "--jobs", "1"], stderr=errors) as started:
+        until(metrics.exists, started)
+        os.killpg(started.pid, signal.SIGINT)
+        assert ended(started, PATIENCE) == 130
+    assert "Stopped." in errors.read_text()
     assert not Path(tmp_path / "out/errors").exists()
 
 
