@@ -46,6 +46,8 @@ def main() -> None:
     parser.add_argument("--batch-rows", type=int, default=8)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--outer-lr", type=float, default=0.7)
+    parser.add_argument("--outer-momentum", type=float, default=0.9)
     parser.add_argument("--kill", action="store_true")
     parser.add_argument("--replica", type=int)
     parser.add_argument("--lighthouse")
@@ -56,7 +58,8 @@ def main() -> None:
     if args.replica is not None:
         replica(args, args.replica, args.lighthouse, print_steps=True)
         return
-    key = {name: getattr(args, name) for name in ("steps", "sync_every", "model", "seed", "kill")}
+    names = ("steps", "sync_every", "model", "seed", "outer_lr", "outer_momentum", "kill")
+    key = {name: getattr(args, name) for name in names}
     row = {**key, **(kill(args) if args.kill else train(args))}
     found = json.loads(args.results.read_text()) if args.results.exists() else {"runs": []}
     found["runs"] = [r for r in found["runs"] if not key.items() <= r.items()] + [row]
@@ -81,9 +84,7 @@ def lighthouse(least: int):
     )
 
 
-def replica(
-    args: argparse.Namespace, number: int, address: str, *, print_steps=False, together=None
-):
+def replica(args: argparse.Namespace, number: int, address: str, *, print_steps=False, worker=None):
     """Train one replica; return its model, its bytes, and the seconds of each exchange."""
     from torchft import Manager, ProcessGroupGloo
     from torchft.local_sgd import DiLoCo
@@ -96,8 +97,7 @@ def replica(
             self.calls += 1
             return super().allreduce(tensors, opts)
 
-    together = together or prepared(args)
-    worker = together.worker(number)
+    worker = worker or prepared(args).worker(number)
     state, data = worker.state, worker.data
     group = Counting(timeout=timedelta(seconds=120))
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
@@ -108,7 +108,10 @@ def replica(
         lighthouse_addr=address, timeout=timedelta(seconds=120),
         quorum_timeout=timedelta(seconds=120), init_sync=False,
     )  # fmt: skip
-    outer = torch.optim.SGD(state.model.parameters(), lr=0.7, momentum=0.9, nesterov=True)
+    outer = torch.optim.SGD(
+        state.model.parameters(), lr=args.outer_lr, momentum=args.outer_momentum,
+        nesterov=args.outer_momentum > 0,
+    )  # fmt: skip
     batches = (data.batch(step) for step in range(args.steps))
     seen = time.monotonic()
     try:
@@ -133,9 +136,11 @@ def train(args: argparse.Namespace) -> dict:
     """Train four replicas as threads; return loss and bytes."""
     house, together = lighthouse(WORKERS), prepared(args)
     found: dict[int, tuple] = {}
+    # Made one after another: first weights come from torch's generator, which threads share.
+    workers = [together.worker(number) for number in range(WORKERS)]
 
     def one(number: int) -> None:
-        found[number] = replica(args, number, house.address(), together=together)
+        found[number] = replica(args, number, house.address(), worker=workers[number])
 
     threads = [threading.Thread(target=one, args=(number,)) for number in range(WORKERS)]
     for thread in threads:
