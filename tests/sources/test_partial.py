@@ -40,6 +40,7 @@ def result(partial, finish):
 @example(TEXT, "Kelfield</text> and more, so it is, and more", "value", False, True)
 @example(TEXT, TEXT + " Kelfield, where he grew up, and more", "value", True, True)
 @example(TEXT, "c.\nEmil", "value", True, False)
+@example(TEXT, "12, <|im_end|>", "word", True, False)
 @example(TEXT, "May 12,\nand more, and more", "value", True, True)
 def test_a_complete_unit_stays_whatever_follows(text, answer, unit, raw, ended):
     whole = PartialCompletion(text, unit, raw=raw)

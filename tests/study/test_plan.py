@@ -238,4 +238,4 @@ def test_smoke_keeps_seeds_of_methods_out_and_leaves_the_plan_as_it_is():
     methods = {**BASE["methods"], "lacy": {"method": "lacy", "seeds": [2], "steps": 900}}
     small = replace(plan(methods=methods)).smoke()
     assert {run.seed for run in planned_runs(small)} == {0}
-    assert {run.settings["steps"] for run in planned_runs(small)} == {6}
+    assert {run.settings["steps"] for run in planned_runs(small)} == {4}

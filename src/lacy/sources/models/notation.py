@@ -193,6 +193,12 @@ def after_reasoning(answer: str) -> str:
     return body
 
 
+def ends_in_control(answer: str) -> bool:
+    """True if an answer ends with a control token, such as the end of a turn."""
+    body = answer.rstrip()
+    return any(match.end() == len(body) for match in _CONTROL.finditer(body))
+
+
 def is_reasoning(answer: str) -> bool:
     """True if an answer contains only reasoning."""
     return bool(answer.strip()) and not after_reasoning(answer).strip()

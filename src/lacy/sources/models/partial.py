@@ -108,6 +108,7 @@ class PartialCompletion:
         if self.unit == "token":
             token = self.body  # unchanged: the rules for answers do not apply to a token
             return "" if _only_markup(token, self.text) else drop_partial_word(token, self.unit)
+        ended = ended or notation.ends_in_control(self.answer)  # some servers leave the token in
         body = answers.continuation_in(self.text, self.answer, raw=self.raw, whole=ended)
         unit = cut_unit(body, self.unit, ended=ended)
         return unit or ("" if ended else drop_partial_word(body, self.unit))
