@@ -26,7 +26,7 @@ import torch
 
 from lacy.annotate import encode_many
 from lacy.clean import CleanSettings, clean_texts
-from lacy.clean.near import word_sequences
+from lacy.clean.near import word_ngrams
 from lacy.corpus import PackedData, read, train_tokenizer
 from lacy.disk import write_atomic
 from lacy.run import environment, read_metrics
@@ -78,7 +78,7 @@ def kinds(documents: list[Document]) -> dict[str, int]:
 
 
 def families(documents: list[Document]) -> dict[str, int]:
-    """Count texts per family of copies: how many families keep none, one or several texts."""
+    """Count originals of which no copy, one, or several copies (itself among them) were kept."""
     sizes: dict[str, int] = {}
     for one in documents:
         if one.meta["kind"] != "tweets":
@@ -94,7 +94,7 @@ def lowest_similarity(everything: list[Document]) -> dict[str, float]:
     found = []
     for one in everything:
         if one.meta["kind"] == "copy":
-            a, b = (set(word_sequences(text, 5))
+            a, b = (set(word_ngrams(text, 5))
                     for text in (one.text, known[one.id.partition("/copy")[0]]))  # fmt: skip
             found.append(len(a & b) / len(a | b))
     found.sort()

@@ -77,7 +77,7 @@ def work(settings: dict[str, Any]) -> None:
 
 @contextmanager
 def started(settings: dict[str, Any], count: int) -> Iterator[list[subprocess.Popen[str]]]:
-    """Start the workers of one side, and end them when the ``with`` block ends."""
+    """Run the worker processes of one side while the ``with`` block runs."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

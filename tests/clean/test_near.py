@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lacy.clean import NearDuplicates
-from lacy.clean.near import word_sequences
+from lacy.clean.near import word_ngrams
 from lacy.errors import LacyError
 
 
 def similarity(one, other, words=5):
-    a, b = set(word_sequences(one, words)), set(word_sequences(other, words))
+    a, b = set(word_ngrams(one, words)), set(word_ngrams(other, words))
     return len(a & b) / len(a | b)
 
 
@@ -62,15 +62,15 @@ def test_texts_without_words_are_like_no_other():
 
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.integers(1, 6))
 def test_sequences_are_those_of_a_slow_window(words, length):
-    found = word_sequences(" ".join(words), length)
+    found = word_ngrams(" ".join(words), length)
     slow = [" ".join(words[n : n + length]) for n in range(len(words))]
     full = [one for one in slow if one.count(" ") == length - 1]
     assert found == (full or ([" ".join(words)] if words else []))
 
 
 def test_characters_are_the_words_of_chinese_and_japanese():
-    assert word_sequences("東京は日本", 3) == ["東 京 は", "京 は 日", "は 日 本"]
-    assert word_sequences("iPhone 15を買う", 2) == ["iphone 15", "15 を", "を 買", "買 う"]
+    assert word_ngrams("東京は日本", 3) == ["東 京 は", "京 は 日", "は 日 本"]
+    assert word_ngrams("iPhone 15を買う", 2) == ["iphone 15", "15 を", "を 買", "買 う"]
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, float("nan")])

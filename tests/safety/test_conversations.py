@@ -66,6 +66,11 @@ def test_plain_texts_are_not_touched(tmp_path):
     assert found.history == ()
 
 
+def test_a_field_that_is_no_conversation_is_ignored(tmp_path):
+    [found] = read_samples(written(tmp_path, {"prompt": "p", "reply": "c", "messages": 3}))
+    assert (found.prompt, found.reply) == ("p", "c")
+
+
 def test_parquet_keeps_its_lists(tmp_path):
     import datasets
 

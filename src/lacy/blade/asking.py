@@ -67,7 +67,7 @@ class AskedQuestions:
             other: how often it was right on the same questions with other knowledge.
 
         Returns:
-            The difference on the questions that were answered both times; None if there are none.
+            Difference in accuracy over the questions that both answered; None if there are none.
         """
         pairs = [
             (int(mine.right), int(theirs.right))

@@ -51,7 +51,7 @@ class CleanSettings:
     Args:
         near: similarity from which a text is left out as a near-duplicate of an earlier one; None
             for no such comparison.
-        words: length of the sequences of words that are compared.
+        words: words per n-gram in this comparison.
         keep: share of the other texts to keep, those that are most like the reference texts; None
             for half of them. Needs reference texts.
         seed: chooses the sample that the quality model learns from.
@@ -99,7 +99,7 @@ def clean_texts(
     ``texts.jsonl`` has the kept texts with their fields and marks, ``removed.csv`` the id, the
     reason and the beginning of each other one, ``clean.json`` settings and counts. Of texts that
     are near-duplicates of each other, the first one stays. Signatures and scores are kept in
-    memory, about 1 KB per text; texts are read as a stream, twice with reference texts.
+    memory, some kilobytes per text; texts are read as a stream, twice with reference texts.
 
     Args:
         documents: the collection.

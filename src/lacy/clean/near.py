@@ -1,6 +1,6 @@
 """Find near-duplicates among a stream of texts with MinHash and locality-sensitive hashing.
 
-Two texts are near-duplicates if they share most of their sequences of words (Broder, 1997;
+Two texts are near-duplicates if they share most of their word n-grams (Broder, 1997;
 arXiv 2107.06499 applies it to training texts). The package rensa computes and compares signatures.
 """
 
@@ -21,8 +21,8 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff
 """A word, or one character of a script without spaces between words."""
 
 
-def word_sequences(text: str, length: int) -> list[str]:
-    """Return the sequences of ``length`` words of a text; a shorter text is one sequence."""
+def word_ngrams(text: str, length: int) -> list[str]:
+    """Return the n-grams of ``length`` words of a text; a shorter text is a single n-gram."""
     words = _WORD.findall(text.casefold())
     if len(words) <= length:
         return [" ".join(words)] if words else []
@@ -45,9 +45,9 @@ class NearDuplicates:
     """Texts seen so far, against which each new one is compared.
 
     Args:
-        threshold: estimated share of common sequences of words, among those that occur in either
-            text (Jaccard similarity), from which texts are near-duplicates.
-        words: length of these sequences.
+        threshold: estimated Jaccard similarity of the sets of word n-grams from which two texts are
+            near-duplicates.
+        words: words per n-gram.
 
     Raises:
         LacyError: E11, rensa is not installed; E12, a threshold outside (0, 1], or no words.
@@ -70,10 +70,10 @@ class NearDuplicates:
 
         Kept texts are numbered from 0. A text without a word is like no other.
         """
-        sequences = word_sequences(text, self._words)
-        if sequences:
+        ngrams = word_ngrams(text, self._words)
+        if ngrams:
             signature = self._rensa.RMinHash(num_perm=HASHES, seed=0)
-            signature.update(sequences)
+            signature.update(ngrams)
             found = self._known.get_duplicates(signature)
             if found:
                 return min(int(key) for key in found)

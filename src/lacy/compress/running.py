@@ -217,7 +217,7 @@ def _begin(folder: Path, key: str) -> None:
 
 
 def _empty(folder: Path, owner: str) -> None:
-    """Replace a folder that lacy wrote, if there is one, with an empty one.
+    """Make an empty folder; one that lacy wrote there before is deleted.
 
     Raises:
         LacyError: E16, the folder contains something that lacy did not write.

@@ -51,9 +51,9 @@ def parquet_rows(path: Path, options: ReadOptions, skip: Skip) -> Iterator[Place
 
 
 def columns(schema: pa.Schema, needed: Collection[str]) -> list[str]:
-    """Return the names of the columns to read: the needed ones, and all with plain values.
+    """Return the columns to read: the needed ones, and every other one that has plain values.
 
-    So images and vectors are left out.
+    Images and vectors are skipped.
     """
     import pyarrow.types as kinds
 

@@ -1,9 +1,9 @@
 """Convert samples that contain lists of messages, as chat data sets have them, to plain fields.
 
-Read are the formats of TRL (https://huggingface.co/docs/trl/dataset_formats): ``prompt``,
-``chosen``, ``rejected`` and ``completion`` as texts or as lists of messages, a ``chosen`` and a
-``rejected`` conversation without a prompt, and ``messages``; ShareGPT's ``conversations`` (``from``
-and ``value``); and Anthropic's hh-rlhf, whose texts contain ``Human:`` and ``Assistant:``.
+Supported are TRL's formats (https://huggingface.co/docs/trl/dataset_formats): ``prompt``,
+``chosen``, ``rejected`` and ``completion`` may be texts or lists of messages, the prompt may be part
+of ``chosen`` and ``rejected``, and ``messages`` is a whole conversation. Also ShareGPT's
+``conversations`` (``from`` and ``value``), and the texts of hh-rlhf (``Human:``, ``Assistant:``).
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ def plain_fields(row: dict[str, Any]) -> dict[str, Any]:
             "its chosen has no reply".
     """
     given = {name: row[name] for name in FIELDS if row.get(name) is not None}
+    for name in CONVERSATIONS:  # elsewhere, a field of this name may be a number or a note
+        if not isinstance(given.get(name), list):
+            given.pop(name, None)
     found = {name: _messages(name, value) for name, value in given.items()}
     talks = {name: turns for name, turns in found.items() if turns is not None}
     if not talks:

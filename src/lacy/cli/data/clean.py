@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class CleanConfig(TextOptions):
     """Leave out near-duplicates and texts of low quality before training.
 
-    Near-duplicates share most of their sequences of words; the first one stays. With --like, a
+    Near-duplicates share most of their word n-grams; the first one stays. With --like, a
     small classifier learns to tell texts like yours of good quality from the others, and the share
     --keep of the texts that are most like them stays. It writes:
 
@@ -39,10 +39,10 @@ class CleanConfig(TextOptions):
 
     # [Near-duplicates]
     near: float = 0.8
-    """Share of common sequences of words from which a text is a near-duplicate of an earlier one;
-    0 to compare nothing."""
+    """Jaccard similarity of word n-grams from which a text is a near-duplicate of an earlier one; 0
+    to compare nothing."""
     words: int = 5
-    """Length of these sequences; fewer words find looser copies."""
+    """Words per n-gram; fewer words find looser copies."""
 
     # [Quality]
     like: str | None = None
