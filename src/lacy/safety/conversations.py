@@ -1,8 +1,8 @@
 """Convert samples that contain lists of messages, as chat data sets have them, to plain fields.
 
 Supported are TRL's formats (https://huggingface.co/docs/trl/dataset_formats): ``prompt``,
-``chosen``, ``rejected`` and ``completion`` may be texts or lists of messages, the prompt may be part
-of ``chosen`` and ``rejected``, and ``messages`` is a whole conversation. Also ShareGPT's
+``chosen``, ``rejected`` and ``completion`` may be texts or lists of messages, the prompt may be
+part of ``chosen`` and ``rejected``, and ``messages`` is a whole conversation. Also ShareGPT's
 ``conversations`` (``from`` and ``value``), and the texts of hh-rlhf (``Human:``, ``Assistant:``).
 """
 
